@@ -1,0 +1,167 @@
+#pragma once
+// Matrix product on panels, with everything that follows a product inside a layer:
+//
+//   c[i][j] = activation(sum_k a[i][k] * b[k][j] + bias[j]) + residual[i][j]        a (M, K), b (K, N), c (M, N)
+//
+// b is read as panels of 64 bytes of columns: packed once for weights, in place for a few rows over row-major b, else packed
+// block by block into scratch. The depth is cut at multiples of kDepthBlock; each block is one chain from zero, k ascending,
+// and blocks add up in order, so an element's bits depend on its row, its column and K alone.
+//
+// Bound: FMA issue for M >= 12; for M = 1 each weight is used once, so the bound is the cache or memory that holds b.
+#include "kernels/math.hpp"
+#include "kernels/table.hpp"
+#include "kernels/tile.hpp"
+
+namespace tfcore {
+namespace {
+
+// At most this many rows read row-major b in place: packing would cost as much as the product.
+constexpr Index kInPlaceRows = 8;
+
+// --- packing ---------------------------------------------------------------------------------------------------------
+
+// lanes × lanes of a column-major b, turned in registers.
+template <class T> TFCORE_INLINE void pack_square(const T* b, Index b_column, T* panel) {
+  Vec<T> rows[lanes<T>];
+  for (int j = 0; j < lanes<T>; ++j) rows[j] = load(b + j * b_column);
+  transpose<T>(rows);
+  for (int k = 0; k < lanes<T>; ++k) store(panel + k * kPanel<T>, rows[k]);
+}
+
+// Depths [k0, k1) of one panel: panel[k - k0][j] = b[k][first + j], zero past the last column.
+template <class T> void pack_panel(const GemmArgs<T>& g, Index first, Index k0, Index k1, T* panel) {
+  const Index columns = g.n - first < kPanel<T> ? g.n - first : kPanel<T>;
+  const T* b = g.b + first * g.b_column;
+  if (columns == kPanel<T> && g.b_column == 1) {
+    for (Index k = k0; k < k1; ++k) __builtin_memcpy(panel + (k - k0) * kPanel<T>, b + k * g.b_row, 64);
+    return;
+  }
+  Index k = k0;
+  if (columns == kPanel<T> && g.b_row == 1)
+    for (; k + lanes<T> <= k1; k += lanes<T>)
+      for (int j = 0; j < kPanel<T>; j += lanes<T>)
+        pack_square(b + k + j * g.b_column, g.b_column, panel + (k - k0) * kPanel<T> + j);
+  for (; k < k1; ++k)
+    for (Index j = 0; j < kPanel<T>; ++j)
+      panel[(k - k0) * kPanel<T> + j] = j < columns ? b[k * g.b_row + j * g.b_column] : T(0);
+}
+
+template <class T> void pack(const GemmArgs<T>& g, Index panel_begin, Index panel_end, T* panels) {
+  for (Index p = panel_begin; p < panel_end; ++p) pack_panel(g, p * kPanel<T>, 0, g.k, panels + p * g.k * kPanel<T>);
+}
+
+// --- what follows the product ----------------------------------------------------------------------------------------
+
+template <class T, Activation activation> TFCORE_INLINE Vec<T> activate(Vec<T> x) {
+  if constexpr (activation == Activation::relu) return relu<T>(x);
+  else if constexpr (activation == Activation::gelu) return gelu_erf<T>(x);
+  else if constexpr (activation == Activation::gelu_tanh) return gelu_tanh<T>(x);
+  else if constexpr (activation == Activation::silu) return silu<T>(x);
+  else if constexpr (activation == Activation::tanh) return tanh<T>(x);
+  else return x;
+}
+
+// x = activation(x + bias) + residual over one row of a block that is still in the nearest cache.
+template <class T, Activation activation> void finish_row(T* x, const T* bias, const T* residual, Index n) {
+  for (Index j = 0; j < n; j += lanes<T>) {
+    const int count = n - j < lanes<T> ? int(n - j) : lanes<T>;
+    const bool whole = count == lanes<T>;
+    const auto at = [&](const T* p) TFCORE_LAMBDA { return whole ? load(p + j) : load_first(p + j, count); };
+    Vec<T> y = at(x);
+    if (bias) y = y + at(bias);
+    y = activate<T, activation>(y);
+    if (residual) y = y + at(residual);
+    if (whole) store(x + j, y);
+    else store_first(x + j, y, count);
+  }
+}
+
+template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Index column, Index n) {
+  if (!g.bias && !g.residual && g.activation == Activation::none) return;
+  using FinishRow = void (*)(T*, const T*, const T*, Index);
+  static constexpr FinishRow kFinish[] = {
+      finish_row<T, Activation::none>,      finish_row<T, Activation::relu>, finish_row<T, Activation::gelu>,
+      finish_row<T, Activation::gelu_tanh>, finish_row<T, Activation::silu>, finish_row<T, Activation::tanh>};
+  const FinishRow finish_one = kFinish[int(g.activation)];
+  for (Index i = row0; i < row1; ++i)
+    finish_one(g.c + i * g.c_row + column, g.bias ? g.bias + column : nullptr,
+               g.residual ? g.residual + i * g.residual_row + column : nullptr, n);
+}
+
+// --- the product -----------------------------------------------------------------------------------------------------
+
+constexpr Index kRowBlock = 8 * kTileRows;  // rows of a that stay in L2 beside the panels: 96 × 384 floats, 147 KB
+
+template <class T> constexpr T kOnes[kRowBlock] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+// Where panels [first, last) at depth k0 are read: packed weights, b itself, or scratch filled here.
+template <class T>
+TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index first, Index last, Index k0, Index k1, bool in_place, T* scratch,
+                               Tile<T>& t) {
+  t.depth = k1 - k0;
+  if (g.packed) {
+    t.b = g.b + first * g.k * kPanel<T> + k0 * kPanel<T>;
+    t.b_stride = kPanel<T>, t.panel_stride = g.k * kPanel<T>;
+  } else if (in_place) {
+    t.b = g.b + k0 * g.b_row + first * kPanel<T>;
+    t.b_stride = g.b_row, t.panel_stride = kPanel<T>;
+  } else {
+    for (Index p = first; p < last; ++p)
+      pack_panel(g, p * kPanel<T>, k0, k1, scratch + (p - first) * (k1 - k0) * kPanel<T>);
+    t.b = scratch;
+    t.b_stride = kPanel<T>, t.panel_stride = (k1 - k0) * kPanel<T>;
+  }
+}
+
+template <class T> std::size_t gemm_scratch(const GemmArgs<T>& g) {
+  const Index depth = g.k < kDepthBlock ? g.k : kDepthBlock;
+  return std::size_t(kRowBlock * kPanel<T> + (g.packed ? 0 : kPanelsPerTask * depth * kPanel<T>));
+}
+
+// The last, ragged panel goes through a buffer of whole panels, so that tiles never write past a row of c.
+template <class T> void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index row, Index rows, Index column, T* buffer) {
+  const Index n = g.n - column;
+  T* c = g.c + row * g.c_row + column;
+  if (t.c_scale)
+    for (Index i = 0; i < rows; ++i) __builtin_memcpy(buffer + i * kPanel<T>, c + i * g.c_row, n * sizeof(T));
+  t.c = buffer, t.c_stride = kPanel<T>;
+  multiply_tiles<T, Adjacent::depth>(t, rows, kPanelVectors<T>);
+  for (Index i = 0; i < rows; ++i) __builtin_memcpy(c + i * g.c_row, buffer + i * kPanel<T>, n * sizeof(T));
+}
+
+// Panels [first, last), at most kPanelsPerTask when b is not packed, of the rows of `range`.
+template <class T> void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, Index last, T* scratch) {
+  static_assert(kPanel<T> == kPanelColumns<T>);
+  T* const buffer = scratch;
+  T* const panels = scratch + kRowBlock * kPanel<T>;
+  const Index whole = g.n / kPanel<T> < last ? g.n / kPanel<T> : last;  // panels [first, whole) are full
+  const bool in_place = !g.packed && g.b_column == 1 && whole == last && g.m <= kInPlaceRows;
+  const Index columns = (g.n < last * kPanel<T> ? g.n : last * kPanel<T>) - first * kPanel<T>;
+  for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepthBlock) {
+    const Index k1 = g.k < k0 + kDepthBlock ? g.k : k0 + kDepthBlock;
+    Tile<T> t{};
+    read_panels(g, first, last, k0, k1, in_place, panels, t);
+    for (Index i = range.row_begin; i < range.row_end; i += kRowBlock) {
+      const Index rows = range.row_end - i < kRowBlock ? range.row_end - i : kRowBlock;
+      t.a = g.a + i * g.a_row + k0, t.a_stride = g.a_row;
+      t.c = g.c + i * g.c_row + first * kPanel<T>, t.c_stride = g.c_row;
+      t.c_scale = k0 ? kOnesPointer<T>() : nullptr;
+      multiply_tiles<T, Adjacent::depth>(t, rows, (whole - first) * kPanelVectors<T>);
+      if (whole < last) {
+        Tile<T> ragged = t;
+        ragged.b += (whole - first) * t.panel_stride;
+        multiply_ragged(g, ragged, i, rows, whole * kPanel<T>, buffer);
+      }
+      if (k1 == g.k) finish(g, i, i + rows, first * kPanel<T>, columns);
+    }
+  }
+}
+
+template <class T> void gemm(const GemmArgs<T>& g, const GemmRange& range, T* scratch) {
+  const Index step = g.packed ? range.panel_end - range.panel_begin : kPanelsPerTask;
+  for (Index p = range.panel_begin; p < range.panel_end; p += step)
+    multiply_panels(g, range, p, p + step < range.panel_end ? p + step : range.panel_end, scratch);
+}
+
+}  // namespace
+}  // namespace tfcore

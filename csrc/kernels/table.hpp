@@ -1,0 +1,125 @@
+#pragma once
+// What crosses from dispatch/ into one instruction set's kernels: plain data and one table of functions.
+//
+// B batch, H query heads, G key/value heads, L query length, S key length, D head size, C model width; M, N, K of a product.
+// Strides count elements. A kernel gets its arguments, a range of work and scratch; it never allocates, throws or threads.
+#include <cstddef>
+#include <cstdint>
+
+namespace tfcore {
+
+using Index = std::int64_t;
+
+enum class Activation : int { none, relu, gelu, gelu_tanh, silu, tanh };
+
+// Panels of b: 64 bytes of adjacent columns, depth after depth, zero past the last column. The same on every ISA.
+template <class T> constexpr Index kPanelColumns = 64 / Index(sizeof(T));
+constexpr Index kPanelsPerTask = 8;   // 128 float32 columns: their weights at depth kDepthBlock stay in a 256 KB L2
+constexpr Index kDepthBlock = 384;    // absolute: a sum restarts at its multiples, on every ISA and for every shape
+
+// c (M, N) = activation(a (M, K) @ b (K, N) + bias) + residual
+template <class T> struct GemmArgs {
+  Index m, n, k;
+  const T* a;
+  Index a_row;  // columns of a are adjacent
+  const T* b;
+  Index b_row, b_column;  // unused when packed
+  bool packed;
+  T* c;
+  Index c_row;  // columns of c are adjacent
+  const T* bias;  // (N,) or null
+  Activation activation;
+  const T* residual;  // (M, N) or null
+  Index residual_row;
+};
+
+struct GemmRange { Index row_begin, row_end, panel_begin, panel_end; };
+
+enum class MaskKind : int { none, boolean, additive };
+
+// The R = (H / G) * L query rows that share one key head; row r is query head r / L at position r % L.
+template <class T> struct AttentionArgs {
+  Index heads, queries, keys, head_size, value_size;
+  const T* q;
+  Index q_head, q_row;
+  const T* k;
+  Index k_row;
+  const T* v;
+  Index v_row;
+  T* out;
+  Index out_head, out_row;
+  T* weights;  // (heads, L, S) with adjacent keys, or null
+  Index weights_head, weights_row;
+  // Query i sees the keys j with  first(i) <= j < last(i):  i + offset - left <= j <= i + offset + right,  j < key_count.
+  Index key_count, offset, left, right;
+  MaskKind mask_kind;
+  const void* mask;  // bytes or T
+  Index mask_head, mask_row, mask_column;
+  const T* slopes;  // (heads,) or null
+  const T* sinks;   // (heads,) or null
+  T scale, softcap;
+};
+
+constexpr Index kKeyBlock = 128;   // absolute: the running maximum is renewed at its multiples; 64 to 512 are within noise
+constexpr Index kQueryBlock = 64;  // rows that share one pass over the keys
+
+enum class Scheme : int { geometric, linear };
+
+template <class T> struct PositionArgs {
+  Index model_width;
+  double base, offset;
+  bool split;
+  Scheme scheme;
+  const double* frequencies;  // (columns of sines,) and (columns of cosines,) one after the other
+  T* out;                     // (rows, C)
+};
+
+template <class T> struct RotaryArgs {
+  Index rows, lead;  // positions, and how many vectors share each
+  const T* x;
+  Index x_row, x_lead;  // strides of a position and of a sharing vector
+  T* out;
+  Index out_row, out_lead;
+  const double* positions;    // (rows,)
+  const double* frequencies;  // (rotary / 2,)
+  Index width, rotary;
+  bool interleaved;
+  double magnitude;
+};
+
+template <class T> struct NormArgs {
+  Index width;
+  const T* x;   // (rows, C)
+  T* out;       // (rows, C)
+  const T* weight;
+  const T* bias;
+  T eps;
+};
+
+enum class Function : int { exp, exp2, tanh, erf, sin, cos, gelu, gelu_tanh, silu, relu };
+
+template <class T> struct Kernels {
+  void (*pack)(const GemmArgs<T>&, Index panel_begin, Index panel_end, T* panels);
+  std::size_t (*gemm_scratch)(const GemmArgs<T>&);
+  void (*gemm)(const GemmArgs<T>&, const GemmRange&, T* scratch);
+  std::size_t (*attention_scratch)(const AttentionArgs<T>&);
+  void (*attention)(const AttentionArgs<T>&, Index row_begin, Index row_end, T* scratch);
+  void (*softmax)(const T* x, T* out, Index rows, Index width);
+  void (*layer_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
+  void (*rms_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
+  void (*elementwise)(Function, const T* x, T* out, Index count);
+  void (*positions)(const PositionArgs<T>&, Index row_begin, Index row_end);
+  void (*rotary)(const RotaryArgs<T>&, Index row_begin, Index row_end, T* scratch);
+};
+
+struct KernelTable {
+  const char* isa;
+  Kernels<float> f32;
+  Kernels<double> f64;
+
+  template <class T> const Kernels<T>& of() const;
+};
+template <> inline __attribute__((always_inline)) const Kernels<float>& KernelTable::of<float>() const { return f32; }
+template <> inline __attribute__((always_inline)) const Kernels<double>& KernelTable::of<double>() const { return f64; }
+
+}  // namespace tfcore

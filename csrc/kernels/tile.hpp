@@ -1,0 +1,125 @@
+#pragma once
+// The one inner loop of every product here: a register tile of R rows × V vectors.
+//
+//   c[r][j] = c_scale[r] * c[r][j] + sum_k a[r][k] * b[k][j]        r < R, j < V * lanes, k < depth
+//
+// Each sum is one chain of fused multiply-adds, k ascending, whatever R and V: the tile's shape never shows in the bits.
+// Bound by FMA issue where R * V accumulators cover the FMA's latency (8 to 10 chains) and R + V loads cost less than
+// R * V FMAs; by the loads of b (64 bytes a cycle) when R is 1.
+#include "simd/vec.hpp"
+
+namespace tfcore {
+namespace {
+
+// Accumulators that fit the registers beside V operands of b and one broadcast: 6 × 2 of 16, 12 × 2 of 32.
+constexpr int kTileAccumulators = kVecRegisters == 32 ? 24 : 12;
+constexpr int kTileRows = kTileAccumulators / 2;
+constexpr int kTileVectors = 8;
+
+// A panel of b is 64 bytes wide on every ISA: the packed form of weights, and what is contiguous in every other use.
+template <class T> constexpr int kPanel = 64 / int(sizeof(T));
+template <class T> constexpr int kPanelVectors = kPanel<T> / lanes<T>;
+
+enum class Adjacent { depth, rows };  // which index of a is adjacent in memory; a_stride belongs to the other one
+
+template <class T> struct Tile {
+  std::int64_t depth;
+  const T* a;
+  std::int64_t a_stride;
+  const T* b;  // row k, vector j: b + k * b_stride + (panel of j) * panel_stride + (place of j in its panel)
+  std::int64_t b_stride, panel_stride;
+  T* c;
+  std::int64_t c_stride;
+  const T* c_scale;  // (R,), or null: c is overwritten, never read
+};
+
+// A vector count must divide a panel or fill whole ones, so that a tile may start wherever another one ended.
+template <class T> constexpr bool fits_panel(int vectors) {
+  return vectors % kPanelVectors<T> == 0 || kPanelVectors<T> % vectors == 0;
+}
+
+template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Tile<T>& t) {
+  Vec<T> sum[R][V] = {};
+  const T* a = t.a;
+  const T* b = t.b;
+  for (std::int64_t k = t.depth; k > 0; --k) {
+    Vec<T> bk[V];
+#pragma GCC unroll 12
+    for (int j = 0; j < V; ++j)
+      bk[j] = load(b + (j / kPanelVectors<T>) * t.panel_stride + (j % kPanelVectors<T>) * lanes<T>);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) {
+      const Vec<T> ar = splat(adjacent == Adjacent::depth ? a[r * t.a_stride] : a[r]);
+#pragma GCC unroll 12
+      for (int j = 0; j < V; ++j) sum[r][j] = fma(ar, bk[j], sum[r][j]);
+    }
+    a += adjacent == Adjacent::depth ? 1 : t.a_stride;
+    b += t.b_stride;
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 12
+    for (int j = 0; j < V; ++j) {
+      T* c = t.c + r * t.c_stride + j * lanes<T>;
+      store(c, t.c_scale ? fma(load(c), t.c_scale[r], sum[r][j]) : sum[r][j]);
+    }
+}
+
+// Every shape that fits the registers, by rows and vectors.
+template <class T> using TileFunction = void (*)(const Tile<T>&);
+template <class T> struct TileTable { TileFunction<T> at[kTileRows + 1][kTileVectors + 1]; };
+
+template <class T, Adjacent adjacent, int R, int V> constexpr void fill_vectors(TileTable<T>& table) {
+  if constexpr (V <= kTileVectors && R * V <= kTileAccumulators) {
+    if constexpr (fits_panel<T>(V) && V != 5 && V != 7) table.at[R][V] = multiply_tile<T, R, V, adjacent>;
+    fill_vectors<T, adjacent, R, V + 1>(table);
+  }
+}
+
+template <class T, Adjacent adjacent, int R = 1> constexpr TileTable<T> make_tile_table(TileTable<T> table = {}) {
+  fill_vectors<T, adjacent, R, 1>(table);
+  if constexpr (R < kTileRows) return make_tile_table<T, adjacent, R + 1>(table);
+  else return table;
+}
+
+template <class T, Adjacent adjacent> constexpr TileTable<T> kTiles = make_tile_table<T, adjacent>();
+
+// The widest tile of `rows` rows that is at most `vectors` wide.
+template <class T, Adjacent adjacent> TFCORE_INLINE int widest_tile(int rows, std::int64_t vectors) {
+  int v = vectors < kTileVectors ? int(vectors) : kTileVectors;
+  while (!kTiles<T, adjacent>.at[rows][v]) --v;
+  return v;
+}
+
+// `count` rows as evenly as possible over the fewest strips of at most kTileRows: 16 is 8 + 8, not 12 + 4.
+struct Strips {
+  int count, rows, longer;  // the first `longer` strips have one row more than `rows`
+  explicit Strips(std::int64_t total)
+      : count(int((total + kTileRows - 1) / kTileRows)), rows(count ? int(total / count) : 0),
+        longer(count ? int(total % count) : 0) {}
+  int size(int i) const { return rows + (i < longer); }
+  int widest() const { return rows + (longer > 0); }
+};
+
+// All of c[rows][vectors] by tiles; the strips of rows run inside, so that a column of b stays in the nearest cache.
+template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_t rows, std::int64_t vectors) {
+  const Strips strips(rows);
+  const T* a = t.a;
+  const T* c_scale = t.c_scale;
+  for (std::int64_t j = 0; j < vectors;) {
+    const int v = widest_tile<T, adjacent>(strips.widest(), vectors - j);
+    T* c = t.c + j * lanes<T>;
+    Tile<T> step = t;
+    step.b = t.b + (j / kPanelVectors<T>) * t.panel_stride + (j % kPanelVectors<T>) * lanes<T>;
+    for (std::int64_t i = 0, r = 0; i < strips.count; r += strips.size(int(i)), ++i) {
+      step.a = a + r * (adjacent == Adjacent::depth ? t.a_stride : 1);
+      step.c = c + r * t.c_stride;
+      step.c_scale = c_scale ? c_scale + r : nullptr;
+      kTiles<T, adjacent>.at[strips.size(int(i))][v](step);
+    }
+    j += v;
+  }
+}
+
+}  // namespace
+}  // namespace tfcore

@@ -1,0 +1,220 @@
+#pragma once
+// Vec: one register of T, and the twenty-odd operations the kernels are written in.
+//
+// Compiler vector extensions give + - * / & | ^ << >> < > == and `mask ? a : b`, so one text serves every width. Intrinsics
+// stand here only for what the extensions have no word for: fused multiply-add, max, masked memory, wide conversions.
+// Contraction is off (-ffp-contract=off): a*b+c rounds twice and fma(a, b, c) once on every ISA that has FMA, so those
+// ISAs agree bit for bit.
+//
+// Everything is in an unnamed namespace: each ISA unit keeps its own copy, and none can reach another unit's.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define TFCORE_INLINE inline __attribute__((always_inline))
+
+namespace tfcore {
+namespace {
+
+constexpr int kVecBytes = TFCORE_VEC_BYTES;  // 16, 32 or 64: the row of the ISA table in CMakeLists.txt
+constexpr int kVecRegisters = TFCORE_VEC_REGISTERS;  // 16, or 32 for AVX-512 and NEON
+
+typedef float VecF32 __attribute__((vector_size(kVecBytes)));
+typedef double VecF64 __attribute__((vector_size(kVecBytes)));
+typedef std::int32_t VecI32 __attribute__((vector_size(kVecBytes)));
+typedef std::int64_t VecI64 __attribute__((vector_size(kVecBytes)));
+
+template <class T> struct VecTypes;
+template <> struct VecTypes<float> { using Vec = VecF32; using IntVec = VecI32; using Int = std::int32_t; };
+template <> struct VecTypes<double> { using Vec = VecF64; using IntVec = VecI64; using Int = std::int64_t; };
+
+template <class T> using Vec = typename VecTypes<T>::Vec;        // lanes<T> floating-point numbers
+template <class T> using IntVec = typename VecTypes<T>::IntVec;  // as many integers of the same size; also comparison masks
+template <class T> using Int = typename VecTypes<T>::Int;
+template <class T> constexpr int lanes = kVecBytes / int(sizeof(T));
+template <class V> using Element = std::remove_reference_t<decltype(std::declval<V&>()[0])>;
+
+// --- construction and memory: pointers need only the element's alignment --------------------------------------------
+
+template <class T> TFCORE_INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }  // one broadcast; x - 0 keeps -0 and NaN
+
+template <class T> TFCORE_INLINE Vec<T> load(const T* p) {
+  Vec<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class V> TFCORE_INLINE void store(Element<V>* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
+
+template <class T> TFCORE_INLINE IntVec<T> lane_index() {  // {0, 1, 2, …}
+  IntVec<T> v;
+  for (int i = 0; i < lanes<T>; ++i) v[i] = i;
+  return v;
+}
+
+// The first n lanes (0 <= n <= lanes), zero beyond; nothing past p + n is touched.
+template <class T> TFCORE_INLINE Vec<T> load_first(const T* p, int n) {
+#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
+  if constexpr (sizeof(T) == 4) return _mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p);
+  else return _mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p);
+#elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
+  const IntVec<T> mask = lane_index<T>() < IntVec<T>{} + Int<T>(n);
+  if constexpr (sizeof(T) == 4) return _mm256_maskload_ps(p, __m256i(mask));
+  else return _mm256_maskload_pd(p, __m256i(mask));
+#else
+  Vec<T> v{};
+  __builtin_memcpy(&v, p, std::size_t(n) * sizeof(T));
+  return v;
+#endif
+}
+
+template <class V> TFCORE_INLINE void store_first(Element<V>* p, V v, int n) {
+  using T = Element<V>;
+#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
+  if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), v);
+  else _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), v);
+#elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
+  const IntVec<T> mask = lane_index<T>() < IntVec<T>{} + Int<T>(n);
+  if constexpr (sizeof(T) == 4) _mm256_maskstore_ps(p, __m256i(mask), v);
+  else _mm256_maskstore_pd(p, __m256i(mask), v);
+#else
+  __builtin_memcpy(p, &v, std::size_t(n) * sizeof(T));
+#endif
+}
+
+// --- arithmetic ------------------------------------------------------------------------------------------------------
+
+// a * b + c, rounded once where the ISA has FMA. max and min return b when a lane of either is NaN.
+#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
+TFCORE_INLINE VecF32 fma(VecF32 a, VecF32 b, VecF32 c) { return _mm512_fmadd_ps(a, b, c); }
+TFCORE_INLINE VecF64 fma(VecF64 a, VecF64 b, VecF64 c) { return _mm512_fmadd_pd(a, b, c); }
+TFCORE_INLINE VecF32 max(VecF32 a, VecF32 b) { return _mm512_max_ps(a, b); }
+TFCORE_INLINE VecF64 max(VecF64 a, VecF64 b) { return _mm512_max_pd(a, b); }
+TFCORE_INLINE VecF32 min(VecF32 a, VecF32 b) { return _mm512_min_ps(a, b); }
+TFCORE_INLINE VecF64 min(VecF64 a, VecF64 b) { return _mm512_min_pd(a, b); }
+#elif defined(__FMA__) && TFCORE_VEC_BYTES == 32
+TFCORE_INLINE VecF32 fma(VecF32 a, VecF32 b, VecF32 c) { return _mm256_fmadd_ps(a, b, c); }
+TFCORE_INLINE VecF64 fma(VecF64 a, VecF64 b, VecF64 c) { return _mm256_fmadd_pd(a, b, c); }
+TFCORE_INLINE VecF32 max(VecF32 a, VecF32 b) { return _mm256_max_ps(a, b); }
+TFCORE_INLINE VecF64 max(VecF64 a, VecF64 b) { return _mm256_max_pd(a, b); }
+TFCORE_INLINE VecF32 min(VecF32 a, VecF32 b) { return _mm256_min_ps(a, b); }
+TFCORE_INLINE VecF64 min(VecF64 a, VecF64 b) { return _mm256_min_pd(a, b); }
+#elif defined(__aarch64__) && TFCORE_VEC_BYTES == 16
+TFCORE_INLINE VecF32 fma(VecF32 a, VecF32 b, VecF32 c) { return vfmaq_f32(c, a, b); }
+TFCORE_INLINE VecF64 fma(VecF64 a, VecF64 b, VecF64 c) { return vfmaq_f64(c, a, b); }
+template <class V> TFCORE_INLINE V max(V a, V b) { return a > b ? a : b; }
+template <class V> TFCORE_INLINE V min(V a, V b) { return a < b ? a : b; }
+#else
+template <class V> TFCORE_INLINE V fma(V a, V b, V c) {
+#if defined(__FMA__)  // vectors wider than the registers: the compiler splits them, the rounding stays single
+  V r;
+  for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i)
+    if constexpr (sizeof(a[0]) == 4) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    else r[i] = __builtin_fma(a[i], b[i], c[i]);
+  return r;
+#else
+  return a * b + c;
+#endif
+}
+template <class V> TFCORE_INLINE V max(V a, V b) { return a > b ? a : b; }
+template <class V> TFCORE_INLINE V min(V a, V b) { return a < b ? a : b; }
+#endif
+
+template <class V> TFCORE_INLINE V fma(V a, Element<V> b, V c) { return fma(a, splat<Element<V>>(b), c); }
+
+template <class T> TFCORE_INLINE IntVec<T> bits(Vec<T> v) { return IntVec<T>(v); }
+template <class T> TFCORE_INLINE Vec<T> from_bits(IntVec<T> v) { return Vec<T>(v); }
+
+// One scalar fused multiply-add, rounded as fma() rounds a lane.
+template <class T> TFCORE_INLINE T fma1(T a, T b, T c) { return fma(splat<T>(a), splat<T>(b), splat<T>(c))[0]; }
+
+template <class T> TFCORE_INLINE Vec<T> abs(Vec<T> v) {
+  return from_bits<T>(bits<T>(v) & ~(Int<T>(1) << (8 * sizeof(T) - 1)));
+}
+
+// True when any lane of a comparison is set.
+template <class M> TFCORE_INLINE bool any(M mask) {
+  Element<M> all = 0;
+  for (unsigned i = 0; i < sizeof(M) / sizeof(all); ++i) all |= mask[i];
+  return all != 0;
+}
+
+// float <-> double: a float register holds two double registers' worth of lanes.
+TFCORE_INLINE void widen(VecF32 x, VecF64& low, VecF64& high) {
+  typedef float Half __attribute__((vector_size(kVecBytes / 2)));
+  Half half[2];
+  __builtin_memcpy(half, &x, sizeof x);
+  low = __builtin_convertvector(half[0], VecF64);
+  high = __builtin_convertvector(half[1], VecF64);
+}
+
+TFCORE_INLINE VecF32 narrow(VecF64 low, VecF64 high) {
+  typedef float Half __attribute__((vector_size(kVecBytes / 2)));
+  const Half half[2] = {__builtin_convertvector(low, Half), __builtin_convertvector(high, Half)};
+  VecF32 x;
+  __builtin_memcpy(&x, half, sizeof x);
+  return x;
+}
+
+// --- across lanes ----------------------------------------------------------------------------------------------------
+
+// {a0, b0, a1, b1, …} from the lower (half = 0) or upper (half = 1) halves of a and b.
+template <class T, int half> TFCORE_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b) {
+  constexpr int n = lanes<T>;
+  IntVec<T> pick;
+  for (int i = 0; i < n; ++i) pick[i] = Int<T>(half * n / 2 + i / 2 + (i % 2) * n);
+  return __builtin_shuffle(a, b, pick);
+}
+
+// rows[i][j] <-> rows[j][i], lanes x lanes, in log2(lanes) rounds of perfect shuffles.
+template <class T> TFCORE_INLINE void transpose(Vec<T> (&rows)[lanes<T>]) {
+  constexpr int n = lanes<T>;
+#pragma GCC unroll 4
+  for (int round = 1; round < n; round *= 2) {
+    Vec<T> next[n];
+#pragma GCC unroll 16
+    for (int i = 0; i < n / 2; ++i) {
+      next[2 * i] = interleave<T, 0>(rows[i], rows[i + n / 2]);
+      next[2 * i + 1] = interleave<T, 1>(rows[i], rows[i + n / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i) rows[i] = next[i];
+  }
+}
+
+// Sixteen logical lanes whatever the register width, so that a reduction adds in the same order on every ISA.
+template <class T> struct Lanes16 {
+  static constexpr int kRegisters = 16 / lanes<T>;
+  Vec<T> part[kRegisters];
+};
+
+template <class T> TFCORE_INLINE Lanes16<T> load16(const T* p, int n) {  // the first n (<= 16) elements, zero beyond
+  Lanes16<T> v;
+  for (int i = 0; i < Lanes16<T>::kRegisters; ++i) {
+    const int left = n - i * lanes<T>;
+    v.part[i] = left >= lanes<T> ? load(p + i * lanes<T>) : load_first(p + i * lanes<T>, left > 0 ? left : 0);
+  }
+  return v;
+}
+
+// One fixed tree: lane i takes lane i + 8, then i + 4, i + 2, i + 1.
+template <class T, class Combine> TFCORE_INLINE T reduce(const Lanes16<T>& v, Combine combine) {
+  T x[16];
+  __builtin_memcpy(x, v.part, sizeof x);
+  for (int step = 8; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) x[i] = combine(x[i], x[i + step]);
+  return x[0];
+}
+
+template <class T> TFCORE_INLINE T sum(const Lanes16<T>& v) {
+  return reduce<T>(v, [](T a, T b) { return a + b; });
+}
+
+}  // namespace
+}  // namespace tfcore
