@@ -92,8 +92,6 @@ template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Ind
 
 constexpr Index kRowBlock = 8 * kTileRows;  // rows of a that stay in L2 beside the panels: 96 × 384 floats, 147 KB
 
-template <class T> constexpr T kOnes[kRowBlock] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-
 // Where panels [first, last) at depth k0 are read: packed weights, b itself, or scratch filled here.
 template <class T>
 TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index first, Index last, Index k0, Index k1, bool in_place, T* scratch,
@@ -122,7 +120,7 @@ template <class T> std::size_t gemm_scratch(const GemmArgs<T>& g) {
 template <class T> void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index row, Index rows, Index column, T* buffer) {
   const Index n = g.n - column;
   T* c = g.c + row * g.c_row + column;
-  if (t.c_scale)
+  if (t.accumulate)
     for (Index i = 0; i < rows; ++i) __builtin_memcpy(buffer + i * kPanel<T>, c + i * g.c_row, n * sizeof(T));
   t.c = buffer, t.c_stride = kPanel<T>;
   multiply_tiles<T, Adjacent::depth>(t, rows, kPanelVectors<T>);
@@ -145,7 +143,7 @@ template <class T> void multiply_panels(const GemmArgs<T>& g, const GemmRange& r
       const Index rows = range.row_end - i < kRowBlock ? range.row_end - i : kRowBlock;
       t.a = g.a + i * g.a_row + k0, t.a_stride = g.a_row;
       t.c = g.c + i * g.c_row + first * kPanel<T>, t.c_stride = g.c_row;
-      t.c_scale = k0 ? kOnesPointer<T>() : nullptr;
+      t.accumulate = k0 > 0;
       multiply_tiles<T, Adjacent::depth>(t, rows, (whole - first) * kPanelVectors<T>);
       if (whole < last) {
         Tile<T> ragged = t;

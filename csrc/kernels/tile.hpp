@@ -1,7 +1,7 @@
 #pragma once
 // The one inner loop of every product here: a register tile of R rows × V vectors.
 //
-//   c[r][j] = c_scale[r] * c[r][j] + sum_k a[r][k] * b[k][j]        r < R, j < V * lanes, k < depth
+//   c[r][j] = sum_k a[r][k] * b[k][j]  (+ c[r][j], or + c_scale[r] * c[r][j])        r < R, j < V * lanes, k < depth
 //
 // Each sum is one chain of fused multiply-adds, k ascending, whatever R and V: the tile's shape never shows in the bits.
 // Bound by FMA issue where R * V accumulators cover the FMA's latency (8 to 10 chains) and R + V loads cost less than
@@ -30,7 +30,8 @@ template <class T> struct Tile {
   std::int64_t b_stride, panel_stride;
   T* c;
   std::int64_t c_stride;
-  const T* c_scale;  // (R,), or null: c is overwritten, never read
+  bool accumulate;   // false: c is overwritten, never read
+  const T* c_scale;  // (R,), or null for ones
 };
 
 // A vector count must divide a panel or fill whole ones, so that a tile may start wherever another one ended.
@@ -61,7 +62,8 @@ template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Til
 #pragma GCC unroll 12
     for (int j = 0; j < V; ++j) {
       T* c = t.c + r * t.c_stride + j * lanes<T>;
-      store(c, t.c_scale ? fma(load(c), t.c_scale[r], sum[r][j]) : sum[r][j]);
+      if (t.accumulate) sum[r][j] = t.c_scale ? fma(load(c), t.c_scale[r], sum[r][j]) : load(c) + sum[r][j];
+      store(c, sum[r][j]);
     }
 }
 

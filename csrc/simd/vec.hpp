@@ -18,6 +18,7 @@
 #endif
 
 #define TFCORE_INLINE inline __attribute__((always_inline))
+#define TFCORE_LAMBDA __attribute__((always_inline))
 
 namespace tfcore {
 namespace {

@@ -1,0 +1,22 @@
+// One instruction set's kernels: this file is compiled once for each row of the ISA table in CMakeLists.txt, and exports
+// nothing but that row's table.
+#include "kernels/attention.hpp"
+#include "kernels/elementwise.hpp"
+#include "kernels/gemm.hpp"
+#include "kernels/norm.hpp"
+#include "kernels/position.hpp"
+
+namespace tfcore {
+namespace {
+
+template <class T> constexpr Kernels<T> kernels() {
+  return {pack<T>,       gemm_scratch<T>, gemm<T>,        attention_scratch<T>, attention<T>, softmax<T>,
+          layer_norm<T>, rms_norm<T>,     elementwise<T>, positions<T>,         rotary<T>};
+}
+
+}  // namespace
+
+extern const KernelTable TFCORE_ISA_TABLE;
+const KernelTable TFCORE_ISA_TABLE = {TFCORE_ISA_NAME, kernels<float>(), kernels<double>()};
+
+}  // namespace tfcore

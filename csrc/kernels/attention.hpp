@@ -1,0 +1,477 @@
+#pragma once
+// Fused attention with a running softmax: no L × S array.
+//
+//   out[i] = sum_j softmax_j(cap(scale * q[i] . k[j]) - slope * |i + offset - j| + mask[i][j]) * v[j]
+//   q (L, D), k (S, D), v (S, Dv), out (L, Dv); the query rows of all heads that share k and v are taken together
+//
+// Keys come in absolute blocks of kKeyBlock. A block's scores against a tile of queries are one product, the softmax works
+// on them in place, and their product with v joins the output rows, rescaled when the running maximum rose. A row's
+// arithmetic depends on its own visible keys alone: a block that a row cannot see leaves its state as it was, bit for bit.
+//
+// Two layouts of the scores, one text: with many rows the lanes hold queries and the softmax never reduces across lanes;
+// with a few rows (a decode step) they hold keys, turned in registers, and memory is the bound.
+// Bound with many rows: FMA issue, 4 * D operations a score, beside about a dozen for its exponential.
+#include "kernels/math.hpp"
+#include "kernels/table.hpp"
+#include "kernels/tile.hpp"
+
+namespace tfcore {
+namespace {
+
+template <class T> constexpr T kMinusInfinity = -__builtin_inf();
+constexpr double kLog2e = 1.4426950408889634074;
+constexpr int kFewRows = 4;  // up to here lanes hold keys: a tile of queries would waste most of its lanes
+
+// --- the rows in flight ----------------------------------------------------------------------------------------------
+
+template <class T> struct RowState {
+  Index count;
+  Index first[kQueryBlock], last[kQueryBlock];  // the keys a row may see: first <= j < last
+  T max[kQueryBlock], sum[kQueryBlock];         // of the scores in base 2 so far, and of 2^(score - max)
+  T rescale[kQueryBlock];                       // 2^(old max - new max) of the block at hand
+  T slope[kQueryBlock], position[kQueryBlock];  // ALiBi, in base 2
+};
+
+template <class T> RowState<T> start_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end) {
+  RowState<T> s{};
+  s.count = row_end - row_begin;
+  for (Index r = 0; r < s.count; ++r) {
+    const Index head = (row_begin + r) / a.queries, position = (row_begin + r) % a.queries + a.offset;
+    const Index first = position - a.left, last = position + a.right + 1;
+    s.first[r] = first > 0 ? first : 0;
+    s.last[r] = last < a.key_count ? last : a.key_count;
+    s.max[r] = a.sinks ? T(a.sinks[head] * kLog2e) : kMinusInfinity<T>;
+    s.sum[r] = a.sinks && a.sinks[head] != kMinusInfinity<T> ? T(1) : T(0);
+    s.slope[r] = a.slopes ? T(a.slopes[head] * kLog2e) : T(0);
+    s.position[r] = T(position);
+  }
+  return s;
+}
+
+// The keys that some row of [row, row + count) may see, within [begin, end).
+struct KeySpan { Index begin, end; };
+
+template <class T> KeySpan visible_span(const RowState<T>& s, Index row, Index count, Index begin, Index end) {
+  KeySpan span{end, begin};
+  for (Index r = row; r < row + count; ++r) {
+    if (s.first[r] >= s.last[r]) continue;
+    span.begin = s.first[r] < span.begin ? s.first[r] : span.begin;
+    span.end = s.last[r] > span.end ? s.last[r] : span.end;
+  }
+  span.begin = (span.begin < begin ? begin : span.begin) & ~Index(15);  // absolute, and whole vectors of keys
+  span.end = span.end < end ? span.end : end;
+  return span;
+}
+
+// --- scratch ---------------------------------------------------------------------------------------------------------
+
+template <class T> constexpr Index kTileQueries = 2 * lanes<T>;
+template <class T> constexpr Index kScoreArea = kKeyBlock * (kTileQueries<T> > kFewRows ? kTileQueries<T> : kFewRows);
+
+template <class T> Index padded(Index size) { return (size + lanes<T> - 1) / lanes<T> * lanes<T>; }
+
+template <class T> struct Workspace {
+  T* queries;  // tiles × (D, kTileQueries), or (rows, D): scaled, turned
+  T* scores;   // (keys, kTileQueries), or (rows, kKeyBlock)
+  T* bias;     // as scores: the mask, -inf where it hides
+  T* out;      // (kQueryBlock, padded Dv)
+  T* values;   // (kKeyBlock, padded Dv), only where Dv is not whole vectors
+};
+
+template <class T> std::size_t attention_scratch(const AttentionArgs<T>& a) {
+  const Index width = padded<T>(a.value_size);
+  return std::size_t(kQueryBlock * a.head_size + 2 * kScoreArea<T> + (kQueryBlock + kKeyBlock) * width);
+}
+
+template <class T> Workspace<T> lay_out(const AttentionArgs<T>& a, T* scratch) {
+  Workspace<T> w;
+  w.scores = scratch;
+  w.bias = w.scores + kScoreArea<T>;
+  w.queries = w.bias + kScoreArea<T>;
+  w.out = w.queries + kQueryBlock * a.head_size;
+  w.values = w.out + kQueryBlock * padded<T>(a.value_size);
+  return w;
+}
+
+// One block of keys against the rows [row, row + count): what the passes below work on.
+template <class T> struct ScoreBlock {
+  const AttentionArgs<T>& a;
+  RowState<T>& rows;
+  const Workspace<T>& w;
+  Index row_begin;   // of the task, to find a row's head and position
+  Index row, count;  // within `rows`
+  Index block;       // first key of the block; the span is [begin, end)
+  Index begin, end;
+  bool hides;        // some row does not see some key of the span
+};
+
+template <class T> TFCORE_INLINE const T* query_row(const AttentionArgs<T>& a, Index row) {
+  return a.q + row / a.queries * a.q_head + row % a.queries * a.q_row;
+}
+
+// --- the two layouts -------------------------------------------------------------------------------------------------
+
+// Lanes hold queries: score (row, key) stands at [key][row].
+template <class T> struct QueryLanes {
+  static constexpr Adjacent adjacent = Adjacent::rows;
+  static constexpr Index key_stride = kTileQueries<T>, row_stride = 1;
+  TFCORE_INLINE static Vec<T> of_rows(const T* value) { return load(value); }
+  TFCORE_INLINE static Vec<T> keys(Index key) { return splat(T(key)); }
+
+  template <class F> TFCORE_INLINE static void for_each(const ScoreBlock<T>& b, F f) {
+    for (Index key = b.begin; key < b.end; ++key)
+      for (Index r = 0; r < b.count; r += lanes<T>) f((key - b.block) * key_stride + r, key, r);
+  }
+
+  // queries[tile][d][row] = factor * q[row][d]
+  static void load_queries(const AttentionArgs<T>& a, Index row_begin, Index rows, T factor, T* queries) {
+    for (Index r0 = 0; r0 < rows; r0 += lanes<T>) {
+      T* tile = queries + r0 / kTileQueries<T> * a.head_size * kTileQueries<T> + r0 % kTileQueries<T>;
+      for (Index d = 0; d < a.head_size; d += lanes<T>) {
+        const int columns = a.head_size - d < lanes<T> ? int(a.head_size - d) : lanes<T>;
+        Vec<T> square[lanes<T>] = {};
+        for (Index r = 0; r < lanes<T> && r0 + r < rows; ++r)
+          square[r] = factor * load_first(query_row(a, row_begin + r0 + r) + d, columns);
+        transpose<T>(square);
+        for (int i = 0; i < columns; ++i) store(tile + (d + i) * kTileQueries<T>, square[i]);
+      }
+    }
+  }
+
+  static void score(const ScoreBlock<T>& b) {
+    Tile<T> t{};
+    t.depth = b.a.head_size;
+    t.a = b.a.k + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
+    t.b = b.w.queries + b.row * b.a.head_size, t.b_stride = kTileQueries<T>, t.panel_stride = kPanel<T>;
+    t.c = b.w.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
+    multiply_tiles<T, Adjacent::depth>(t, b.end - b.begin, (b.count + lanes<T> - 1) / lanes<T>);
+  }
+
+  static void take_max(const ScoreBlock<T>& b, T* max) {
+    for (Index r = 0; r < b.count; r += lanes<T>) {
+      Vec<T> m = load(max + r);
+      for (Index key = b.begin; key < b.end; ++key) m = tfcore::max(m, load(b.w.scores + (key - b.block) * key_stride + r));
+      store(max + r, m);
+    }
+  }
+
+  // Four chains, by key modulo 4 (the span begins at a multiple of 16), then one tree.
+  static void add_up(const ScoreBlock<T>& b, T* sum) {
+    for (Index r = 0; r < b.count; r += lanes<T>) {
+      Vec<T> chain[4] = {};
+      const T* p = b.w.scores + (b.begin - b.block) * key_stride + r;
+      Index left = b.end - b.begin;
+      for (; left >= 4; left -= 4, p += 4 * key_stride)
+        for (int c = 0; c < 4; ++c) chain[c] = chain[c] + load(p + c * key_stride);
+      for (int c = 0; c < left; ++c) chain[c] = chain[c] + load(p + c * key_stride);
+      store(sum + r, (chain[0] + chain[1]) + (chain[2] + chain[3]));
+    }
+  }
+};
+
+// Lanes hold keys: score (row, key) stands at [row][key].
+template <class T> struct KeyLanes {
+  static constexpr Adjacent adjacent = Adjacent::depth;
+  static constexpr Index key_stride = 1, row_stride = kKeyBlock;
+  TFCORE_INLINE static Vec<T> of_rows(const T* value) { return splat(*value); }
+  TFCORE_INLINE static Vec<T> keys(Index key) { return splat(T(key)) + __builtin_convertvector(lane_index<T>(), Vec<T>); }
+
+  template <class F> TFCORE_INLINE static void for_each(const ScoreBlock<T>& b, F f) {
+    for (Index r = 0; r < b.count; ++r)
+      for (Index key = b.begin; key < b.end; key += lanes<T>) f(r * row_stride + key - b.block, key, r);
+  }
+
+  static void load_queries(const AttentionArgs<T>& a, Index row_begin, Index rows, T factor, T* queries) {
+    for (Index r = 0; r < rows; ++r)
+      for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, row_begin + r)[d];
+  }
+
+  // lanes keys at a time: a square of k is turned, then each of its depths meets every row. Keys past the end repeat the
+  // last one and are hidden afterwards.
+  template <int R> static void score_rows(const ScoreBlock<T>& b) {
+    const T* q = b.w.queries;
+    for (Index key = b.begin; key < b.end; key += lanes<T>) {
+      Vec<T> sum[R] = {};
+      for (Index d = 0; d < b.a.head_size; d += lanes<T>) {
+        const int columns = b.a.head_size - d < lanes<T> ? int(b.a.head_size - d) : lanes<T>;
+        Vec<T> square[lanes<T>];
+        for (int i = 0; i < lanes<T>; ++i) {
+          const T* k = b.a.k + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row + d;
+          square[i] = columns == lanes<T> ? load(k) : load_first(k, columns);
+        }
+        transpose<T>(square);
+        for (int i = 0; i < columns; ++i)
+          for (int r = 0; r < R; ++r) sum[r] = fma(square[i], q[r * b.a.head_size + d + i], sum[r]);
+      }
+      for (int r = 0; r < R; ++r) store(b.w.scores + r * row_stride + key - b.block, sum[r]);
+    }
+  }
+
+  static void score(const ScoreBlock<T>& b) {
+    static_assert(kFewRows == 4);
+    using Score = void (*)(const ScoreBlock<T>&);
+    static constexpr Score kScore[] = {score_rows<1>, score_rows<2>, score_rows<3>, score_rows<4>};
+    kScore[b.count - 1](b);
+  }
+
+  static void take_max(const ScoreBlock<T>& b, T* max) {
+    for (Index r = 0; r < b.count; ++r) {
+      Vec<T> m = splat(max[r]);
+      for (Index key = b.begin; key < b.end; key += lanes<T>)
+        m = tfcore::max(m, load(b.w.scores + r * row_stride + key - b.block));
+      for (int i = 0; i < lanes<T>; ++i) max[r] = max[r] > m[i] ? max[r] : m[i];
+    }
+  }
+
+  static void add_up(const ScoreBlock<T>& b, T* sum) {
+    for (Index r = 0; r < b.count; ++r) {
+      T chain[4] = {};
+      const T* p = b.w.scores + r * row_stride - b.block;
+      for (Index key = b.begin; key < b.end; ++key) chain[key % 4] += p[key];
+      sum[r] = (chain[0] + chain[1]) + (chain[2] + chain[3]);
+    }
+  }
+};
+
+// --- passes over a block of scores -----------------------------------------------------------------------------------
+
+template <class T> TFCORE_INLINE T mask_value(const AttentionArgs<T>& a, Index row, Index key) {
+  const Index at = row / a.queries * a.mask_head + row % a.queries * a.mask_row + key * a.mask_column;
+  if (a.mask_kind == MaskKind::boolean) return static_cast<const unsigned char*>(a.mask)[at] ? T(0) : kMinusInfinity<T>;
+  return static_cast<const T*>(a.mask)[at] * T(kLog2e);
+}
+
+// The mask of this block into `bias`; false when it hides everything.
+template <class T, class L> bool read_mask(ScoreBlock<T>& b) {
+  bool shows = false;
+  const bool one_row = b.a.mask_row == 0 && (b.a.mask_head == 0 || b.a.heads == 1);
+  for (Index r = 0; r < b.count; ++r) {
+    T* bias = b.w.bias + r * L::row_stride - b.block * L::key_stride;
+    for (Index key = b.begin; key < b.end; ++key) {
+      const T value = one_row && r > 0 ? bias[key * L::key_stride - L::row_stride]
+                                       : mask_value(b.a, b.row_begin + b.row + r, key);
+      bias[key * L::key_stride] = value;
+      if (value == kMinusInfinity<T>) b.hides = true;
+      else shows = true;
+    }
+  }
+  return shows;
+}
+
+template <class T, class L> void cap_scores(const ScoreBlock<T>& b) {
+  const T factor = T(b.a.softcap * kLog2e);
+  L::for_each(b, [&](Index at, Index, Index) TFCORE_LAMBDA {
+    store(b.w.scores + at, factor * tanh<T>(load(b.w.scores + at)));
+  });
+}
+
+template <class T, class L> void add_slopes(const ScoreBlock<T>& b) {
+  L::for_each(b, [&](Index at, Index key, Index r) TFCORE_LAMBDA {
+    const Vec<T> distance = abs<T>(L::of_rows(b.rows.position + b.row + r) - L::keys(key));
+    store(b.w.scores + at, fma(-L::of_rows(b.rows.slope + b.row + r), distance, load(b.w.scores + at)));
+  });
+}
+
+// A hidden score becomes -inf whatever it was, NaN included.
+template <class T, class L> void add_mask(const ScoreBlock<T>& b) {
+  L::for_each(b, [&](Index at, Index, Index) TFCORE_LAMBDA {
+    const Vec<T> bias = load(b.w.bias + at), hidden = splat(kMinusInfinity<T>);
+    store(b.w.scores + at, bias == hidden ? hidden : load(b.w.scores + at) + bias);
+  });
+}
+
+// Rows whose span is narrower than the block's. Bounds are compared within the block, where they are exact in T.
+template <class T, class L> void hide_outside(const ScoreBlock<T>& b) {
+  T first[kQueryBlock], last[kQueryBlock];
+  for (Index r = 0; r < b.count; ++r) {
+    const auto within = [&](Index key) { return T(key < b.begin ? 0 : (key > b.end ? b.end : key) - b.block); };
+    first[r] = within(b.rows.first[b.row + r]), last[r] = within(b.rows.last[b.row + r]);
+  }
+  for (Index r = b.count; r < padded<T>(b.count); ++r) first[r] = last[r] = 0;
+  L::for_each(b, [&](Index at, Index key, Index r) TFCORE_LAMBDA {
+    const Vec<T> k = L::keys(key - b.block);
+    const auto seen = (k >= L::of_rows(first + r)) & (k < L::of_rows(last + r));
+    store(b.w.scores + at, seen ? load(b.w.scores + at) : splat(kMinusInfinity<T>));
+  });
+}
+
+template <class T> bool hides_by_span(const ScoreBlock<T>& b) {
+  for (Index r = b.row; r < b.row + b.count; ++r)
+    if (b.rows.first[r] > b.begin || b.rows.last[r] < b.end) return true;
+  return false;
+}
+
+// Scores in base 2, -inf where a row does not see a key. False when no row sees any.
+template <class T, class L> bool compute_scores(ScoreBlock<T>& b) {
+  const bool spans_differ = hides_by_span(b);
+  b.hides = spans_differ;
+  if (b.a.mask_kind != MaskKind::none && !read_mask<T, L>(b)) return false;
+  L::score(b);
+  if (b.a.softcap > 0) cap_scores<T, L>(b);
+  if (b.a.slopes) add_slopes<T, L>(b);
+  if (b.a.mask_kind != MaskKind::none) add_mask<T, L>(b);
+  if (spans_differ || (L::key_stride == 1 && b.end % lanes<T>)) hide_outside<T, L>(b);
+  return true;
+}
+
+template <class T> TFCORE_INLINE Vec<T> finite_or_zero(Vec<T> max) {  // a row that has seen nothing has max = -inf
+  return max == splat(kMinusInfinity<T>) ? Vec<T>{} : max;
+}
+
+template <class T, class L> void exponentiate(const ScoreBlock<T>& b) {
+  L::for_each(b, [&](Index at, Index, Index r) TFCORE_LAMBDA {
+    const Vec<T> max = finite_or_zero<T>(L::of_rows(b.rows.max + b.row + r));
+    store(b.w.scores + at, exp2_nonpositive<T>(load(b.w.scores + at) - max));
+  });
+}
+
+// max, rescale and sum take in the block; its scores become 2^(score - max).
+template <class T, class L> void absorb(const ScoreBlock<T>& b) {
+  T* const max = b.rows.max + b.row;
+  T* const sum = b.rows.sum + b.row;
+  T* const rescale = b.rows.rescale + b.row;
+  for (Index r = 0; r < b.count; r += lanes<T>) store(rescale + r, load(max + r));
+  L::take_max(b, max);
+  exponentiate<T, L>(b);
+  T block_sum[kQueryBlock] = {};
+  L::add_up(b, block_sum);
+  for (Index r = 0; r < b.count; r += lanes<T>) {
+    store(rescale + r, exp2_nonpositive<T>(load(rescale + r) - finite_or_zero<T>(load(max + r))));
+    store(sum + r, fma(load(sum + r), load(rescale + r), load(block_sum + r)));
+  }
+}
+
+// --- values ----------------------------------------------------------------------------------------------------------
+
+template <class T> bool all_finite(const T* v, Index v_row, Index rows, Index width) {
+  Vec<T> poison{};  // 0 * x is 0 unless x is infinite or NaN
+  for (Index j = 0; j < rows; ++j)
+    for (Index d = 0; d < width; d += lanes<T>)
+      poison = poison + T(0) * load_first(v + j * v_row + d, width - d < lanes<T> ? int(width - d) : lanes<T>);
+  return !any(poison != poison);
+}
+
+// Row by row, reading only the values a row sees: 0 * NaN must not reach it. The same sums as the tiles'.
+template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
+  const Index width = padded<T>(b.a.value_size);
+  for (Index r = 0; r < b.count; ++r) {
+    T* out = b.w.out + (b.row + r) * width;
+    for (Index d = 0; d < width; d += lanes<T>) {
+      const int columns = b.a.value_size - d < lanes<T> ? int(b.a.value_size - d) : lanes<T>;
+      Vec<T> sum{};
+      for (Index key = b.begin; key < b.end; ++key) {
+        const Index at = (key - b.block) * L::key_stride + r * L::row_stride;
+        if (key < b.rows.first[b.row + r] || key >= b.rows.last[b.row + r]) continue;
+        if (b.a.mask_kind != MaskKind::none && b.w.bias[at] == kMinusInfinity<T>) continue;
+        sum = fma(load_first(b.a.v + key * b.a.v_row + d, columns), b.w.scores[at], sum);
+      }
+      store(out + d, fma(load(out + d), b.rows.rescale[b.row + r], sum));
+    }
+  }
+}
+
+template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
+  const Index width = padded<T>(b.a.value_size), keys = b.end - b.begin;
+  const T* v = b.a.v + b.begin * b.a.v_row;
+  if (b.hides && !all_finite(v, b.a.v_row, keys, b.a.value_size)) return accumulate_seen<T, L>(b);
+  Tile<T> t{};
+  t.depth = keys;
+  t.a = b.w.scores + (b.begin - b.block) * L::key_stride;
+  t.a_stride = L::adjacent == Adjacent::rows ? L::key_stride : L::row_stride;
+  t.b = values_packed ? b.w.values + (b.begin - b.block) * width : v;
+  t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
+  t.c = b.w.out + b.row * width, t.c_stride = width;
+  t.accumulate = true, t.c_scale = b.rows.rescale + b.row;
+  multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
+}
+
+// Values whose rows are not whole vectors, for the keys [begin, end) of the block, zero beyond Dv.
+template <class T> void pack_values(const AttentionArgs<T>& a, Index block, KeySpan span, T* values) {
+  const Index width = padded<T>(a.value_size);
+  for (Index key = span.begin; key < span.end; ++key)
+    for (Index d = 0; d < width; d += lanes<T>)
+      store(values + (key - block) * width + d,
+            load_first(a.v + key * a.v_row + d, a.value_size - d < lanes<T> ? int(a.value_size - d) : lanes<T>));
+}
+
+// --- a task ----------------------------------------------------------------------------------------------------------
+
+template <class T> TFCORE_INLINE T reciprocal_or_zero(T sum) { return sum == T(0) ? T(0) : T(1) / sum; }
+
+template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& s, Index row_begin, const T* out) {
+  for (Index r = 0; r < s.count; ++r) {
+    const Index row = row_begin + r;
+    const Vec<T> factor = splat(reciprocal_or_zero(s.sum[r]));
+    T* to = a.out + row / a.queries * a.out_head + row % a.queries * a.out_row;
+    const T* from = out + r * padded<T>(a.value_size);
+    for (Index d = 0; d < a.value_size; d += lanes<T>) {
+      const int columns = a.value_size - d < lanes<T> ? int(a.value_size - d) : lanes<T>;
+      const Vec<T> y = fma(load(from + d), factor, Vec<T>{});  // + 0 turns -0 into 0: a hidden key must not show
+      if (columns == lanes<T>) store(to + d, y);
+      else store_first(to + d, y, columns);
+    }
+  }
+}
+
+// weights[row][key] = 2^(score - max) / sum, with the final max and sum; the scores are computed a second time.
+template <class T, class L> void write_weights(ScoreBlock<T>& b) {
+  if (!compute_scores<T, L>(b)) return;
+  exponentiate<T, L>(b);
+  for (Index r = 0; r < b.count; ++r) {
+    const Index row = b.row_begin + b.row + r;
+    T* to = b.a.weights + row / b.a.queries * b.a.weights_head + row % b.a.queries * b.a.weights_row;
+    const T factor = reciprocal_or_zero(b.rows.sum[b.row + r]);
+    for (Index key = b.begin; key < b.end; ++key)
+      to[key] = factor * b.w.scores[(key - b.block) * L::key_stride + r * L::row_stride];
+  }
+}
+
+// Every block of keys that the rows see, every tile of rows that sees some of it.
+template <class T, class Block, class Visit> TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s,
+                                                                             const Workspace<T>& w, Index row_begin,
+                                                                             Index tile_rows, Block on_block, Visit visit) {
+  const KeySpan all = visible_span(s, 0, s.count, 0, a.key_count);
+  for (Index block = all.begin / kKeyBlock * kKeyBlock; block < all.end; block += kKeyBlock) {
+    on_block(block, visible_span(s, 0, s.count, block, block + kKeyBlock));
+    for (Index row = 0; row < s.count; row += tile_rows) {
+      const Index count = s.count - row < tile_rows ? s.count - row : tile_rows;
+      const KeySpan span = visible_span(s, row, count, block, block + kKeyBlock);
+      if (span.begin >= span.end) continue;
+      ScoreBlock<T> b{a, s, w, row_begin, row, count, block, span.begin, span.end, false};
+      visit(b);
+    }
+  }
+}
+
+template <class T, class L>
+void attend_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, const Workspace<T>& w, Index tile_rows) {
+  RowState<T> s = start_rows(a, row_begin, row_end);
+  const double factor = a.softcap > 0 ? a.scale / double(a.softcap) : a.scale * kLog2e;
+  L::load_queries(a, row_begin, s.count, T(factor), w.queries);
+  const Index width = padded<T>(a.value_size);
+  const bool pack = a.value_size % lanes<T> != 0;
+  __builtin_memset(w.out, 0, std::size_t(s.count * width) * sizeof(T));
+  for_each_block(
+      a, s, w, row_begin, tile_rows,
+      [&](Index block, KeySpan span) { if (pack) pack_values(a, block, span, w.values); },
+      [&](ScoreBlock<T>& b) {
+        if (!compute_scores<T, L>(b)) return;
+        absorb<T, L>(b);
+        accumulate<T, L>(b, pack);
+      });
+  write_out(a, s, row_begin, w.out);
+  if (a.weights) for_each_block(a, s, w, row_begin, tile_rows, [](Index, KeySpan) {}, write_weights<T, L>);
+}
+
+// Rows [row_begin, row_end) of the heads × L that share these keys. `weights` must be zero on entry.
+template <class T> void attention(const AttentionArgs<T>& a, Index row_begin, Index row_end, T* scratch) {
+  const Workspace<T> w = lay_out(a, scratch);
+  for (Index row = row_begin; row < row_end; row += kQueryBlock) {
+    const Index end = row + kQueryBlock < row_end ? row + kQueryBlock : row_end;
+    if (end - row <= kFewRows) attend_rows<T, KeyLanes<T>>(a, row, end, w, kFewRows);
+    else attend_rows<T, QueryLanes<T>>(a, row, end, w, kTileQueries<T>);
+  }
+}
+
+}  // namespace
+}  // namespace tfcore

@@ -1,0 +1,42 @@
+#pragma once
+// y = f(x), element by element: the functions of math.hpp over arrays. Bound by memory for large arrays.
+#include "kernels/math.hpp"
+#include "kernels/table.hpp"
+
+namespace tfcore {
+namespace {
+
+template <class T, class F> TFCORE_INLINE void map_array(const T* x, T* out, Index n, F f) {
+  Index i = 0;
+  for (; i + lanes<T> <= n; i += lanes<T>) store(out + i, f(load(x + i)));
+  if (const int count = int(n - i)) store_first(out + i, f(load_first(x + i, count)), count);
+}
+
+// sin and cos take doubles inside: a float angle is exact there.
+template <class T> TFCORE_INLINE void sines(Vec<T> x, Vec<T>& s, Vec<T>& c) {
+  if constexpr (sizeof(T) == 8) {
+    sincos_all(x, s, c);
+  } else {
+    VecF64 low, high;
+    widen(x, low, high);
+    sincos_all(low, high, s, c);
+  }
+}
+
+template <class T> void elementwise(Function function, const T* x, T* out, Index n) {
+  switch (function) {
+    case Function::exp: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return exp<T>(v); });
+    case Function::exp2: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return exp2<T>(v); });
+    case Function::tanh: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return tanh<T>(v); });
+    case Function::erf: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return erf<T>(v); });
+    case Function::gelu: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return gelu_erf<T>(v); });
+    case Function::gelu_tanh: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return gelu_tanh<T>(v); });
+    case Function::silu: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return silu<T>(v); });
+    case Function::relu: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return relu<T>(v); });
+    case Function::sin: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { Vec<T> s, c; sines<T>(v, s, c); return s; });
+    case Function::cos: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { Vec<T> s, c; sines<T>(v, s, c); return c; });
+  }
+}
+
+}  // namespace
+}  // namespace tfcore

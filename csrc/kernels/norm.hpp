@@ -1,0 +1,113 @@
+#pragma once
+// Row-wise normalisations, x (rows, C):
+//
+//   softmax:     y = exp(x - max x) / sum exp(x - max x)
+//   layer_norm:  y = (x - mean x) / sqrt(mean (x - mean x)^2 + eps) * weight + bias
+//   rms_norm:    y = x / sqrt(mean x^2 + eps) * weight
+//
+// Sums run in two chains of sixteen logical lanes and end in one tree, so a row's bits do not depend on the register width.
+// Bound by memory: a row is read from it once and written once; the passes over it find it in the nearest cache.
+#include "kernels/math.hpp"
+#include "kernels/table.hpp"
+
+namespace tfcore {
+namespace {
+
+// f(x[i], chain, count) folded over a row; past its end a vector holds zeros beyond `count` lanes.
+template <class T, class F> TFCORE_INLINE T sum_of(const T* x, Index n, F f) {
+  Lanes16<T> chain[2] = {};
+  Index i = 0;
+  for (; i + 32 <= n; i += 32)
+    for (int c = 0; c < 2; ++c)
+      for (int p = 0; p < Lanes16<T>::kRegisters; ++p)
+        chain[c].part[p] = f(load(x + i + 16 * c + p * lanes<T>), chain[c].part[p], lanes<T>);
+  for (int c = 0; i < n; i += 16, ++c)
+    for (int p = 0; p < Lanes16<T>::kRegisters; ++p) {
+      const Index left = n - i - p * lanes<T>;
+      const int count = left >= lanes<T> ? lanes<T> : (left > 0 ? int(left) : 0);
+      chain[c].part[p] = f(load_first(x + i + p * lanes<T>, count), chain[c].part[p], count);
+    }
+  for (int p = 0; p < Lanes16<T>::kRegisters; ++p) chain[0].part[p] = chain[0].part[p] + chain[1].part[p];
+  return sum<T>(chain[0]);
+}
+
+template <class T> TFCORE_INLINE T sum_row(const T* x, Index n) {
+  return sum_of<T>(x, n, [](Vec<T> v, Vec<T> chain, int) TFCORE_LAMBDA { return chain + v; });
+}
+
+template <class T> TFCORE_INLINE T sum_of_squares(const T* x, Index n) {
+  return sum_of<T>(x, n, [](Vec<T> v, Vec<T> chain, int) TFCORE_LAMBDA { return fma(v, v, chain); });
+}
+
+template <class T> TFCORE_INLINE T sum_of_squares_around(T mean, const T* x, Index n) {
+  return sum_of<T>(x, n, [mean](Vec<T> v, Vec<T> chain, int count) TFCORE_LAMBDA {
+    Vec<T> away = v - mean;
+    if (count < lanes<T>) away = lane_index<T>() < IntVec<T>{} + Int<T>(count) ? away : Vec<T>{};
+    return fma(away, away, chain);
+  });
+}
+
+template <class T> TFCORE_INLINE T max_row(const T* x, Index n) {
+  Vec<T> most = splat(T(-__builtin_inf()));
+  Index i = 0;
+  for (; i + lanes<T> <= n; i += lanes<T>) most = max(load(x + i), most);
+  T result = most[0];
+  for (int j = 1; j < lanes<T>; ++j) result = result > most[j] ? result : most[j];
+  for (; i < n; ++i) result = result > x[i] ? result : x[i];
+  return result;
+}
+
+// out[i] = f(x[i]) over one row; f also gets the index, to read what else belongs to it.
+template <class T, class F> TFCORE_INLINE void map_row(const T* x, T* out, Index n, F f) {
+  Index i = 0;
+  for (; i + lanes<T> <= n; i += lanes<T>)
+    store(out + i, f(load(x + i), [i](const T* p) TFCORE_LAMBDA { return load(p + i); }));
+  if (const int count = int(n - i))
+    store_first(out + i, f(load_first(x + i, count), [i, count](const T* p) TFCORE_LAMBDA { return load_first(p + i, count); }),
+                count);
+}
+
+template <class T> void softmax_row(const T* x, T* out, Index n) {
+  const T most = max_row(x, n);
+  map_row(x, out, n, [most](Vec<T> v, auto) TFCORE_LAMBDA { return exp<T>(v - most); });
+  const T factor = T(1) / sum_row(out, n);
+  map_row(out, out, n, [factor](Vec<T> v, auto) TFCORE_LAMBDA { return v * factor; });
+}
+
+template <class T> void softmax(const T* x, T* out, Index rows, Index width) {
+  for (Index r = 0; r < rows; ++r) softmax_row(x + r * width, out + r * width, width);
+}
+
+// out = (x - center) * factor * weight + bias, either of the last two optional.
+template <class T> TFCORE_INLINE void scale_row(const NormArgs<T>& a, const T* x, T* out, T center, T factor) {
+  map_row(x, out, a.width, [&](Vec<T> v, auto at) TFCORE_LAMBDA {
+    const Vec<T> y = (v - center) * factor;
+    if (a.weight && a.bias) return fma(y, at(a.weight), at(a.bias));
+    if (a.weight) return y * at(a.weight);
+    return a.bias ? y + at(a.bias) : y;
+  });
+}
+
+template <class T> TFCORE_INLINE T reciprocal_root(T x) {
+  if constexpr (sizeof(T) == 4) return T(1) / __builtin_sqrtf(x);
+  else return T(1) / __builtin_sqrt(x);
+}
+
+template <class T> void layer_norm(const NormArgs<T>& a, Index row_begin, Index row_end) {
+  for (Index r = row_begin; r < row_end; ++r) {
+    const T* x = a.x + r * a.width;
+    const T mean = sum_row(x, a.width) / T(a.width);
+    const T variance = sum_of_squares_around(mean, x, a.width) / T(a.width);
+    scale_row(a, x, a.out + r * a.width, mean, reciprocal_root(variance + a.eps));
+  }
+}
+
+template <class T> void rms_norm(const NormArgs<T>& a, Index row_begin, Index row_end) {
+  for (Index r = row_begin; r < row_end; ++r) {
+    const T* x = a.x + r * a.width;
+    scale_row(a, x, a.out + r * a.width, T(0), reciprocal_root(sum_of_squares(x, a.width) / T(a.width) + a.eps));
+  }
+}
+
+}  // namespace
+}  // namespace tfcore

@@ -1,0 +1,125 @@
+"""Reading `config.json`: a field that is missing, of the wrong type or out of range is an error that names it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+_REQUIRED: Any = object()
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The object (or, with ``kind=list``, the array) a JSON file holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is not JSON, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # json's own error is a ValueError, so is a wrong encoding
+        raise ValueError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(value, kind):
+        wanted = "an object" if kind is dict else "an array"
+        raise ValueError(f"{path}: holds {_describe(value)}, expected {wanted}")
+    return value
+
+
+class Config(Mapping[str, Any]):
+    """The fields of one JSON file, as attributes and items, with typed access that names what is wrong.
+
+    >>> config = Config({"hidden_size": 384, "hidden_act": "gelu"}, "config.json")
+    >>> config.hidden_size, config.positive_int("hidden_size"), config.text("norm", default="layer")
+    (384, 384, 'layer')
+    >>> config.positive_int("hidden_act")
+    Traceback (most recent call last):
+    ValueError: config.json: field 'hidden_act' is "gelu", expected a positive integer
+    """
+
+    def __init__(self, fields: Mapping[str, Any], path: Path | str) -> None:
+        self._fields = dict(fields)
+        self.path = Path(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """The fields of the JSON file at `path`."""
+        return cls(read_json(path), path)
+
+    def positive_int(self, name: str, default: int = _REQUIRED) -> int:
+        value = self._field(name, default)
+        if type(value) is not int or value <= 0:  # a bool is an int to isinstance, but not here
+            self._refuse(name, "a positive integer")
+        return int(value)
+
+    def positive_number(self, name: str, default: float = _REQUIRED) -> float:
+        value = self._field(name, default)
+        if type(value) not in (int, float) or not 0 < value < float("inf"):
+            self._refuse(name, "a positive number")
+        return float(value)
+
+    def text(self, name: str, default: str = _REQUIRED) -> str:
+        value = self._field(name, default)
+        if not isinstance(value, str):
+            self._refuse(name, "a string")
+        return str(value)
+
+    def flag(self, name: str, default: bool = _REQUIRED) -> bool:
+        value = self._field(name, default)
+        if not isinstance(value, bool):
+            self._refuse(name, "true or false")
+        return bool(value)
+
+    def choice(self, name: str, choices: Mapping[str, str], default: str = _REQUIRED) -> str:
+        """What `choices` says of the field's text."""
+        value = self.text(name, default)
+        if value not in choices:
+            self._refuse(name, f"one of {', '.join(choices)}")
+        return choices[value]
+
+    def expect(self, name: str, value: Any) -> None:
+        """Refuses a field that is present and says anything but `value`: a variant that is not implemented."""
+        if self._fields.get(name) not in (None, value):
+            self._refuse(name, f"{_describe(value)}: nothing else is implemented")
+
+    def _field(self, name: str, default: Any) -> Any:
+        value = self._fields.get(name)
+        if value is not None:
+            return value
+        if default is _REQUIRED:
+            raise ValueError(f"{self.path}: field {name!r} is missing")
+        return default
+
+    def _refuse(self, name: str, wanted: str) -> NoReturn:
+        raise ValueError(f"{self.path}: field {name!r} is {_describe(self._fields[name])}, expected {wanted}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as read."""
+        return dict(self._fields)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_fields"][name]
+        except KeyError:
+            raise AttributeError(f"config has no field {name!r}") from None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"Config({json.dumps(self._fields, indent=2)})"
+
+
+def _describe(value: Any, limit: int = 60) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,21 @@
+"""The families of checkpoints that are known, by the `model_type` of their `config.json`."""
+
+from ..config import Config
+from ..family import Family
+from .bert import BERT
+
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (BERT,)}
+
+
+def find_family(config: Config) -> Family:
+    """The family of `config`'s `model_type`.
+
+    Raises
+    ------
+    ValueError
+        The field is missing or names a family that is not known; the message lists those that are.
+    """
+    model_type = config.text("model_type")
+    if model_type not in FAMILIES:
+        raise ValueError(f"{config.path}: model_type {model_type!r} is not known, expected one of {', '.join(FAMILIES)}")
+    return FAMILIES[model_type]

@@ -1,0 +1,90 @@
+"""From a name to a folder: a folder is itself; anything else is a name in the local cache or on the hub.
+
+`huggingface_hub` does the work, so its environment counts: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN. Only the files
+that are needed are fetched, and never a pickle.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+MODEL_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+TOKENIZER_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+)
+SENTENCE_FILES = (
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "[0-9]*_*/config.json",  # pooling and the like, one folder a module
+)
+
+
+def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str | None = None) -> Path:
+    """The folder that holds the checkpoint `name`, with `files` (patterns) in it as far as the checkpoint has them.
+
+    Parameters
+    ----------
+    name : str or path
+        A folder, or a name such as "sentence-transformers/all-MiniLM-L6-v2": from the cache if the hub cannot be
+        reached or HF_HUB_OFFLINE=1, else from the hub.
+    files : sequence of str
+        The patterns of what to fetch.
+    revision : str, optional
+        A branch, tag or commit of the hub's.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is neither such a folder nor such a name.
+    ConnectionError
+        The hub cannot be reached, and the cache does not hold the checkpoint.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise ValueError(f"{folder} is a file, expected a checkpoint's folder or a hub name")
+    if _is_path(os.fspath(name)):
+        raise FileNotFoundError(f"{folder}: no such folder")
+    return _fetch(os.fspath(name), files, revision)
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1 or "\\" in name
+
+
+def _fetch(name: str, files: Sequence[str], revision: str | None) -> Path:
+    try:
+        from huggingface_hub import constants, errors, snapshot_download
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'there is no folder {name!r}, and to look on the hub takes: pip install "tfcore[models]"', name=error.name
+        ) from None
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), library_name="tfcore"))
+    except errors.HFValidationError:
+        raise ValueError(f"{name!r} is neither a folder nor a hub name such as 'owner/model'") from None
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+        at = f" at revision {revision!r}" if revision else ""
+        raise FileNotFoundError(
+            f"there is no folder {name!r}, and the hub ({constants.ENDPOINT}) has no such name{at}, or it is private "
+            "(then set HF_TOKEN)"
+        ) from None
+    except Exception as error:  # the hub's library has changed its network stack, and with it its errors, twice
+        if constants.HF_HUB_OFFLINE:
+            raise FileNotFoundError(
+                f"there is no folder {name!r}, the cache ({constants.HF_HUB_CACHE}) does not hold that name, and "
+                "HF_HUB_OFFLINE is set: unset it to fetch the files"
+            ) from None
+        raise ConnectionError(
+            f"cannot fetch {name!r} from the hub ({constants.ENDPOINT}), and the cache ({constants.HF_HUB_CACHE}) does not "
+            f"hold it: {type(error).__name__}: {str(error).splitlines()[0]}"
+        ) from error

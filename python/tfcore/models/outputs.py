@@ -1,0 +1,59 @@
+"""What models return: named arrays, reachable by attribute, key, index and slice, as in Transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+class ModelOutput(Mapping[str, Any]):
+    """A record that is also a mapping and a sequence. A field that is None is an attribute, but no key and no item.
+
+    >>> output = EncoderOutput(np.zeros((1, 3, 4)), pooler_output=np.zeros((1, 4)))
+    >>> output.last_hidden_state.shape, output["pooler_output"].shape, output[0].shape, len(output[:2])
+    ((1, 3, 4), (1, 4), (1, 3, 4), 2)
+    >>> output.attentions is None, "attentions" in output, list(output)
+    (True, False, ['last_hidden_state', 'pooler_output'])
+    """
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The values of all fields that are not None, in order."""
+        return tuple(self[name] for name in self)
+
+    def __getitem__(self, key: str | int | slice) -> Any:  # type: ignore[override]
+        if not isinstance(key, str):
+            return self.to_tuple()[key]
+        if key not in self:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return any(name == key for name in self)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f.name for f in fields(self) if getattr(self, f.name) is not None)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderOutput(ModelOutput):
+    """What an encoder returns. B texts of L columns, C wide, H heads; masked columns are zeros.
+
+    last_hidden_state  (B, L, C)
+    pooler_output      (B, C), where the checkpoint has a pooler
+    hidden_states      layers + 1 arrays (B, L, C), where asked for: the embeddings, then each layer's output
+    attentions         one array (B, H, L, L) a layer, where asked for
+    """
+
+    last_hidden_state: FloatArray
+    pooler_output: FloatArray | None = None
+    hidden_states: tuple[FloatArray, ...] | None = None
+    attentions: tuple[FloatArray, ...] | None = None

@@ -1,0 +1,143 @@
+"""Padded batches in, packed tokens for the core, padded arrays out.
+
+A padded batch is (B, L) with a mask; packed, it is the T real tokens of all texts one after another, with
+`cu_seqlens` (B + 1,) saying where each text begins. No work is done on padding, and no text sees another's.
+Any mask will do: right padding, left padding, holes, a row of nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .checkpoint import Float32Array
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PackedTokens:
+    """T tokens of B texts, end to end: three arrays (T,) and the texts' borders (B + 1,)."""
+
+    input_ids: IntArray
+    token_type_ids: IntArray
+    position_ids: IntArray
+    cu_seqlens: IntArray
+
+    @classmethod
+    def from_texts(cls, texts: list[list[int]]) -> PackedTokens:
+        """Texts of token ids, each a segment of its own: token types 0, positions from 0."""
+        lengths = np.array([len(text) for text in texts], np.int64)
+        cu_seqlens = _borders(lengths)
+        total = int(cu_seqlens[-1])
+        return cls(
+            input_ids=np.fromiter((token for text in texts for token in text), np.int64, total),
+            token_type_ids=np.zeros(total, np.int64),
+            position_ids=np.arange(total, dtype=np.int64) - np.repeat(cu_seqlens[:-1], lengths),
+            cu_seqlens=cu_seqlens,
+        )
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """Which of the (B, L) columns are real: the way from padded to packed and back."""
+
+    real: npt.NDArray[np.bool_]
+
+    def pack(self, input_ids: IntArray, token_type_ids: IntArray, position_ids: IntArray) -> PackedTokens:
+        """Three arrays (B, L) without their masked columns."""
+        return PackedTokens(
+            input_ids[self.real],
+            token_type_ids[self.real],
+            position_ids[self.real],
+            _borders(self.real.sum(axis=1)),
+        )
+
+    def unpack_tokens(self, packed: Float32Array) -> Float32Array:
+        """(T, C) → (B, L, C), zeros where masked."""
+        if self.real.all():
+            return packed.reshape(*self.real.shape, packed.shape[-1])
+        padded = np.zeros((*self.real.shape, packed.shape[-1]), packed.dtype)
+        padded[self.real] = packed
+        return padded
+
+    def unpack_attention(self, packed: Float32Array) -> Float32Array:
+        """(B, H, M, M), each text's weights in the upper left corner → (B, H, L, L), zeros where masked."""
+        if self.real.all():
+            return packed
+        B, L = self.real.shape
+        padded = np.zeros((B, packed.shape[1], L, L), packed.dtype)
+        for text, row in enumerate(self.real):
+            columns = np.flatnonzero(row)
+            n = len(columns)
+            padded[text][:, columns[:, None], columns] = packed[text, :, :n, :n]
+        return padded
+
+
+def _borders(lengths: npt.NDArray[Any]) -> IntArray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def integers(name: str, value: Any, shape: tuple[int, ...] | None = None) -> IntArray:
+    """`value` (lists, a NumPy array, a CPU tensor) as int64 of two dimensions, broadcast to `shape` if given.
+
+    Raises
+    ------
+    TypeError
+        It does not hold integers.
+    ValueError
+        It is ragged, not two-dimensional, or does not fit `shape`.
+    """
+    array = _as_array(name, value)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} holds {array.dtype}, expected integers")
+    return _fit(name, array, shape).astype(np.int64)
+
+
+def mask(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """`value` as booleans of `shape`: 1 or True for a real token, 0 or False for padding.
+
+    Raises
+    ------
+    TypeError
+        It does not hold numbers or booleans.
+    ValueError
+        Its shape is another, or it holds anything but 0 and 1.
+    """
+    array = _as_array(name, value)
+    if array.size and array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} holds {array.dtype}, expected 0 and 1")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape} as input_ids")
+    wrong = array[(array != 0) & (array != 1)]
+    if wrong.size:
+        raise ValueError(f"{name} holds {wrong[0]}, expected only 1 (a real token) and 0 (padding)")
+    return array.astype(bool)
+
+
+def _as_array(name: str, value: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{name} is ragged, expected rows of one length: call the tokenizer with padding=True"
+        ) from None
+
+
+def _fit(name: str, array: npt.NDArray[Any], shape: tuple[int, ...] | None) -> npt.NDArray[Any]:
+    if shape is None:
+        if array.ndim != 2:
+            raise ValueError(
+                f"{name} has shape {array.shape}, expected (B, L): pass a single text as [ids], or call the tokenizer "
+                'with return_tensors="np"'
+            )
+        return array
+    if array.ndim > len(shape):
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape} as input_ids")
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape} as input_ids") from None

@@ -1,0 +1,459 @@
+"""`AutoTokenizer`: texts to token ids and back, called as in Transformers, over the `tokenizers` library."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .config import Config
+from .hub import TOKENIZER_FILES, resolve
+
+_NO_LIMIT = int(1e30)  # what Transformers calls the length of a model that states none
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_WORD_PIECE = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+_SETTINGS = (*_SPECIAL, "model_max_length", "padding_side", "truncation_side")
+_PADDINGS = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
+_TRUNCATIONS = {
+    None: None,
+    False: None,
+    "do_not_truncate": None,
+    True: "longest_first",
+    **{name: name for name in ("longest_first", "only_first", "only_second")},
+}
+
+Text = str | tuple[str, str]
+
+
+class AutoTokenizer:
+    """Opens pretrained tokenizers. `AutoTokenizer.from_pretrained(…)` is all there is to it."""
+
+    @staticmethod
+    def from_pretrained(
+        name: str | os.PathLike[str], *, revision: str | None = None, use_fast: bool = True, **settings: Any
+    ) -> Tokenizer:
+        """The tokenizer of a checkpoint folder or hub name.
+
+        >>> tokenizer = AutoTokenizer.from_pretrained("bert-base-uncased")      # doctest: +SKIP
+        >>> tokenizer("Hello!", return_tensors="np").input_ids                  # doctest: +SKIP
+        array([[ 101, 7592,  999,  102]])
+
+        Parameters
+        ----------
+        name : str or path
+            A folder with a `tokenizer.json` (or BERT's `vocab.txt` alone), or a name in the cache or on the hub.
+        revision : str, optional
+            A branch, tag or commit of the hub's.
+        use_fast : bool
+            Taken for the sake of code written for Transformers; there is only the fast one.
+        **settings
+            `padding_side`, `truncation_side`, `model_max_length` and special tokens (`pad_token="[PAD]"`), instead of
+            the files'.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such folder or name, or it holds no tokenizer.
+        ValueError
+            A file is broken; the message names it.
+        """
+        unknown = sorted(settings.keys() - set(_SETTINGS))
+        if unknown:
+            raise TypeError(f"unknown setting {unknown[0]!r}, expected one of {', '.join(_SETTINGS)}")
+        folder = resolve(name, TOKENIZER_FILES, revision=revision)
+        config = _read_config(folder, settings)
+        return Tokenizer(_open(folder, config), config)
+
+
+class BatchEncoding(dict[str, Any]):
+    """What a tokenizer returns: a dict whose keys are attributes too, made for `model(**inputs)`."""
+
+    def __init__(self, data: dict[str, Any], encodings: list[Any]) -> None:
+        super().__init__(data)
+        self._encodings = encodings
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"no {name!r} among {', '.join(self)}") from None
+
+    def tokens(self, batch_index: int = 0) -> list[str]:
+        """The tokens of one text, as strings."""
+        return list(self._encodings[batch_index].tokens)
+
+    def word_ids(self, batch_index: int = 0) -> list[int | None]:
+        """For each token of one text the number of the word it is of; None for special tokens."""
+        return list(self._encodings[batch_index].word_ids)
+
+    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
+        """For each token 0 or 1, the text of the pair it is of; None for special tokens."""
+        return list(self._encodings[batch_index].sequence_ids)
+
+
+def _token(name: str) -> property:
+    def read(self: Tokenizer) -> str | None:
+        return self._special.get(name)
+
+    def write(self: Tokenizer, token: str) -> None:
+        self._name_special({name: token})
+
+    return property(read, write, doc=f"The {name.replace('_', ' ')}, or None.")
+
+
+def _token_id(name: str) -> property:
+    def read(self: Tokenizer) -> int | None:
+        token = self._special.get(name)
+        return None if token is None else self._backend.token_to_id(token)
+
+    return property(read, doc=f"The id of the {name.replace('_', ' ')}, or None.")
+
+
+class Tokenizer:
+    """Texts to ids and back. Made by `AutoTokenizer.from_pretrained`; safe to call from several threads.
+
+    Padding and truncation saved inside `tokenizer.json` are ignored, as Transformers does: a call says what it wants.
+
+    Attributes
+    ----------
+    pad_token, pad_token_id, …
+        The same for bos, eos, unk, sep, cls and mask. The tokens can be set.
+    model_max_length : int
+        The length `truncation=True` cuts to when no `max_length` is given.
+    padding_side, truncation_side : str
+        "right" or "left".
+    """
+
+    bos_token, bos_token_id = _token("bos_token"), _token_id("bos_token")
+    eos_token, eos_token_id = _token("eos_token"), _token_id("eos_token")
+    unk_token, unk_token_id = _token("unk_token"), _token_id("unk_token")
+    sep_token, sep_token_id = _token("sep_token"), _token_id("sep_token")
+    pad_token, pad_token_id = _token("pad_token"), _token_id("pad_token")
+    cls_token, cls_token_id = _token("cls_token"), _token_id("cls_token")
+    mask_token, mask_token_id = _token("mask_token"), _token_id("mask_token")
+
+    def __init__(self, backend: Any, config: Config) -> None:
+        self._backend = backend
+        self._lock = threading.Lock()  # padding and truncation are state of the backend
+        self._special: dict[str, str] = {}
+        self._name_special({name: config[name] for name in _SPECIAL if name in config})
+        self._add_special(config.get("additional_special_tokens") or [])
+        self._clean_up = config.flag("clean_up_tokenization_spaces", default=False)
+        self.model_max_length = int(config.positive_number("model_max_length", default=_NO_LIMIT))
+        self.padding_side = config.choice("padding_side", _SIDES, default="right")
+        self.truncation_side = config.choice("truncation_side", _SIDES, default="right")
+        self.model_input_names: list[str] = config.get("model_input_names") or [
+            "input_ids",
+            "token_type_ids",
+            "attention_mask",
+        ]
+
+    # ---- texts to ids
+
+    def __call__(
+        self,
+        text: str | Sequence[str] | Sequence[tuple[str, str]],
+        text_pair: str | Sequence[str] | None = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        *,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+    ) -> BatchEncoding:
+        """The token ids of a text, a pair of texts, or a batch of either.
+
+        >>> batch = tokenizer(["one", "two words"], padding=True, return_tensors="np")     # doctest: +SKIP
+        >>> batch.input_ids.shape, batch.attention_mask.tolist()                           # doctest: +SKIP
+        ((2, 4), [[1, 1, 1, 0], [1, 1, 1, 1]])
+
+        Parameters
+        ----------
+        text, text_pair : str or list of str
+            A text, or a batch of texts; with a second text each, of as many. A batch may also be a list of pairs.
+        add_special_tokens : bool
+            Whether to put the model's own tokens ([CLS], [SEP], …) around the texts.
+        padding : bool or str
+            True or "longest": to the longest of the batch; "max_length": to `max_length`; False: not at all.
+        truncation : bool or str
+            True or "longest_first": cut the longer text of a pair first; "only_first", "only_second"; False: not at all.
+        max_length : int, optional
+            Default `model_max_length`. Given alone, it truncates.
+        pad_to_multiple_of : int, optional
+            Round the padded length up.
+        padding_side : str, optional
+            "right" or "left", instead of the tokenizer's own.
+        return_tensors : str, optional
+            "np": NumPy arrays (B, L) of int64; "pt": PyTorch tensors; None: lists.
+        return_token_type_ids, return_attention_mask : bool, optional
+            Default: whether the model takes them.
+        return_special_tokens_mask, return_offsets_mapping : bool
+            Also 1 for each special token; also where in the text each token begins and ends.
+
+        Raises
+        ------
+        TypeError
+            `text` holds something else than texts.
+        ValueError
+            Rows of different lengths cannot be a tensor (padding=True makes them equal), an option is unknown, or
+            `max_length` has no room for the text.
+        """
+        batch, batched = _as_batch(text, text_pair)
+        layout = self._layout(padding, truncation, max_length, pad_to_multiple_of, padding_side or self.padding_side)
+        encodings = self._encode(batch, add_special_tokens, layout)
+        takes = self.model_input_names
+        columns = {
+            "input_ids": ("ids", True),
+            "token_type_ids": ("type_ids", _default(return_token_type_ids, "token_type_ids" in takes)),
+            "attention_mask": ("attention_mask", _default(return_attention_mask, "attention_mask" in takes)),
+            "special_tokens_mask": ("special_tokens_mask", return_special_tokens_mask),
+            "offset_mapping": ("offsets", return_offsets_mapping),
+        }
+        data = {key: [getattr(e, field) for e in encodings] for key, (field, asked) in columns.items() if asked}
+        if return_tensors is not None:
+            return BatchEncoding({key: _tensor(rows, return_tensors) for key, rows in data.items()}, encodings)
+        return BatchEncoding(data if batched else {key: rows[0] for key, rows in data.items()}, encodings)
+
+    def encode(self, text: str, text_pair: str | None = None, **options: Any) -> Any:
+        """The ids alone: `self(text, text_pair, **options).input_ids`."""
+        return self(text, text_pair, **options)["input_ids"]
+
+    def tokenize(self, text: str, text_pair: str | None = None, add_special_tokens: bool = False) -> list[str]:
+        """The tokens of a text as strings."""
+        return self(text, text_pair, add_special_tokens).tokens()
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """How many tokens a call puts around a text, or a pair of texts."""
+        return int(self._backend.num_special_tokens_to_add(pair))
+
+    # ---- ids to texts
+
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> Any:
+        """The text of a sequence of ids (list, array or tensor), or the texts of a list of sequences.
+
+        >>> tokenizer.decode([101, 7592, 102]), tokenizer.decode([101, 7592, 102], skip_special_tokens=True)  # doctest: +SKIP
+        ('[CLS] hello [SEP]', 'hello')
+        """
+        ids = _as_lists(token_ids)
+        if ids and isinstance(ids[0], list):
+            return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
+        if any(token < 0 for token in ids):
+            raise ValueError(f"token_ids holds {min(ids)}, expected ids >= 0")
+        text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
+        if _default(clean_up_tokenization_spaces, self._clean_up) and type(self._backend.model).__name__ != "BPE":
+            return _clean_up(text)
+        return text
+
+    def batch_decode(
+        self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> list[str]:
+        """The text of each of several sequences of ids."""
+        return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in _as_lists(sequences)]
+
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
+        """The token of an id, or the tokens of a sequence of ids."""
+        if isinstance(ids, int):
+            return self._backend.id_to_token(ids)
+        skip = set(self.all_special_ids) if skip_special_tokens else set()
+        return [self._backend.id_to_token(token) for token in _as_lists(ids) if token not in skip]
+
+    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
+        """The id of a token, or the ids of a sequence of tokens; the unknown token's where there is none."""
+        if isinstance(tokens, str):
+            token = self._backend.token_to_id(tokens)
+            return self.unk_token_id if token is None else token
+        return [self.convert_tokens_to_ids(token) for token in tokens]
+
+    # ---- the vocabulary
+
+    @property
+    def vocab_size(self) -> int:
+        """The size of the vocabulary without added tokens; `len(tokenizer)` counts those too."""
+        return int(self._backend.get_vocab_size(with_added_tokens=False))
+
+    def __len__(self) -> int:
+        return int(self._backend.get_vocab_size(with_added_tokens=True))
+
+    def __bool__(self) -> bool:
+        return True
+
+    def get_vocab(self) -> dict[str, int]:
+        """Every token and its id."""
+        return dict(self._backend.get_vocab(with_added_tokens=True))
+
+    @property
+    def special_tokens_map(self) -> dict[str, str]:
+        """The special tokens by name."""
+        return dict(self._special)
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """The special tokens, each once."""
+        return list(dict.fromkeys([*self._special.values(), *self._extra_special]))
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """The ids of the special tokens."""
+        return [self._backend.token_to_id(token) for token in self.all_special_tokens]
+
+    # ---- inside
+
+    def _layout(
+        self, padding: Any, truncation: Any, max_length: int | None, multiple: int | None, side: str
+    ) -> _Layout:
+        """How the rows of one call are to be cut and padded, by Transformers' rules."""
+        for name, value in (("max_length", max_length), ("pad_to_multiple_of", multiple)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(f"{name} is {value!r}, expected a positive integer")
+        if truncation is None and max_length is not None and padding is False:
+            truncation = True  # max_length given alone
+        cut, pad = _choose("truncation", truncation, _TRUNCATIONS), _choose("padding", padding, _PADDINGS)
+        if pad and self.pad_token_id is None:
+            raise ValueError("padding needs a padding token: set tokenizer.pad_token = tokenizer.eos_token, for example")
+        if max_length is None and (cut or pad == "max_length"):
+            max_length = self.model_max_length
+        if max_length == _NO_LIMIT:
+            warnings.warn("this tokenizer states no model_max_length: pass max_length to truncate or pad", stacklevel=3)
+            cut, pad, max_length = None, None if pad == "max_length" else pad, None
+        if cut and pad and multiple and max_length and max_length % multiple:
+            raise ValueError(f"max_length is {max_length}, expected a multiple of pad_to_multiple_of, {multiple}")
+        return _Layout(cut, pad, max_length, multiple, _choose("padding_side", side, _SIDES))
+
+    def _encode(self, batch: list[Text], add_special_tokens: bool, layout: _Layout) -> list[Any]:
+        if layout.truncation and add_special_tokens:
+            self._check_room(batch, layout)
+        with self._lock:
+            self._configure(layout)
+            try:
+                return list(self._backend.encode_batch(batch, add_special_tokens=add_special_tokens))
+            except Exception as error:  # the library raises nothing more precise
+                raise ValueError(
+                    f"cannot tokenize with truncation={layout.truncation!r}, max_length={layout.length}: {error}"
+                ) from None
+
+    def _check_room(self, batch: list[Text], layout: _Layout) -> None:
+        """The backend leaves a text whole when `max_length` has no room for the special tokens: refuse that."""
+        own = self.num_special_tokens_to_add(pair=any(isinstance(text, tuple) for text in batch))
+        if layout.length is not None and layout.length < own:
+            raise ValueError(f"max_length is {layout.length}, expected at least {own}: the special tokens alone are that many")
+
+    def _configure(self, layout: _Layout) -> None:
+        if layout.truncation:
+            self._backend.enable_truncation(
+                layout.length, strategy=layout.truncation, direction=_choose("truncation_side", self.truncation_side, _SIDES)
+            )
+        else:
+            self._backend.no_truncation()
+        if layout.padding:
+            self._backend.enable_padding(
+                length=layout.length if layout.padding == "max_length" else None,
+                direction=layout.side,
+                pad_id=self.pad_token_id,
+                pad_token=self.pad_token,
+                pad_to_multiple_of=layout.multiple,
+            )
+        else:
+            self._backend.no_padding()
+
+    def _name_special(self, named: dict[str, str]) -> None:
+        self._special.update(named)
+        self._add_special(list(named.values()))
+
+    def _add_special(self, tokens: list[str]) -> None:
+        """Makes tokens special that are not yet, so that they are found whole in a text and left out of `decode`."""
+        from tokenizers import AddedToken
+
+        known = {token.content for token in self._backend.get_added_tokens_decoder().values()}
+        self._backend.add_special_tokens(
+            [AddedToken(token, special=True, normalized=False) for token in tokens if token not in known]
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({len(self)} tokens, model_max_length={self.model_max_length}, {self._special})"
+
+
+class _Layout(NamedTuple):
+    """How the rows of one call are cut and padded: strategies, the length they aim at, its multiple, the padded side."""
+
+    truncation: str | None
+    padding: str | None
+    length: int | None
+    multiple: int | None
+    side: str
+
+
+# ---- opening
+
+
+def _open(folder: Path, config: Config) -> Any:
+    """The `tokenizers.Tokenizer` of a folder."""
+    try:
+        import tokenizers
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('tokenizers take: pip install "tfcore[models]"', name=error.name) from None
+    file, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
+    if not file.is_file():
+        if not vocabulary.is_file():
+            raise FileNotFoundError(f"{folder} holds no tokenizer.json and no vocab.txt")
+        return _open_word_piece(vocabulary, config)
+    try:
+        backend = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing more precise
+        raise ValueError(f"{file}: not a tokenizer: {error}") from None
+    _follow(config, backend.normalizer)
+    return backend
+
+
+def _open_word_piece(vocabulary: Path, config: Config) -> Any:
+    """BERT's tokenizer from its word list alone, one token a line."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers.implementations import BertWordPieceTokenizer
+
+    tokens = vocabulary.read_text(encoding="utf-8").splitlines()
+    special = {name: config[name] for name in _WORD_PIECE}
+    missing = [token for token in special.values() if token not in tokens]
+    if missing:
+        raise ValueError(f"{vocabulary}: lacks the special tokens {', '.join(missing)}")
+    pipeline = BertWordPieceTokenizer({token: i for i, token in enumerate(tokens)}, **special)
+    backend = Backend.from_str(pipeline.to_str())
+    _follow(config, backend.normalizer)
+    return backend
+
+
+def _follow(config: Config, normalizer: Any) -> None:
+    """BERT's normalizer as `tokenizer_config.json` says, which wins over `tokenizer.json` in Transformers too."""
+    if type(normalizer).__name__ != "BertNormalizer":
+        return
+    for field, attribute in _NORMALIZER.items():
+        if field in config:
+            setattr(normalizer, attribute, config[field])
+
+
+def _read_config(folder: Path, settings: dict[str, Any]) -> Config:
+    """`tokenizer_config.json`, what `special_tokens_map.json` adds to it, and the caller's `settings` over both."""
+    ...

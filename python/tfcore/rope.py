@@ -1,0 +1,118 @@
+"""The frequencies of rotary position embeddings, as a checkpoint's `rope_scaling` asks for them.
+
+Written with NumPy alone, because the operators and the plain NumPy reference both need these few numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scaling = Mapping[str, Any]
+Frequencies = NDArray[np.float64]
+
+
+def rotary_frequencies(
+    rotary_dim: int, *, base: float = 10000.0, scaling: Scaling | None = None, length: int = 0
+) -> tuple[Frequencies, float]:
+    """The angle each pair of columns turns by per position, and the factor on its cosine and sine.
+
+    `scaling` is None or a checkpoint's dictionary: `rope_type` (or `type`) "default", "linear", "dynamic", "yarn" or
+    "llama3" with that type's fields. `length` is the highest position plus one; only "dynamic" looks at it.
+
+    >>> frequencies, factor = rotary_frequencies(4, base=100.0)
+    >>> frequencies.tolist(), factor
+    ([1.0, 0.1], 1.0)
+    >>> rotary_frequencies(4, base=100.0, scaling={"rope_type": "linear", "factor": 2.0})[0].tolist()
+    [0.5, 0.05]
+    """
+    if rotary_dim < 0 or rotary_dim % 2:
+        raise ValueError(f"rotary_dim is {rotary_dim}, expected an even number: columns turn in pairs")
+    if not base > 0:
+        raise ValueError(f"base is {base}, expected a positive number")
+    kind = _kind(scaling)
+    if scaling is None or kind == "default":
+        return _plain(rotary_dim, base), 1.0
+    try:
+        return _SCALED[kind](rotary_dim, base, scaling, length)
+    except KeyError as missing:
+        raise ValueError(f"scaling: rope_type {kind!r} needs {missing.args[0]!r}, got {dict(scaling)}") from None
+
+
+def _kind(scaling: Scaling | None) -> str:
+    if scaling is None:
+        return "default"
+    if not isinstance(scaling, Mapping):
+        raise TypeError(f"scaling is a {type(scaling).__name__}, expected None or a dictionary")
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind != "default" and kind not in _SCALED:
+        raise ValueError(f"scaling: rope_type is {kind!r}, expected 'default' or one of {sorted(_SCALED)}")
+    return str(kind)
+
+
+def _plain(dim: int, base: float) -> Frequencies:
+    """base^(-2i/dim), i < dim/2: the first pair turns by one radian a step, the last by about 1/base."""
+    return base ** -(np.arange(0, dim, 2, dtype=np.float64) / max(dim, 1))
+
+
+def _linear(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
+    """Position interpolation: every position is divided by the factor."""
+    return _plain(dim, base) / float(scaling["factor"]), 1.0
+
+
+def _dynamic(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
+    """NTK-aware: beyond the trained length the base grows, which stretches slow pairs and leaves fast ones alone."""
+    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    stretch = factor * max(length, trained) / trained - (factor - 1)
+    exponent = dim / (dim - 2) if dim > 2 else 1.0  # a single pair always turns by one radian: no base can stretch it
+    return _plain(dim, base * stretch**exponent), 1.0
+
+
+def _yarn(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
+    """YaRN: fast pairs keep their frequency, slow ones are interpolated, those between are blended by a ramp."""
+    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+
+    def pair_with(turns: float) -> float:  # the (fractional) pair that makes so many turns over the trained length
+        return dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    first, last = pair_with(scaling.get("beta_fast") or 32.0), pair_with(scaling.get("beta_slow") or 1.0)
+    if scaling.get("truncate", True):
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, dim - 1)
+    width = last - first or 0.001
+    interpolated = np.clip((np.arange(dim // 2) - first) / width, 0.0, 1.0)
+    plain = _plain(dim, base)
+    return plain / factor * interpolated + plain * (1 - interpolated), _yarn_attention_factor(factor, scaling)
+
+
+def _yarn_attention_factor(factor: float, scaling: Scaling) -> float:
+    given, mscale, all_dim = (scaling.get(name) for name in ("attention_factor", "mscale", "mscale_all_dim"))
+    if given is not None:
+        return float(given)
+
+    def magnitude(weight: float) -> float:
+        return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
+
+    return magnitude(mscale) / magnitude(all_dim) if mscale and all_dim else magnitude(1.0)
+
+
+def _llama3(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
+    """Llama 3.1: long waves are divided by the factor, short ones kept, those between blended by their turns."""
+    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
+    plain = _plain(dim, base)
+    turns = trained * plain / (2 * math.pi)  # over the trained length
+    kept = np.clip((turns - low) / (high - low or 1e-9), 0.0, 1.0)  # equal factors: a step, not a blend
+    return (1 - kept) * plain / factor + kept * plain, 1.0
+
+
+_SCALED: dict[str, Callable[[int, float, Scaling, int], tuple[Frequencies, float]]] = {
+    "dynamic": _dynamic,
+    "linear": _linear,
+    "llama3": _llama3,
+    "yarn": _yarn,
+}
