@@ -61,7 +61,9 @@ class SafetensorsFile:
         """The tensor as float32: float32 straight from the map, F16 and BF16 widened, F64 narrowed."""
         info = self.tensors[name]
         if info.dtype not in _FLOATS:
-            raise ValueError(f"{self.path}: tensor {name!r} is of dtype {info.dtype}, expected one of {', '.join(_FLOATS)}")
+            raise ValueError(
+                f"{self.path}: tensor {name!r} is of dtype {info.dtype}, expected one of {', '.join(_FLOATS)}"
+            )
         stored = np.frombuffer(
             self._bytes, _FLOATS[info.dtype], math.prod(info.shape), self._data_start + info.begin
         ).reshape(info.shape)
@@ -199,7 +201,9 @@ def _open_shards(index: Path) -> dict[str, SafetensorsFile]:
     """Every tensor's file, as the index says, after checking that index and shards agree."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"{index}: field 'weight_map' is missing or empty, expected an object of tensor and file names")
+        raise ValueError(
+            f"{index}: field 'weight_map' is missing or empty, expected an object of tensor and file names"
+        )
     for name, file in weight_map.items():
         if not isinstance(file, str) or Path(file).name != file:
             raise ValueError(f"{index}: tensor {name!r} is in {file!r}, expected the name of a file beside the index")
@@ -210,7 +214,9 @@ def _open_shards(index: Path) -> dict[str, SafetensorsFile]:
     for file, shard in shards.items():
         for name in shard.tensors:
             if weight_map.get(name) != file:
-                raise ValueError(f"{index}: {file} holds tensor {name!r}, which the index places in {weight_map.get(name)}")
+                raise ValueError(
+                    f"{index}: {file} holds tensor {name!r}, which the index places in {weight_map.get(name)}"
+                )
     return {name: shards[file] for name, file in weight_map.items()}
 
 
@@ -226,6 +232,6 @@ def _no_weights(folder: Path) -> str:
     name = folder if pickles else "NAME"
     return (
         f"{folder} holds no {WEIGHTS} and no {INDEX}{found}. PyTorch's .bin files are pickles, which can run code when "
-        f"opened, and are not read. Convert them once where torch and transformers are installed: python -c \"from "
+        f'opened, and are not read. Convert them once where torch and transformers are installed: python -c "from '
         f"transformers import AutoModel; AutoModel.from_pretrained('{name}').save_pretrained('{folder}')\""
     )

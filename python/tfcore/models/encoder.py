@@ -95,7 +95,9 @@ class EncoderModel:
         if input_ids is None:
             raise TypeError("input_ids is missing")
         ids = integers("input_ids", input_ids)
-        batch = PaddedBatch(np.ones(ids.shape, bool) if attention_mask is None else mask("attention_mask", attention_mask, ids.shape))
+        batch = PaddedBatch(
+            np.ones(ids.shape, bool) if attention_mask is None else mask("attention_mask", attention_mask, ids.shape)
+        )
         types = integers("token_type_ids", 0 if token_type_ids is None else token_type_ids, ids.shape)
         columns = np.arange(ids.shape[1]) if position_ids is None else position_ids
         positions = integers("position_ids", columns, ids.shape)

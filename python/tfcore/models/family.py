@@ -131,7 +131,9 @@ def load_weights(family: Family, spec: Spec, checkpoint: Checkpoint, folder: Pat
         with its file. There is no partly loaded model.
     """
     if spec.layers > len(checkpoint):
-        raise ValueError(f"{folder}: the config says {spec.layers} layers, but there are only {len(checkpoint)} tensors")
+        raise ValueError(
+            f"{folder}: the config says {spec.layers} layers, but there are only {len(checkpoint)} tensors"
+        )
     stored = _encoder_names(family, checkpoint)
     has_pooler = any(tensor.name in stored for tensor in family.pooler.values())
     tables = [

@@ -5,25 +5,18 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .config import Config
 from .hub import TOKENIZER_FILES, resolve
+from .tokenizer_files import SPECIAL, extra_special, named_special, open_backend, read_tokenizer_config
 
 _NO_LIMIT = int(1e30)  # what Transformers calls the length of a model that states none
-_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-_WORD_PIECE = {
-    "unk_token": "[UNK]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "cls_token": "[CLS]",
-    "mask_token": "[MASK]",
-}
-_SETTINGS = (*_SPECIAL, "model_max_length", "padding_side", "truncation_side")
+_SETTINGS = (*SPECIAL, "model_max_length", "padding_side", "truncation_side")
+_SIDES = {"right": "right", "left": "left"}
 _PADDINGS = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
 _TRUNCATIONS = {
     None: None,
@@ -72,8 +65,8 @@ class AutoTokenizer:
         if unknown:
             raise TypeError(f"unknown setting {unknown[0]!r}, expected one of {', '.join(_SETTINGS)}")
         folder = resolve(name, TOKENIZER_FILES, revision=revision)
-        config = _read_config(folder, settings)
-        return Tokenizer(_open(folder, config), config)
+        config = read_tokenizer_config(folder, settings)
+        return Tokenizer(open_backend(folder, config), config)
 
 
 class BatchEncoding(dict[str, Any]):
@@ -147,8 +140,9 @@ class Tokenizer:
         self._backend = backend
         self._lock = threading.Lock()  # padding and truncation are state of the backend
         self._special: dict[str, str] = {}
-        self._name_special({name: config[name] for name in _SPECIAL if name in config})
-        self._add_special(config.get("additional_special_tokens") or [])
+        self._extra_special = extra_special(config)
+        self._name_special(named_special(config, backend))
+        self._add_special(self._extra_special)
         self._clean_up = config.flag("clean_up_tokenization_spaces", default=False)
         self.model_max_length = int(config.positive_number("model_max_length", default=_NO_LIMIT))
         self.padding_side = config.choice("padding_side", _SIDES, default="right")
@@ -254,6 +248,8 @@ class Tokenizer:
         ('[CLS] hello [SEP]', 'hello')
         """
         ids = _as_lists(token_ids)
+        if isinstance(ids, int):
+            return self.decode([ids], skip_special_tokens, clean_up_tokenization_spaces)
         if ids and isinstance(ids[0], list):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
         if any(token < 0 for token in ids):
@@ -328,7 +324,9 @@ class Tokenizer:
             truncation = True  # max_length given alone
         cut, pad = _choose("truncation", truncation, _TRUNCATIONS), _choose("padding", padding, _PADDINGS)
         if pad and self.pad_token_id is None:
-            raise ValueError("padding needs a padding token: set tokenizer.pad_token = tokenizer.eos_token, for example")
+            raise ValueError(
+                "padding needs a padding token: set tokenizer.pad_token = tokenizer.eos_token, for example"
+            )
         if max_length is None and (cut or pad == "max_length"):
             max_length = self.model_max_length
         if max_length == _NO_LIMIT:
@@ -345,6 +343,8 @@ class Tokenizer:
             self._configure(layout)
             try:
                 return list(self._backend.encode_batch(batch, add_special_tokens=add_special_tokens))
+            except TypeError:  # the texts are strings, so one of them is not Unicode
+                raise ValueError("text holds half of a surrogate pair, which is no character") from None
             except Exception as error:  # the library raises nothing more precise
                 raise ValueError(
                     f"cannot tokenize with truncation={layout.truncation!r}, max_length={layout.length}: {error}"
@@ -354,12 +354,16 @@ class Tokenizer:
         """The backend leaves a text whole when `max_length` has no room for the special tokens: refuse that."""
         own = self.num_special_tokens_to_add(pair=any(isinstance(text, tuple) for text in batch))
         if layout.length is not None and layout.length < own:
-            raise ValueError(f"max_length is {layout.length}, expected at least {own}: the special tokens alone are that many")
+            raise ValueError(
+                f"max_length is {layout.length}, expected at least {own}: the special tokens alone are that many"
+            )
 
     def _configure(self, layout: _Layout) -> None:
         if layout.truncation:
             self._backend.enable_truncation(
-                layout.length, strategy=layout.truncation, direction=_choose("truncation_side", self.truncation_side, _SIDES)
+                layout.length,
+                strategy=layout.truncation,
+                direction=_choose("truncation_side", self.truncation_side, _SIDES),
             )
         else:
             self._backend.no_truncation()
@@ -407,53 +411,81 @@ class _Layout(NamedTuple):
     side: str
 
 
-# ---- opening
+# ---- arguments and results
 
 
-def _open(folder: Path, config: Config) -> Any:
-    """The `tokenizers.Tokenizer` of a folder."""
+def _choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
     try:
-        import tokenizers
+        return choices[value]
+    except (KeyError, TypeError):
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(repr(c) for c in choices)}") from None
+
+
+def _default(value: bool | None, default: bool) -> bool:
+    return default if value is None else value
+
+
+def _as_batch(text: Any, pair: Any) -> tuple[list[Text], bool]:
+    """The texts, or pairs of texts, of a call as a list, and whether it was a batch."""
+    if isinstance(text, str):
+        if not isinstance(pair, str | None):
+            raise TypeError(f"text_pair is {type(pair).__name__}, expected a string beside a single text")
+        return [(text, pair) if pair else text], False
+    texts = _as_list("text", text)
+    if pair is None:
+        return [_as_text(item) for item in texts], True
+    pairs = _as_list("text_pair", pair)
+    if len(texts) != len(pairs):
+        raise ValueError(f"text_pair has {len(pairs)} texts, expected {len(texts)} as text")
+    return [_as_text((first, second)) for first, second in zip(texts, pairs, strict=True)], True
+
+
+def _as_list(name: str, texts: Any) -> Sequence[Any]:
+    if not isinstance(texts, list | tuple):
+        raise TypeError(f"{name} is {type(texts).__name__}, expected a string or a list of strings")
+    return texts
+
+
+def _as_text(item: Any) -> Text:
+    """A string, or a pair of strings as a tuple."""
+    if isinstance(item, str):
+        return item
+    if isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(part, str) for part in item):
+        return item[0], item[1]
+    raise TypeError(f"text holds {type(item).__name__}, expected strings or pairs of strings")
+
+
+def _tensor(rows: list[Any], kind: str) -> Any:
+    """Rows of one length as a tensor of int64."""
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError(
+            f"texts have {min(map(len, rows))} to {max(map(len, rows))} tokens and make no tensor: pass padding=True "
+            "(and truncation=True to cut long ones)"
+        )
+    array = np.array(rows, np.int64) if rows else np.zeros((0, 0), np.int64)
+    if kind == "np":
+        return array
+    if kind == "pt":
+        return _torch_tensor(array)
+    raise ValueError(f"return_tensors is {kind!r}, expected 'np', 'pt' or None")
+
+
+def _torch_tensor(array: Any) -> Any:
+    try:
+        import torch
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('tokenizers take: pip install "tfcore[models]"', name=error.name) from None
-    file, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
-    if not file.is_file():
-        if not vocabulary.is_file():
-            raise FileNotFoundError(f"{folder} holds no tokenizer.json and no vocab.txt")
-        return _open_word_piece(vocabulary, config)
-    try:
-        backend = tokenizers.Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing more precise
-        raise ValueError(f"{file}: not a tokenizer: {error}") from None
-    _follow(config, backend.normalizer)
-    return backend
+        raise ModuleNotFoundError('return_tensors="pt" needs PyTorch; "np" does not', name=error.name) from None
+    return torch.from_numpy(array)
 
 
-def _open_word_piece(vocabulary: Path, config: Config) -> Any:
-    """BERT's tokenizer from its word list alone, one token a line."""
-    from tokenizers import Tokenizer as Backend
-    from tokenizers.implementations import BertWordPieceTokenizer
-
-    tokens = vocabulary.read_text(encoding="utf-8").splitlines()
-    special = {name: config[name] for name in _WORD_PIECE}
-    missing = [token for token in special.values() if token not in tokens]
-    if missing:
-        raise ValueError(f"{vocabulary}: lacks the special tokens {', '.join(missing)}")
-    pipeline = BertWordPieceTokenizer({token: i for i, token in enumerate(tokens)}, **special)
-    backend = Backend.from_str(pipeline.to_str())
-    _follow(config, backend.normalizer)
-    return backend
+def _as_lists(ids: Any) -> Any:
+    """Arrays and tensors, at any depth of lists, as lists; a single id as itself."""
+    ids = ids.tolist() if hasattr(ids, "tolist") else ids
+    return [_as_lists(row) for row in ids] if isinstance(ids, list | tuple) else ids
 
 
-def _follow(config: Config, normalizer: Any) -> None:
-    """BERT's normalizer as `tokenizer_config.json` says, which wins over `tokenizer.json` in Transformers too."""
-    if type(normalizer).__name__ != "BertNormalizer":
-        return
-    for field, attribute in _NORMALIZER.items():
-        if field in config:
-            setattr(normalizer, attribute, config[field])
-
-
-def _read_config(folder: Path, settings: dict[str, Any]) -> Config:
-    """`tokenizer_config.json`, what `special_tokens_map.json` adds to it, and the caller's `settings` over both."""
-    ...
+def _clean_up(text: str) -> str:
+    """Takes back the spaces that a split into words has put before punctuation."""
+    for spaced in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
+        text = text.replace(spaced, spaced.strip())
+    return text

@@ -17,5 +17,7 @@ def find_family(config: Config) -> Family:
     """
     model_type = config.text("model_type")
     if model_type not in FAMILIES:
-        raise ValueError(f"{config.path}: model_type {model_type!r} is not known, expected one of {', '.join(FAMILIES)}")
+        raise ValueError(
+            f"{config.path}: model_type {model_type!r} is not known, expected one of {', '.join(FAMILIES)}"
+        )
     return FAMILIES[model_type]

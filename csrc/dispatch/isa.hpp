@@ -1,0 +1,19 @@
+#pragma once
+// The choice of instruction set.
+#include <string>
+#include <vector>
+
+#include "kernels/table.hpp"
+
+namespace tfcore {
+
+// Names this machine and build offer, best first.
+std::vector<std::string> available_isas();
+
+// The table in use; the best available unless use_isa chose another.
+const KernelTable& kernels();
+
+// False when `name` is not among available_isas().
+bool use_isa(const std::string& name);
+
+}  // namespace tfcore

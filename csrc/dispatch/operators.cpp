@@ -1,0 +1,123 @@
+#include "dispatch/operators.hpp"
+
+#include <algorithm>
+
+namespace tfcore {
+namespace {
+
+Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
+
+// Several tasks a thread, so that a thread that was held up does not hold up the rest.
+constexpr Index kTasksPerThread = 4;
+
+constexpr Index kRowStep = 96;  // whole strips of every tile height: 6, 8, 12
+
+// Rows in blocks of at least `least`, so that `work` (in flops a row) is spread and cheap rows are not cut too fine.
+template <class F> void parallel_rows(Index rows, double flops_per_row, std::size_t scratch_bytes, const F& body) {
+  const double flops = double(rows) * flops_per_row;
+  const Index tasks = std::min<Index>(rows, threads_for(flops) == 1 ? 1 : threads_for(flops) * kTasksPerThread);
+  if (tasks == 0) return;
+  parallel_for(tasks, flops, scratch_bytes,
+               [&](Index task, void* scratch) { body(rows * task / tasks, rows * (task + 1) / tasks, scratch); });
+}
+
+// Flops that cost as much time as the memory traffic or the arithmetic of one element, for threads_for.
+constexpr double kNormFlops = 8, kFunctionFlops = 32, kSineFlops = 64;
+
+}  // namespace
+
+template <class T>
+PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column)
+    : k_(k), n_(n), panels_(allocate_aligned<T>(std::size_t(ceil_div(n, kPanelColumns<T>) * kPanelColumns<T> * k))) {
+  GemmArgs<T> g{};
+  g.n = n, g.k = k, g.b = b, g.b_row = b_row, g.b_column = b_column;
+  const Index panels = ceil_div(n, kPanelColumns<T>);
+  parallel_for(panels, kNormFlops * double(k) * double(n), 0, [&](Index panel, void*) {
+    kernels().of<T>().pack(g, panel, panel + 1, panels_.get());
+  });
+}
+
+template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Index a_row, T* c, Index c_row) const {
+  GemmArgs<T> g{};
+  g.m = m, g.n = n_, g.k = k_;
+  g.a = a, g.a_row = a_row;
+  g.b = panels_.get(), g.packed = true;
+  g.c = c, g.c_row = c_row;
+  return g;
+}
+
+// Packed weights: blocks of rows × groups of panels. Otherwise a task packs its panels itself, so it takes as many rows as
+// the threads allow.
+template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
+  const Index panels = ceil_div(g.n, kPanelColumns<T>);
+  const Index wanted = ceil_div(threads_for(double(batch) * gemm_flops(g)) * kTasksPerThread, batch);
+  GemmPlan plan;
+  plan.panel_step = std::min(kPanelsPerTask, panels);
+  plan.row_step = g.packed ? kRowStep : g.m;
+  while (plan.panel_step > 2 && ceil_div(g.m, plan.row_step) * ceil_div(panels, plan.panel_step) < wanted)
+    plan.panel_step = ceil_div(plan.panel_step, 2);
+  if (!g.packed && ceil_div(panels, plan.panel_step) < wanted)
+    plan.row_step = std::max(kRowStep, ceil_div(g.m * ceil_div(panels, plan.panel_step), wanted));
+  plan.row_blocks = ceil_div(g.m, plan.row_step);
+  plan.panel_groups = ceil_div(panels, plan.panel_step);
+  return plan;
+}
+
+Index AttentionPlan::group_of(Index task) const {
+  return std::upper_bound(first.begin(), first.end(), task) - first.begin() - 1;
+}
+
+Index choose_attention_rows(Index rows_in_all) {
+  return rows_in_all >= kQueryBlock * 2 * max_threads() ? kQueryBlock : kQueryBlock / 2;
+}
+
+template <class T> void softmax(const T* x, T* out, Index rows, Index width) {
+  parallel_rows(rows, kFunctionFlops * double(width), 0, [&](Index begin, Index end, void*) {
+    kernels().of<T>().softmax(x + begin * width, out + begin * width, end - begin, width);
+  });
+}
+
+template <class T> void layer_norm(const NormArgs<T>& a, Index rows) {
+  parallel_rows(rows, kNormFlops * double(a.width), 0,
+                [&](Index begin, Index end, void*) { kernels().of<T>().layer_norm(a, begin, end); });
+}
+
+template <class T> void rms_norm(const NormArgs<T>& a, Index rows) {
+  parallel_rows(rows, kNormFlops * double(a.width), 0,
+                [&](Index begin, Index end, void*) { kernels().of<T>().rms_norm(a, begin, end); });
+}
+
+template <class T> void elementwise(Function function, const T* x, T* out, Index count) {
+  constexpr Index kBlock = 4096;
+  parallel_rows(ceil_div(count, kBlock), kFunctionFlops * kBlock, 0, [&](Index begin, Index end, void*) {
+    kernels().of<T>().elementwise(function, x + begin * kBlock, out + begin * kBlock,
+                                  std::min(count, end * kBlock) - begin * kBlock);
+  });
+}
+
+template <class T> void positions(const PositionArgs<T>& a, Index rows) {
+  parallel_rows(rows, kSineFlops * double(a.model_width), 0,
+                [&](Index begin, Index end, void*) { kernels().of<T>().positions(a, begin, end); });
+}
+
+template <class T> void rotary(const RotaryArgs<T>& a) {
+  const double flops_per_row = kSineFlops * double(a.rotary) + kNormFlops * double(a.lead) * double(a.width);
+  parallel_rows(a.rows, flops_per_row, std::size_t(3 * a.rotary) * sizeof(T), [&](Index begin, Index end, void* scratch) {
+    kernels().of<T>().rotary(a, begin, end, static_cast<T*>(scratch));
+  });
+}
+
+#define TFCORE_INSTANTIATE(T)                                              \
+  template class PackedMatrix<T>;                                          \
+  template GemmPlan plan_gemm<T>(const GemmArgs<T>&, Index);               \
+  template void softmax<T>(const T*, T*, Index, Index);                    \
+  template void layer_norm<T>(const NormArgs<T>&, Index);                  \
+  template void rms_norm<T>(const NormArgs<T>&, Index);                    \
+  template void elementwise<T>(Function, const T*, T*, Index);             \
+  template void positions<T>(const PositionArgs<T>&, Index);               \
+  template void rotary<T>(const RotaryArgs<T>&);
+TFCORE_INSTANTIATE(float)
+TFCORE_INSTANTIATE(double)
+#undef TFCORE_INSTANTIATE
+
+}  // namespace tfcore

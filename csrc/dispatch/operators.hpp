@@ -1,0 +1,132 @@
+#pragma once
+// The operators: how each splits its work into tasks over threads. Threads split rows and columns, never sums.
+#include <vector>
+
+#include "core/memory.hpp"
+#include "core/parallel.hpp"
+#include "dispatch/isa.hpp"
+
+namespace tfcore {
+
+// --- products --------------------------------------------------------------------------------------------------------
+
+// Weights (N, K) as panels, packed once. The form is the same on every ISA.
+template <class T> class PackedMatrix {
+ public:
+  PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column);
+  Index k() const { return k_; }
+  Index n() const { return n_; }
+  // c = a @ b and nothing more; the caller adds what follows.
+  GemmArgs<T> product(Index m, const T* a, Index a_row, T* c, Index c_row) const;
+  T at(Index k, Index j) const { return panels_[(j / kPanelColumns<T> * k_ + k) * kPanelColumns<T> + j % kPanelColumns<T>]; }
+
+ private:
+  Index k_, n_;
+  AlignedArray<T> panels_;
+};
+
+template <class T> double gemm_flops(const GemmArgs<T>& g) { return 2.0 * double(g.m) * double(g.n) * double(g.k); }
+
+template <class T> void gemm(const GemmArgs<T>& g);
+
+// One product of the same shape for each index of a batch; `at(i)` gives its arguments.
+template <class T, class At> void gemm_batch(Index batch, const At& at);
+
+// --- attention -------------------------------------------------------------------------------------------------------
+
+// `at(g)` gives the arguments of group g: a key head and the query rows that share it.
+template <class T, class At> void attention(Index groups, const At& at);
+
+// --- rows and elements -----------------------------------------------------------------------------------------------
+
+template <class T> void softmax(const T* x, T* out, Index rows, Index width);
+template <class T> void layer_norm(const NormArgs<T>& a, Index rows);
+template <class T> void rms_norm(const NormArgs<T>& a, Index rows);
+template <class T> void elementwise(Function function, const T* x, T* out, Index count);
+template <class T> void positions(const PositionArgs<T>& a, Index rows);
+template <class T> void rotary(const RotaryArgs<T>& a);
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+// How a product is cut: tasks of row_step rows × panel_step panels.
+struct GemmPlan {
+  Index row_step, panel_step, row_blocks, panel_groups;
+  Index tasks() const { return row_blocks * panel_groups; }
+};
+
+template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch);
+
+template <class T> GemmRange gemm_range(const GemmArgs<T>& g, const GemmPlan& plan, Index task) {
+  const Index panels = (g.n + kPanelColumns<T> - 1) / kPanelColumns<T>;
+  const Index row = task % plan.row_blocks * plan.row_step, panel = task / plan.row_blocks * plan.panel_step;
+  return {row, row + plan.row_step < g.m ? row + plan.row_step : g.m, panel,
+          panel + plan.panel_step < panels ? panel + plan.panel_step : panels};
+}
+
+template <class T, class At> void gemm_batch(Index batch, const At& at) {
+  if (batch == 0) return;
+  const GemmArgs<T> first = at(Index(0));
+  if (first.m == 0 || first.n == 0) return;
+  const GemmPlan plan = plan_gemm(first, batch);
+  const Kernels<T>& kernel = kernels().of<T>();
+  parallel_for(batch * plan.tasks(), double(batch) * gemm_flops(first), kernel.gemm_scratch(first) * sizeof(T),
+               [&](Index task, void* scratch) {
+                 const GemmArgs<T> g = at(task / plan.tasks());
+                 kernel.gemm(g, gemm_range(g, plan, task % plan.tasks()), static_cast<T*>(scratch));
+               });
+}
+
+template <class T> void gemm(const GemmArgs<T>& g) {
+  gemm_batch<T>(1, [&](Index) { return g; });
+}
+
+// The tasks of all groups, numbered through: group g has the tasks first[g] to first[g + 1].
+struct AttentionPlan {
+  Index rows_per_task = 0;
+  std::vector<Index> first;
+  double flops = 0;
+  std::size_t scratch = 0;
+
+  Index tasks() const { return first.back(); }
+  Index group_of(Index task) const;
+};
+
+Index choose_attention_rows(Index rows_in_all);
+
+template <class T, class At> AttentionPlan plan_attention(Index groups, const At& at) {
+  AttentionPlan plan;
+  Index rows = 0;
+  plan.first.resize(std::size_t(groups) + 1);
+  for (Index g = 0; g < groups; ++g) {
+    const AttentionArgs<T> a = at(g);
+    const std::size_t scratch = kernels().of<T>().attention_scratch(a);
+    plan.scratch = scratch > plan.scratch ? scratch : plan.scratch;
+    plan.first[g] = a.heads * a.queries;
+    rows += plan.first[g];
+    plan.flops += 2.0 * double(plan.first[g]) * double(a.keys) * double(a.head_size + a.value_size + 16);
+  }
+  plan.rows_per_task = choose_attention_rows(rows);
+  Index tasks = 0;
+  for (Index& entry : plan.first) {
+    const Index own = (entry + plan.rows_per_task - 1) / plan.rows_per_task;
+    entry = tasks;
+    tasks += own;
+  }
+  plan.first.back() = tasks;
+  return plan;
+}
+
+template <class T, class At> void attention(Index groups, const At& at) {
+  if (groups == 0) return;
+  const AttentionPlan plan = plan_attention<T>(groups, at);
+  const Kernels<T>& kernel = kernels().of<T>();
+  parallel_for(plan.tasks(), plan.flops, plan.scratch * sizeof(T), [&](Index task, void* scratch) {
+    const Index group = plan.group_of(task);
+    const AttentionArgs<T> a = at(group);
+    const Index begin = (task - plan.first[group]) * plan.rows_per_task, rows = a.heads * a.queries;
+    kernel.attention(a, begin, begin + plan.rows_per_task < rows ? begin + plan.rows_per_task : rows,
+                     static_cast<T*>(scratch));
+  });
+}
+
+}  // namespace tfcore
