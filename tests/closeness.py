@@ -135,4 +135,6 @@ def attention_bound(q, k, v, weights, dtype, *, scale=None, added=0.0) -> np.nda
     delta = np.expm1(np.minimum(delta, 1.0))
     average = (weights * delta).sum(axis=-1, keepdims=True)
     v = np.where(np.isfinite(v), v, 0.0)
-    return (weights * (delta + average)) @ v + (2 * roundings(keys) + 8) * u * (weights @ v)
+    tiny = float(np.finfo(np.float32 if dtype in (np.float16, np.float32) else np.float64).tiny)
+    flushed = keys * tiny * v.max(axis=-2, keepdims=True, initial=0.0)  # weights too small for a normal number
+    return (weights * (delta + average)) @ v + (2 * roundings(keys) + 8) * u * (weights @ v) + flushed

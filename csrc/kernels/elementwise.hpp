@@ -12,14 +12,38 @@ template <class T, class F> TFCORE_INLINE void map_array(const T* x, T* out, Ind
   if (const int count = int(n - i)) store_first(out + i, f(load_first(x + i, count)), count);
 }
 
-// sin and cos take doubles inside: a float angle is exact there.
-template <class T> TFCORE_INLINE void sines(Vec<T> x, Vec<T>& s, Vec<T>& c) {
+// sin and cos of any angle: lanes beyond the vector reduction's range are done one by one.
+TFCORE_INLINE void sincos_any(VecF64 x, VecF64& s, VecF64& c) {
+  sincos<double>(x, s, c);
+  const VecI64 far = ~(abs<double>(x) <= splat(kSinCosLimit<double>));
+  if (__builtin_expect(any(far), 0))
+    for (int i = 0; i < lanes<double>; ++i)
+      if (far[i]) {
+        double si, ci;
+        sincos_scalar(x[i], si, ci);
+        s[i] = si, c[i] = ci;
+      }
+}
+
+// float results of double angles.
+TFCORE_INLINE void sincos_any(VecF64 low, VecF64 high, VecF32& s, VecF32& c) {
+  const VecF64 limit = splat(kSinCosLimit<double>);
+  if (__builtin_expect(any(~((abs<double>(low) <= limit) & (abs<double>(high) <= limit))), 0)) {
+    VecF64 sines[2], cosines[2];
+    sincos_any(low, sines[0], cosines[0]), sincos_any(high, sines[1], cosines[1]);
+    s = narrow(sines[0], sines[1]), c = narrow(cosines[0], cosines[1]);
+  } else {
+    sincos_narrow(low, high, s, c);
+  }
+}
+
+template <class T> TFCORE_INLINE void sincos_of(Vec<T> x, Vec<T>& s, Vec<T>& c) {
   if constexpr (sizeof(T) == 8) {
-    sincos_all(x, s, c);
+    sincos_any(x, s, c);
   } else {
     VecF64 low, high;
     widen(x, low, high);
-    sincos_all(low, high, s, c);
+    sincos_any(low, high, s, c);
   }
 }
 
@@ -33,8 +57,8 @@ template <class T> void elementwise(Function function, const T* x, T* out, Index
     case Function::gelu_tanh: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return gelu_tanh<T>(v); });
     case Function::silu: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return silu<T>(v); });
     case Function::relu: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return relu<T>(v); });
-    case Function::sin: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { Vec<T> s, c; sines<T>(v, s, c); return s; });
-    case Function::cos: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { Vec<T> s, c; sines<T>(v, s, c); return c; });
+    case Function::sin: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { Vec<T> s, c; sincos_of<T>(v, s, c); return s; });
+    case Function::cos: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { Vec<T> s, c; sincos_of<T>(v, s, c); return c; });
   }
 }
 

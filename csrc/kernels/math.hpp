@@ -34,7 +34,7 @@ template <> struct MathConstants<float> {
 
   static constexpr float kGelu[] = {2.84106e-06f,    -3.94539456e-05f, 0.000186555801f, 0.000135994633f,
                                     -0.00706213992f, 0.0524952523f,    0.459208518f,    1.15110517f, 1.0f};
-  static constexpr float kGeluTop = 10.0f;
+  static constexpr float kGeluTop = 9.954f;
   static constexpr float kGeluTanhOver = 10.0684f, kGeluTanhUnder = 10.0311f;
 
   static constexpr float kSin[] = {-0.000195178975f, 0.00833218731f, -0.166666552f};
@@ -74,13 +74,13 @@ template <> struct MathConstants<double> {
   static constexpr double kErfTop = 6.0;
 
   static constexpr double kGelu[] = {
-      -8.6891297857141825e-19, 5.5932405926170875e-17,  -1.6662508337215851e-15, 3.0387148571280527e-14,
-      -3.771013734290718e-13,  3.3293462110308359e-12,  -2.0949675358334883e-11, 8.7657779630870932e-11,
-      -1.5909971400344702e-10, -8.0324608116933033e-10, 8.3417400334165278e-09,  -3.6593034775283678e-08,
-      7.7737704998674175e-08,  9.1270376824247295e-08,  -1.3227907301393599e-06, 4.0983971570235951e-06,
-      2.3415838946099391e-06,  -7.5254996677030209e-05, 0.00030588979617956417,  -5.3352225336622103e-05,
-      -0.0068991288649659244,  0.05242119332482463,     0.45922409426347011,     1.1511040990721595, 1.0};
-  static constexpr double kGeluTop = 8.4;
+      3.1658481645875481e-18, -1.7872940547000553e-16, 4.5242979842762029e-15, -6.6325989538086179e-14,
+      5.8825588133140389e-13, -2.5524150071305607e-12, -8.47053265938807e-12, 2.3770288532705191e-10,
+      -2.1089129564385882e-09, 1.1782797394569151e-08, -4.3865900502741674e-08, 9.0042325067290528e-08,
+      7.4687904872464393e-08, -1.3051338087688207e-06, 4.0837169871333512e-06, 2.3509597379298181e-06,
+      -7.5259495810464807e-05, 0.00030589137001464032, -5.3352610108204666e-05, -0.0068991288031223161,
+      0.052421193318882515, 0.45922409426375904, 1.1511040990721546, 1.0};
+  static constexpr double kGeluTop = 10.65276;
   static constexpr double kGeluTanhOver = 21.16, kGeluTanhUnder = 21.1527;
 
   // pi/2 in four parts: n * (29 bits) is exact for |n| < 2^24, with or without FMA.
@@ -120,8 +120,8 @@ template <class T> TFCORE_INLINE Vec<T> scale(Vec<T> p, Vec<T> rounded) {
   using C = MathConstants<T>;
 #if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
   const Vec<T> n = rounded - C::kRoundBiased;
-  if constexpr (sizeof(T) == 4) return _mm512_scalef_ps(p, n);
-  else return _mm512_scalef_pd(p, n);
+  if constexpr (sizeof(T) == 4) return _mm512_maskz_scalef_ps(__mmask16(-1), p, n);
+  else return _mm512_maskz_scalef_pd(__mmask8(-1), p, n);
 #else
   const Vec<T> bounded = min(splat(C::kHighestPower), rounded);
   const Vec<T> scaled = p * power_of_two<T>(bounded);
@@ -206,7 +206,7 @@ template <class T> TFCORE_INLINE Vec<T> relu(Vec<T> x) { return max(Vec<T>{}, x)
 template <class T> TFCORE_INLINE Vec<T> erf(Vec<T> x) {
   using C = MathConstants<T>;
   const Vec<T> a = min(splat(C::kErfTop), abs<T>(x));
-  return copy_sign<T>(-exp2_minus_1<T>(-a * polynomial(a, C::kErf)), x);
+  return copy_sign<T>(abs<T>(exp2_minus_1<T>(-a * polynomial(a, C::kErf))), x);
 }
 
 template <class T> TFCORE_INLINE Vec<T> gelu_erf(Vec<T> x) {

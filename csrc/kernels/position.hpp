@@ -6,7 +6,7 @@
 //
 // Angles are products in double, as NumPy's are; float32 results come from double angles, reduced in double.
 // Bound: sincos is some 40 instructions a vector, so arithmetic on one core and write bandwidth on several.
-#include "kernels/math.hpp"
+#include "kernels/elementwise.hpp"
 #include "kernels/table.hpp"
 
 namespace tfcore {
@@ -24,8 +24,8 @@ TFCORE_INLINE void sines_at(double position, const double* frequency, int count,
     angle[i] = position * (left >= lanes<double> ? load(frequency + i * lanes<double>)
                                                  : load_first(frequency + i * lanes<double>, left > 0 ? left : 0));
   }
-  if constexpr (sizeof(T) == 8) sincos_all(angle[0], s, c);
-  else sincos_all(angle[0], angle[1], s, c);
+  if constexpr (sizeof(T) == 8) sincos_any(angle[0], s, c);
+  else sincos_any(angle[0], angle[1], s, c);
 }
 
 // One row: sines[i] and cosines[i] at frequencies of their own, or of the same when `shared`.

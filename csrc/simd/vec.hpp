@@ -141,9 +141,17 @@ template <class T> TFCORE_INLINE Vec<T> abs(Vec<T> v) {
 
 // True when any lane of a comparison is set.
 template <class M> TFCORE_INLINE bool any(M mask) {
+#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
+  return _mm512_test_epi64_mask(__m512i(mask), __m512i(mask)) != 0;
+#elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
+  return _mm256_movemask_epi8(__m256i(mask)) != 0;
+#elif defined(__SSE2__) && TFCORE_VEC_BYTES == 16
+  return _mm_movemask_epi8(__m128i(mask)) != 0;
+#else
   Element<M> all = 0;
   for (unsigned i = 0; i < sizeof(M) / sizeof(all); ++i) all |= mask[i];
   return all != 0;
+#endif
 }
 
 // float <-> double: a float register holds two double registers' worth of lanes.

@@ -495,8 +495,8 @@ class PackedLinear:
     """
 
     def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None) -> None:
-        self.weight = weight
-        self.bias = bias
+        self.weight = _array(weight).copy()
+        self.bias = None if bias is None else _array(bias).copy()
 
     def __call__(
         self,

@@ -95,9 +95,7 @@ class EncoderModel:
         if input_ids is None:
             raise TypeError("input_ids is missing")
         ids = integers("input_ids", input_ids)
-        batch = PaddedBatch(
-            np.ones(ids.shape, bool) if attention_mask is None else mask("attention_mask", attention_mask, ids.shape)
-        )
+        batch = PaddedBatch(mask("attention_mask", 1 if attention_mask is None else attention_mask, ids.shape))
         types = integers("token_type_ids", 0 if token_type_ids is None else token_type_ids, ids.shape)
         columns = np.arange(ids.shape[1]) if position_ids is None else position_ids
         positions = integers("position_ids", columns, ids.shape)
@@ -164,8 +162,8 @@ class EncoderModel:
         columns = np.flatnonzero(batch.real.any(axis=0))
         if columns.size and columns[-1] >= self.max_length:
             raise ValueError(
-                f"a text has {columns[-1] + 1} tokens, but the model has {self.max_length} positions: call the tokenizer "
-                f"with truncation=True, max_length={self.max_length}"
+                f"a text has {columns[-1] + 1} tokens, but the model has {self.max_length} positions: call the "
+                f"tokenizer with truncation=True, max_length={self.max_length}"
             )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """From a name to a folder: a folder is itself; anything else is a name in the local cache or on the hub.
 
-`huggingface_hub` does the work, so its environment counts: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN. Only the files
-that are needed are fetched, and never a pickle.
+`huggingface_hub` does the work, so its environment counts: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN. Only the
+files that are needed are fetched, and never a pickle.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ TOKENIZER_FILES = (
     "vocab.txt",
 )
 SENTENCE_FILES = (
+    *MODEL_FILES,
+    *TOKENIZER_FILES,
+    *(f"0_Transformer/{file}" for file in (*MODEL_FILES, *TOKENIZER_FILES, "sentence_bert_config.json")),
     "modules.json",
     "config_sentence_transformers.json",
     "sentence_bert_config.json",
@@ -79,12 +82,8 @@ def _fetch(name: str, files: Sequence[str], revision: str | None) -> Path:
             "(then set HF_TOKEN)"
         ) from None
     except Exception as error:  # the hub's library has changed its network stack, and with it its errors, twice
+        cache = f"there is no folder {name!r}, the cache ({constants.HF_HUB_CACHE}) does not hold that name"
         if constants.HF_HUB_OFFLINE:
-            raise FileNotFoundError(
-                f"there is no folder {name!r}, the cache ({constants.HF_HUB_CACHE}) does not hold that name, and "
-                "HF_HUB_OFFLINE is set: unset it to fetch the files"
-            ) from None
-        raise ConnectionError(
-            f"cannot fetch {name!r} from the hub ({constants.ENDPOINT}), and the cache ({constants.HF_HUB_CACHE}) does not "
-            f"hold it: {type(error).__name__}: {str(error).splitlines()[0]}"
-        ) from error
+            raise FileNotFoundError(f"{cache}, and HF_HUB_OFFLINE is set: unset it to fetch the files") from None
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise ConnectionError(f"{cache}, and the hub ({constants.ENDPOINT}) does not answer: {reason}") from error

@@ -68,12 +68,10 @@ class PaddedBatch:
         """(B, H, M, M), each text's weights in the upper left corner → (B, H, L, L), zeros where masked."""
         if self.real.all():
             return packed
-        B, L = self.real.shape
-        padded = np.zeros((B, packed.shape[1], L, L), packed.dtype)
-        for text, row in enumerate(self.real):
+        padded = np.zeros((*packed.shape[:2], *self.real.shape[1:] * 2), packed.dtype)
+        for weights, corner, row in zip(padded, packed, self.real, strict=True):
             columns = np.flatnonzero(row)
-            n = len(columns)
-            padded[text][:, columns[:, None], columns] = packed[text, :, :n, :n]
+            weights[:, columns[:, None], columns] = corner[:, : len(columns), : len(columns)]
         return padded
 
 
@@ -107,11 +105,9 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]
     ValueError
         Its shape is another, or it holds anything but 0 and 1.
     """
-    array = _as_array(name, value)
+    array = _fit(name, _as_array(name, value), shape)
     if array.size and array.dtype.kind not in "biuf":
         raise TypeError(f"{name} holds {array.dtype}, expected 0 and 1")
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, expected {shape} as input_ids")
     wrong = array[(array != 0) & (array != 1)]
     if wrong.size:
         raise ValueError(f"{name} holds {wrong[0]}, expected only 1 (a real token) and 0 (padding)")

@@ -14,7 +14,8 @@ from .config import Config
 from .hub import TOKENIZER_FILES, resolve
 from .tokenizer_files import SPECIAL, extra_special, named_special, open_backend, read_tokenizer_config
 
-_NO_LIMIT = int(1e30)  # what Transformers calls the length of a model that states none
+_NO_LIMIT = int(1e30)  # what Transformers writes for a model that states no length
+_LARGE = int(1e20)  # from here on it takes a length for none
 _SETTINGS = (*SPECIAL, "model_max_length", "padding_side", "truncation_side")
 _SIDES = {"right": "right", "left": "left"}
 _PADDINGS = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
@@ -187,7 +188,7 @@ class Tokenizer:
         padding : bool or str
             True or "longest": to the longest of the batch; "max_length": to `max_length`; False: not at all.
         truncation : bool or str
-            True or "longest_first": cut the longer text of a pair first; "only_first", "only_second"; False: not at all.
+            True or "longest_first": cut the longer text of a pair first; or "only_first", "only_second"; False: do not.
         max_length : int, optional
             Default `model_max_length`. Given alone, it truncates.
         pad_to_multiple_of : int, optional
@@ -244,8 +245,10 @@ class Tokenizer:
     ) -> Any:
         """The text of a sequence of ids (list, array or tensor), or the texts of a list of sequences.
 
-        >>> tokenizer.decode([101, 7592, 102]), tokenizer.decode([101, 7592, 102], skip_special_tokens=True)  # doctest: +SKIP
-        ('[CLS] hello [SEP]', 'hello')
+        >>> tokenizer.decode([101, 7592, 102])                                  # doctest: +SKIP
+        '[CLS] hello [SEP]'
+        >>> tokenizer.decode([[101, 7592, 102]], skip_special_tokens=True)      # doctest: +SKIP
+        ['hello']
         """
         ids = _as_lists(token_ids)
         if isinstance(ids, int):
@@ -329,7 +332,7 @@ class Tokenizer:
             )
         if max_length is None and (cut or pad == "max_length"):
             max_length = self.model_max_length
-        if max_length == _NO_LIMIT:
+        if max_length and max_length > _LARGE:
             warnings.warn("this tokenizer states no model_max_length: pass max_length to truncate or pad", stacklevel=3)
             cut, pad, max_length = None, None if pad == "max_length" else pad, None
         if cut and pad and multiple and max_length and max_length % multiple:
@@ -402,7 +405,7 @@ class Tokenizer:
 
 
 class _Layout(NamedTuple):
-    """How the rows of one call are cut and padded: strategies, the length they aim at, its multiple, the padded side."""
+    """How the rows of one call are cut and padded: strategies, the length they aim at, its divisor, the padded side."""
 
     truncation: str | None
     padding: str | None

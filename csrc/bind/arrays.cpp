@@ -1,0 +1,231 @@
+#include "bind/arrays.hpp"
+
+#include <cmath>
+
+namespace tfcore {
+
+std::string text(const Shape& shape) {
+  std::string s = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
+  return s + (shape.size() == 1 ? ",)" : ")");
+}
+
+Array Array::steal(PyObject* p) {
+  if (!p) throw py::error_already_set();
+  return Array(py::reinterpret_steal<py::object>(p));
+}
+
+std::string Array::dtype() const {
+  return py::str(reinterpret_cast<PyObject*>(PyArray_DESCR(get())));
+}
+
+Array new_array(const Shape& shape, int type) {
+  return Array::steal(PyArray_SimpleNew(int(shape.size()), const_cast<npy_intp*>(shape.data()), type));
+}
+
+LeadingOffsets::LeadingOffsets(const Array& array, const Shape& leading, int trailing_axes) : dims_(leading) {
+  strides_.resize(leading.size());
+  const int own = array.ndim() - trailing_axes;
+  for (int i = 1; i <= own && i <= int(leading.size()); ++i)
+    strides_[leading.size() - i] = array.dim(own - i) == 1 ? 0 : array.stride(own - i);
+}
+
+Index LeadingOffsets::operator()(Index flat) const {
+  Index offset = 0;
+  for (std::size_t axis = dims_.size(); axis-- > 0; flat /= dims_[axis]) offset += flat % dims_[axis] * strides_[axis];
+  return offset;
+}
+
+py::object Output::finish() const {
+  if (target_.get() != work_.get() && PyArray_CopyInto(target_.get(), work_.get()) < 0) throw py::error_already_set();
+  return target_.object();
+}
+
+// --- errors ----------------------------------------------------------------------------------------------------------
+
+void Door::type_error(const std::string& message) const { throw py::type_error(std::string(op_) + ": " + message); }
+void Door::value_error(const std::string& message) const { throw py::value_error(std::string(op_) + ": " + message); }
+
+namespace {
+
+std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
+
+// What np.asarray takes, and what has nothing but DLPack's protocol.
+PyObject* as_array(py::handle value) {
+  if (!py::hasattr(value, "__array__") && !py::hasattr(value, "__array_interface__") && !PyObject_CheckBuffer(value.ptr()) &&
+      py::hasattr(value, "__dlpack__"))
+    return py::module_::import("numpy").attr("from_dlpack")(value).release().ptr();
+  return PyArray_FromAny(value.ptr(), nullptr, 0, 0, 0, nullptr);
+}
+
+bool is_float(int type) { return type == NPY_HALF || type == NPY_FLOAT || type == NPY_DOUBLE; }
+bool is_real(int type) { return is_float(type) || PyTypeNum_ISINTEGER(type) || PyTypeNum_ISBOOL(type); }
+
+}  // namespace
+
+// --- arguments -------------------------------------------------------------------------------------------------------
+
+Array Door::take(py::handle value, const char* name) {
+  if (value.is_none()) type_error(std::string(name) + " is None, expected an array");
+  Array a;
+  if (PyArray_Check(value.ptr())) a = Array(py::reinterpret_borrow<py::object>(value));
+  else a = Array::steal(as_array(value));
+  taken_[count_] = a, names_[count_] = name, ++count_;
+  return a;
+}
+
+void Door::promote(int type) {
+  if (type_ == NPY_NOTYPE || type_ == type) {
+    type_ = type;
+    return;
+  }
+  PyArray_Descr* const ours = PyArray_DescrFromType(type_);
+  PyArray_Descr* const theirs = PyArray_DescrFromType(type);
+  PyArray_Descr* const both = PyArray_PromoteTypes(ours, theirs);
+  Py_DECREF(ours), Py_DECREF(theirs);
+  if (!both) throw py::error_already_set();
+  type_ = both->type_num;
+  Py_DECREF(both);
+}
+
+Array Door::array(py::handle value, const char* name, bool promotes) {
+  Array a = take(value, name);
+  if (!is_real(a.type()))
+    type_error(std::string(name) + " has dtype " + a.dtype() + ", expected float16, float32, float64, integers or bool");
+  if (promotes) promote(a.type());
+  return a;
+}
+
+Array Door::optional_array(py::handle value, const char* name, bool promotes) {
+  return value.is_none() ? Array() : array(value, name, promotes);
+}
+
+Array Door::mask(py::handle value, const char* name) {
+  if (value.is_none()) return Array();
+  Array a = take(value, name);
+  if (!is_float(a.type()) && !PyTypeNum_ISBOOL(a.type()))
+    type_error(std::string(name) + " has dtype " + a.dtype() + ", expected bool (True = attend) or a float dtype (added)");
+  return a;
+}
+
+std::vector<Index> Door::integers(py::handle value, const char* name) {
+  const Array a = take(value, name);
+  if (!PyTypeNum_ISINTEGER(a.type()) && a.size() > 0)
+    type_error(std::string(name) + " has dtype " + a.dtype() + ", expected integers");
+  const Array flat = Array::steal(PyArray_FromArray(a.get(), PyArray_DescrFromType(NPY_INT64),
+                                                    NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));
+  return std::vector<Index>(flat.data<Index>(), flat.data<Index>() + flat.size());
+}
+
+Index Door::integer(py::handle value, const char* name, Index least, Index most) const {
+  if (PyBool_Check(value.ptr()) || !PyIndex_Check(value.ptr()))
+    type_error(std::string(name) + " is of type " + type_name(value) + ", expected an integer");
+  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+  if (!index) throw py::error_already_set();
+  int overflow = 0;
+  const long long n = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  if (overflow || n < least || n > most)
+    value_error(std::string(name) + " is " + std::string(py::str(index)) + ", expected an integer " +
+                (most == NPY_MAX_INT64 ? "of at least " + std::to_string(least)
+                                       : "from " + std::to_string(least) + " to " + std::to_string(most)));
+  return n;
+}
+
+double Door::number(py::handle value, const char* name) const {
+  const double x = PyFloat_AsDouble(value.ptr());
+  if (x == -1.0 && PyErr_Occurred()) {
+    PyErr_Clear();
+    type_error(std::string(name) + " is of type " + type_name(value) + ", expected a number");
+  }
+  if (!std::isfinite(x)) value_error(std::string(name) + " is " + std::string(py::str(value)) + ", expected a finite number");
+  return x;
+}
+
+bool Door::flag(py::handle value, const char* name) const {
+  if (value.ptr() == Py_True) return true;
+  if (value.ptr() == Py_False) return false;
+  if (!PyArray_IsScalar(value.ptr(), Bool)) type_error(std::string(name) + " is of type " + type_name(value) + ", expected bool");
+  return PyObject_IsTrue(value.ptr()) == 1;
+}
+
+std::string Door::word(py::handle value, const char* name) const {
+  if (!PyUnicode_Check(value.ptr())) type_error(std::string(name) + " is of type " + type_name(value) + ", expected str");
+  return py::cast<std::string>(value);
+}
+
+Activation Door::activation(py::handle value) const {
+  static constexpr const char* kNames[] = {"", "relu", "gelu", "gelu_tanh", "silu", "tanh"};  // as the enum counts
+  if (value.is_none()) return Activation::none;
+  const std::string name = word(value, "activation");
+  for (int i = 1; i < 6; ++i)
+    if (name == kNames[i]) return Activation(i);
+  value_error("activation is '" + name + "', expected None, 'relu', 'gelu', 'gelu_tanh', 'silu' or 'tanh'");
+}
+
+void Door::expect_rank(const Array& a, const char* name, int least) const {
+  if (a.ndim() < least)
+    value_error(std::string(name) + " has shape " + text(a.shape()) + ", expected at least " + std::to_string(least) +
+                (least == 1 ? " dimension" : " dimensions"));
+}
+
+// --- dtype, layout and result ----------------------------------------------------------------------------------------
+
+int Door::result_type() const {
+  if (is_float(type_)) return type_;
+  if (PyTypeNum_ISINTEGER(type_) || PyTypeNum_ISBOOL(type_)) return NPY_DOUBLE;
+  type_error("the arguments' dtypes promote to one wider than float64");
+}
+
+Array Door::ready(const Array& a, Layout layout) const {
+  const int type = compute_type();
+  PyArrayObject* p = a.get();
+  bool fits = a.type() == type && PyArray_ISBEHAVED_RO(p);
+  if (fits && layout == Layout::contiguous) fits = PyArray_IS_C_CONTIGUOUS(p);
+  if (fits && layout == Layout::rows) fits = a.dim(-1) <= 1 || PyArray_STRIDE(p, a.ndim() - 1) == PyArray_ITEMSIZE(p);
+  for (int i = 0; fits && i < a.ndim(); ++i) fits = PyArray_STRIDE(p, i) % PyArray_ITEMSIZE(p) == 0;
+  if (fits) return a;
+  return Array::steal(PyArray_FromArray(p, PyArray_DescrFromType(type), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));
+}
+
+void Door::expect_no_overlap(const Array& out) const {
+  const auto bounds = [](PyArrayObject* a, const char*& low, const char*& high) {
+    low = high = static_cast<const char*>(PyArray_DATA(a));
+    for (int i = 0; i < PyArray_NDIM(a); ++i) {
+      const Index reach = (PyArray_DIM(a, i) - 1) * PyArray_STRIDE(a, i);
+      (reach < 0 ? low : high) += reach;
+    }
+    high += PyArray_ITEMSIZE(a);
+  };
+  const char *low, *high, *their_low, *their_high;
+  if (out.size() == 0) return;
+  bounds(out.get(), low, high);
+  for (int i = 0; i < count_; ++i) {
+    if (taken_[i].size() == 0) continue;
+    bounds(taken_[i].get(), their_low, their_high);
+    if (low >= their_high || their_low >= high) continue;
+    if (py::cast<bool>(py::module_::import("numpy").attr("shares_memory")(out.object(), taken_[i].object())))
+      value_error(std::string("out shares memory with ") + names_[i] + ", expected an array of its own");
+  }
+}
+
+Output Door::output(py::handle out, const Shape& shape) const {
+  const int type = result_type();
+  if (out.is_none()) {
+    Array work = new_array(shape, compute_type());
+    return type == compute_type() ? Output(work, work) : Output(new_array(shape, type), work);
+  }
+  if (!PyArray_Check(out.ptr())) type_error("out is of type " + type_name(out) + ", expected numpy.ndarray");
+  const Array target(py::reinterpret_borrow<py::object>(out));
+  PyArray_Descr* const wanted = PyArray_DescrFromType(type);
+  const bool same_type = PyArray_EquivTypes(PyArray_DESCR(target.get()), wanted);
+  const std::string name = py::str(reinterpret_cast<PyObject*>(wanted));
+  Py_DECREF(wanted);
+  if (!same_type) type_error("out has dtype " + target.dtype() + ", expected " + name);
+  if (target.shape() != shape) value_error("out has shape " + text(target.shape()) + ", expected " + text(shape));
+  if (!PyArray_ISWRITEABLE(target.get())) value_error("out is read-only, expected a writeable array");
+  expect_no_overlap(target);
+  const bool direct = type == compute_type() && PyArray_ISCARRAY(target.get());
+  return Output(target, direct ? target : new_array(shape, compute_type()));
+}
+
+}  // namespace tfcore

@@ -1,0 +1,137 @@
+#pragma once
+// The door: what comes from Python is checked here once, by argument name, and nowhere further in.
+// Wrong kind is a TypeError, wrong value a ValueError; every message names the operator, the argument, what came and what
+// was wanted.
+#include <pybind11/pybind11.h>
+
+#define PY_ARRAY_UNIQUE_SYMBOL tfcore_numpy_api
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#define NPY_TARGET_VERSION NPY_1_23_API_VERSION
+#ifndef TFCORE_IMPORTS_NUMPY
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+
+#include <string>
+#include <vector>
+
+#include "kernels/table.hpp"
+
+namespace tfcore {
+
+namespace py = pybind11;
+using Shape = std::vector<Index>;
+
+std::string text(const Shape& shape);  // as Python prints a tuple
+
+// A NumPy array and one reference to it.
+class Array {
+ public:
+  Array() = default;
+  explicit Array(py::object object) : object_(std::move(object)) {}
+  static Array steal(PyObject* p);  // takes over a reference; a null pointer throws the Python error that is set
+
+  explicit operator bool() const { return bool(object_); }
+  PyArrayObject* get() const { return reinterpret_cast<PyArrayObject*>(object_.ptr()); }
+  const py::object& object() const { return object_; }
+  int ndim() const { return PyArray_NDIM(get()); }
+  int type() const { return PyArray_TYPE(get()); }
+  Index size() const { return PyArray_SIZE(get()); }
+  Index dim(int axis) const { return PyArray_DIM(get(), axis < 0 ? ndim() + axis : axis); }
+  Index stride(int axis) const {  // in elements
+    return PyArray_STRIDE(get(), axis < 0 ? ndim() + axis : axis) / PyArray_ITEMSIZE(get());
+  }
+  Shape shape() const { return Shape(PyArray_DIMS(get()), PyArray_DIMS(get()) + ndim()); }
+  template <class T> T* data() const { return static_cast<T*>(PyArray_DATA(get())); }
+  std::string dtype() const;
+
+ private:
+  py::object object_;
+};
+
+Array new_array(const Shape& shape, int type);
+
+// Offset, in elements, of each index of `shape`'s flattened leading axes in an array whose own leading axes broadcast to it.
+class LeadingOffsets {
+ public:
+  LeadingOffsets(const Array& array, const Shape& leading, int trailing_axes);
+  Index operator()(Index flat) const;
+
+ private:
+  Shape dims_, strides_;
+};
+
+enum class Layout { any, rows, contiguous };  // any strides; last axis adjacent; C order
+
+// The result of an operator: a new array, or the caller's `out`.
+class Output {
+ public:
+  Output(Array target, Array work) : target_(std::move(target)), work_(std::move(work)) {}
+  template <class T> T* data() const { return work_.data<T>(); }
+  const Array& array() const { return work_; }
+  py::object finish() const;  // copies into `out` where it could not be written directly
+
+ private:
+  Array target_, work_;
+};
+
+// One call of one operator.
+class Door {
+ public:
+  explicit Door(const char* op) : op_(op) {}
+
+  [[noreturn]] void type_error(const std::string& message) const;
+  [[noreturn]] void value_error(const std::string& message) const;
+  void expect(bool holds, const std::string& message) const { if (!holds) value_error(message); }
+
+  // An array of real numbers. Those that promote decide the dtype of the computation together, as NumPy promotes.
+  Array array(py::handle value, const char* name, bool promotes = true);
+  Array optional_array(py::handle value, const char* name, bool promotes = true);
+  Array mask(py::handle value, const char* name);                   // booleans or floats
+  std::vector<Index> integers(py::handle value, const char* name);  // an array of integers, flattened
+
+  Index integer(py::handle value, const char* name, Index least, Index most) const;
+  double number(py::handle value, const char* name) const;  // finite
+  bool flag(py::handle value, const char* name) const;
+  std::string word(py::handle value, const char* name) const;
+  Activation activation(py::handle value) const;  // None or one of the names
+  void expect_rank(const Array& a, const char* name, int least) const;
+
+  void use_type(int type) { promote(type); }
+  int result_type() const;                                 // of the arrays so far: half, float or double
+  int compute_type() const { return result_type() == NPY_DOUBLE ? NPY_DOUBLE : NPY_FLOAT; }
+  bool in_double() const { return compute_type() == NPY_DOUBLE; }
+  Array ready(const Array& a, Layout layout) const;        // in the computation's dtype, aligned, laid out as asked
+  Output output(py::handle out, const Shape& shape) const;
+
+ private:
+  void promote(int type);
+  Array take(py::handle value, const char* name);
+  void expect_no_overlap(const Array& out) const;
+
+  const char* op_;
+  int type_ = NPY_NOTYPE;
+  int count_ = 0;
+  static constexpr int kMost = 12;
+  Array taken_[kMost];
+  const char* names_[kMost] = {};
+};
+
+// The GIL is released for work that is worth it: letting go and taking it back costs about as much as 20 kFLOP.
+class WithoutGil {
+ public:
+  explicit WithoutGil(double flops) : state_(flops > 20e3 ? PyEval_SaveThread() : nullptr) {}
+  ~WithoutGil() { if (state_) PyEval_RestoreThread(state_); }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+void bind_attention(py::module_& m);
+void bind_layers(py::module_& m);
+void bind_positions(py::module_& m);
+void bind_encoder(py::module_& m);
+
+}  // namespace tfcore
