@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <limits>
+#include <cmath>
 
 #include "bind/arrays.hpp"
 #include "dispatch/operators.hpp"

@@ -157,7 +157,7 @@ class SentenceEncoder:
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise TypeError(f"sentences[{row}] is {type(text).__name__}, expected a string")
-        texts = [(prompt + text).strip() for text in texts]
+        texts = [prompt + text for text in texts]
         return [text.lower() for text in texts] if self._lower_case else texts
 
     def _run(self, texts: list[str], batch_size: int) -> Iterator[tuple[list[int], Float32Array, IntArray]]:
@@ -205,33 +205,37 @@ class SentenceEncoder:
         )
 
 
-# ---- pooling: hidden states (T, C) of B texts, each a run of rows from `starts` of `lengths` ≥ 1 → (B, C)
+# ---- pooling
 
 
-def _mean(hidden: Float32Array, starts: IntArray, lengths: IntArray) -> npt.NDArray[np.float64]:
-    return _sums(hidden, starts) / lengths[:, None]
+class _Texts(NamedTuple):
+    """Hidden states (T, C) of B texts, each `lengths` ≥ 1 rows from `starts`, without the `skip` tokens before them."""
+
+    hidden: npt.NDArray[Any]
+    starts: IntArray
+    lengths: IntArray
+    skip: int
+
+    def sums(self) -> npt.NDArray[np.float64]:
+        return np.add.reduceat(self.hidden, self.starts, axis=0, dtype=np.float64)
+
+    def means(self) -> npt.NDArray[np.float64]:
+        return self.sums() / self.lengths[:, None]
+
+    def weighted_means(self) -> npt.NDArray[np.float64]:
+        """Means weighted by the tokens' places in their texts: 1, 2, 3, …"""
+        places = np.arange(1, len(self.hidden) + 1) - np.repeat(self.starts, self.lengths) + self.skip
+        totals = np.add.reduceat(places, self.starts)
+        return self._replace(hidden=self.hidden * places[:, None]).sums() / totals[:, None]
 
 
-def _mean_sqrt(hidden: Float32Array, starts: IntArray, lengths: IntArray) -> npt.NDArray[np.float64]:
-    return _sums(hidden, starts) / np.sqrt(lengths)[:, None]
-
-
-def _weighted_mean(hidden: Float32Array, starts: IntArray, lengths: IntArray) -> npt.NDArray[np.float64]:
-    weights = np.arange(1, len(hidden) + 1) - np.repeat(starts, lengths)  # 1, 2, 3, … within each text
-    return _sums(hidden * weights[:, None], starts) / (lengths * (lengths + 1) / 2)[:, None]
-
-
-def _sums(hidden: npt.NDArray[Any], starts: IntArray) -> npt.NDArray[np.float64]:
-    return np.add.reduceat(hidden, starts, axis=0, dtype=np.float64)
-
-
-_POOLERS: dict[str, Callable[[Float32Array, IntArray, IntArray], npt.NDArray[Any]]] = {
-    "cls": lambda hidden, starts, lengths: hidden[starts],
-    "max": lambda hidden, starts, lengths: np.maximum.reduceat(hidden, starts, axis=0),
-    "mean": _mean,
-    "mean_sqrt_len_tokens": _mean_sqrt,
-    "weightedmean": _weighted_mean,
-    "lasttoken": lambda hidden, starts, lengths: hidden[starts + lengths - 1],
+_POOLERS: dict[str, Callable[[_Texts], npt.NDArray[Any]]] = {  # B texts → (B, C)
+    "cls": lambda texts: texts.hidden[texts.starts],
+    "max": lambda texts: np.maximum.reduceat(texts.hidden, texts.starts, axis=0),
+    "mean": _Texts.means,
+    "mean_sqrt_len_tokens": lambda texts: texts.sums() / np.sqrt(texts.lengths)[:, None],
+    "weightedmean": _Texts.weighted_means,
+    "lasttoken": lambda texts: texts.hidden[texts.starts + texts.lengths - 1],
 }
 _OLD_FLAGS = {  # one flag a mode, in the order of their vectors; today's files have one field, pooling_mode
     "pooling_mode_cls_token": "cls",
@@ -267,10 +271,8 @@ class _Pooling(NamedTuple):
         some = lengths > 0
         vectors = np.zeros((len(lengths), len(self.modes) * hidden.shape[1]), np.float32)
         if some.any():
-            starts = cu_seqlens[:-1][some]
-            vectors[some] = np.concatenate(
-                [_POOLERS[mode](hidden, starts, lengths[some]) for mode in self.modes], axis=1
-            )
+            texts = _Texts(hidden, cu_seqlens[:-1][some], lengths[some], skip)
+            vectors[some] = np.concatenate([_POOLERS[mode](texts) for mode in self.modes], axis=1)
         return vectors
 
 

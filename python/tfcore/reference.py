@@ -448,7 +448,8 @@ def _activate(x: Float64, activation: str | None) -> Float64:
     }
     if activation not in functions:
         raise ValueError(f"activation is {activation!r}, expected one of {list(functions)}")
-    return np.asarray(functions[activation]())
+    result = functions[activation]()
+    return np.where((x == -np.inf) & np.isnan(result), 0.0, result)  # for -∞ · 0 the limit, which is 0
 
 
 def _sigmoid(x: Float64) -> Float64:

@@ -1,0 +1,307 @@
+#include <mutex>
+#include <optional>
+
+#include "bind/arrays.hpp"
+#include "dispatch/operators.hpp"
+
+namespace tfcore {
+namespace {
+
+std::string shaped(const char* name, const Array& a) { return std::string(name) + " has shape " + text(a.shape()); }
+
+Index rows_before(const Array& a, int trailing) {
+  Index rows = 1;
+  for (int i = 0; i < a.ndim() - trailing; ++i) rows *= a.dim(i);
+  return rows;
+}
+
+// --- matmul ----------------------------------------------------------------------------------------------------------
+
+struct Product {
+  Shape batch;
+  Index m, n, k;
+  Array a, b;
+  bool a_vector, b_vector;
+};
+
+template <class T> void run_matmul(const Product& p, const Output& out) {
+  const LeadingOffsets a_at(p.a, p.batch, p.a_vector ? 1 : 2), b_at(p.b, p.batch, p.b_vector ? 1 : 2);
+  Index batch = 1;
+  for (Index d : p.batch) batch *= d;
+  const WithoutGil released(2.0 * double(batch) * double(p.m) * double(p.n) * double(p.k));
+  gemm_batch<T>(batch, [&](Index i) {
+    GemmArgs<T> g{};
+    g.m = p.m, g.n = p.n, g.k = p.k;
+    g.a = p.a.data<T>() + a_at(i), g.a_row = p.a_vector ? 0 : p.a.stride(-2);
+    g.b = p.b.data<T>() + b_at(i);
+    g.b_row = p.b_vector ? p.b.stride(-1) : p.b.stride(-2), g.b_column = p.b_vector ? 1 : p.b.stride(-1);
+    g.c = out.data<T>() + i * p.m * p.n, g.c_row = p.n;
+    return g;
+  });
+}
+
+py::object matmul(py::handle a_in, py::handle b_in, py::handle out) {
+  Door door("matmul");
+  Product p;
+  p.a = door.array(a_in, "a"), p.b = door.array(b_in, "b");
+  door.expect_rank(p.a, "a", 1), door.expect_rank(p.b, "b", 1);
+  p.a_vector = p.a.ndim() == 1, p.b_vector = p.b.ndim() == 1;
+  p.m = p.a_vector ? 1 : p.a.dim(-2), p.k = p.a.dim(-1), p.n = p.b_vector ? 1 : p.b.dim(-1);
+  const Index b_rows = p.b_vector ? p.b.dim(0) : p.b.dim(-2);
+  door.expect(b_rows == p.k, shaped("b", p.b) + ", expected " + std::to_string(p.k) + " rows to match a, " + text(p.a.shape()));
+  const Shape a_shape = p.a.shape(), b_shape = p.b.shape();
+  const int a_lead = std::max(p.a.ndim() - 2, 0), b_lead = std::max(p.b.ndim() - 2, 0);
+  p.batch.resize(std::max(a_lead, b_lead));
+  for (int i = 1; i <= int(p.batch.size()); ++i) {
+    const Index x = i <= a_lead ? a_shape[a_lead - i] : 1, y = i <= b_lead ? b_shape[b_lead - i] : 1;
+    door.expect(x == y || x == 1 || y == 1, shaped("b", p.b) + ", expected leading axes that broadcast with a's, " + text(a_shape));
+    p.batch[p.batch.size() - i] = x == 1 ? y : x;
+  }
+  Shape shape = p.batch;
+  if (!p.a_vector) shape.push_back(p.m);
+  if (!p.b_vector) shape.push_back(p.n);
+  p.a = door.ready(p.a, Layout::rows), p.b = door.ready(p.b, Layout::any);
+  const Output output = door.output(out, shape);
+  if (door.in_double()) run_matmul<double>(p, output);
+  else run_matmul<float>(p, output);
+  return output.finish();
+}
+
+// --- linear ----------------------------------------------------------------------------------------------------------
+
+// What linear and PackedLinear share: x (…, K), and what follows the product.
+struct LinearCall {
+  Array x, bias, residual;
+  Index m, k;
+  Activation activation;
+
+  // Takes everything but the weights, which come between x and bias so that messages follow the signature.
+  void read(Door& door, py::handle bias_in, py::handle activation_in, py::handle residual_in) {
+    bias = door.optional_array(bias_in, "bias");
+    residual = door.optional_array(residual_in, "residual");
+    activation = door.activation(activation_in);
+  }
+
+  Shape prepare(const Door& door, Index n) {
+    door.expect_rank(x, "x", 1);
+    door.expect(x.dim(-1) == k, shaped("x", x) + ", expected a last axis of " + std::to_string(k) + " as in weight");
+    if (bias) door.expect(bias.ndim() == 1 && bias.dim(0) == n, shaped("bias", bias) + ", expected (" + std::to_string(n) + ",)");
+    Shape shape = x.shape();
+    shape.back() = n;
+    if (residual) door.expect(residual.shape() == shape, shaped("residual", residual) + ", expected " + text(shape));
+    m = rows_before(x, 1);
+    x = door.ready(x, x.ndim() == 2 ? Layout::rows : Layout::contiguous);
+    if (bias) bias = door.ready(bias, Layout::contiguous);
+    if (residual) residual = door.ready(residual, Layout::contiguous);
+    return shape;
+  }
+
+  template <class T> void put(GemmArgs<T>& g, const Output& out, Index n) const {
+    g.m = m, g.n = n, g.k = k;
+    g.a = x.data<T>(), g.a_row = x.ndim() == 2 ? x.stride(0) : k;
+    g.c = out.data<T>(), g.c_row = n;
+    if (bias) g.bias = bias.data<T>();
+    if (residual) g.residual = residual.data<T>(), g.residual_row = n;
+    g.activation = activation;
+  }
+};
+
+template <class T> void run_linear(const LinearCall& call, const Array& weight, const Output& out) {
+  GemmArgs<T> g{};
+  call.put(g, out, weight.dim(0));
+  g.b = weight.data<T>(), g.b_row = weight.stride(1), g.b_column = weight.stride(0);
+  const WithoutGil released(gemm_flops(g));
+  gemm(g);
+}
+
+void expect_weight(const Door& door, const Array& weight) {
+  door.expect(weight.ndim() == 2, shaped("weight", weight) + ", expected (N, K)");
+}
+
+py::object linear(py::handle x, py::handle weight_in, py::handle bias, py::handle activation, py::handle residual,
+                  py::handle out) {
+  Door door("linear");
+  LinearCall call;
+  call.x = door.array(x, "x");
+  Array weight = door.array(weight_in, "weight");
+  expect_weight(door, weight);
+  call.k = weight.dim(1);
+  call.read(door, bias, activation, residual);
+  const Shape shape = call.prepare(door, weight.dim(0));
+  weight = door.ready(weight, Layout::any);
+  const Output output = door.output(out, shape);
+  if (door.in_double()) run_linear<double>(call, weight, output);
+  else run_linear<float>(call, weight, output);
+  return output.finish();
+}
+
+// weight (N, K), packed once. Called with wider input than it was packed in, it keeps a second, widened packing.
+class PackedLinear {
+ public:
+  PackedLinear(py::handle weight_in, py::handle bias_in) {
+    Door door("PackedLinear");
+    Array weight = door.array(weight_in, "weight");
+    expect_weight(door, weight);
+    Array bias = door.optional_array(bias_in, "bias");
+    n_ = weight.dim(0), k_ = weight.dim(1);
+    if (bias) door.expect(bias.ndim() == 1 && bias.dim(0) == n_, shaped("bias", bias) + ", expected (" + std::to_string(n_) + ",)");
+    type_ = door.result_type();
+    bias_ = bias ? py::object(Array::steal(PyArray_FromArray(bias.get(), PyArray_DescrFromType(type_), NPY_ARRAY_CARRAY | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSURECOPY)).object())
+                 : py::object(py::none());
+    weight = door.ready(weight, Layout::any);
+    const WithoutGil released(double(n_) * double(k_) * 8);
+    if (door.in_double()) double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0));
+    else float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0));
+  }
+
+  py::object call(py::handle x, py::handle activation, py::handle residual, py::handle out) {
+    Door door("PackedLinear");
+    LinearCall call;
+    call.x = door.array(x, "x");
+    door.use_type(type_);
+    call.k = k_;
+    call.read(door, bias_, activation, residual);
+    const Shape shape = call.prepare(door, n_);
+    const Output output = door.output(out, shape);
+    if (door.in_double()) run(call, widened(), output);
+    else run(call, *float_, output);
+    return output.finish();
+  }
+
+  py::tuple shape() const { return py::make_tuple(n_, k_); }
+  py::object dtype() const { return Array::steal(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type_))).object(); }
+
+ private:
+  template <class T> void run(const LinearCall& call, const PackedMatrix<T>& weight, const Output& out) const {
+    GemmArgs<T> g = weight.product(call.m, nullptr, 0, nullptr, 0);
+    call.put(g, out, n_);
+    const WithoutGil released(gemm_flops(g));
+    gemm(g);
+  }
+
+  const PackedMatrix<double>& widened() {
+    if (!double_) {
+      AlignedArray<double> dense = allocate_aligned<double>(std::size_t(n_ * k_));
+      for (Index j = 0; j < n_; ++j)
+        for (Index k = 0; k < k_; ++k) dense[j * k_ + k] = double(float_->at(k, j));
+      double_.emplace(dense.get(), k_, n_, 1, k_);
+    }
+    return *double_;
+  }
+
+  Index n_, k_;
+  int type_;
+  py::object bias_;
+  std::optional<PackedMatrix<float>> float_;
+  std::optional<PackedMatrix<double>> double_;
+};
+
+// --- rows ------------------------------------------------------------------------------------------------------------
+
+enum class Norm { layer, rms };
+
+template <class T>
+void run_norm(Norm norm, const Array& x, const Array& weight, const Array& bias, double eps, const Output& out) {
+  NormArgs<T> a{};
+  a.width = x.dim(-1), a.x = x.data<T>(), a.out = out.data<T>(), a.eps = T(eps);
+  if (weight) a.weight = weight.data<T>();
+  if (bias) a.bias = bias.data<T>();
+  const WithoutGil released(double(x.size()) * 8);
+  if (norm == Norm::layer) layer_norm(a, rows_before(x, 1));
+  else rms_norm(a, rows_before(x, 1));
+}
+
+py::object normalise(Door door, Norm norm, py::handle x_in, py::handle weight_in, py::handle bias_in, py::handle eps_in,
+                     py::handle out) {
+  Array x = door.array(x_in, "x");
+  Array weight = door.optional_array(weight_in, "weight"), bias = door.optional_array(bias_in, "bias");
+  door.expect_rank(x, "x", 1);
+  const std::string wanted = ", expected (" + std::to_string(x.dim(-1)) + ",), the last axis of x";
+  if (weight) door.expect(weight.ndim() == 1 && weight.dim(0) == x.dim(-1), shaped("weight", weight) + wanted);
+  if (bias) door.expect(bias.ndim() == 1 && bias.dim(0) == x.dim(-1), shaped("bias", bias) + wanted);
+  const double eps = door.number(eps_in, "eps");
+  door.expect(eps >= 0, "eps is " + std::string(py::str(eps_in)) + ", expected 0 or a positive number");
+  x = door.ready(x, Layout::contiguous);
+  if (weight) weight = door.ready(weight, Layout::contiguous);
+  if (bias) bias = door.ready(bias, Layout::contiguous);
+  const Output output = door.output(out, x.shape());
+  if (door.in_double()) run_norm<double>(norm, x, weight, bias, eps, output);
+  else run_norm<float>(norm, x, weight, bias, eps, output);
+  return output.finish();
+}
+
+template <class T> void run_softmax(const Array& x, const Output& out) {
+  const WithoutGil released(double(x.size()) * 16);
+  softmax(x.data<T>(), out.data<T>(), rows_before(x, 1), x.dim(-1));
+}
+
+// Over the last axis; the caller moves another one there.
+py::object softmax_last(py::handle x_in, py::handle out) {
+  Door door("softmax");
+  Array x = door.array(x_in, "x");
+  door.expect_rank(x, "x", 1);
+  x = door.ready(x, Layout::contiguous);
+  const Output output = door.output(out, x.shape());
+  if (x.size() == 0) return output.finish();
+  if (door.in_double()) run_softmax<double>(x, output);
+  else run_softmax<float>(x, output);
+  return output.finish();
+}
+
+// --- elements --------------------------------------------------------------------------------------------------------
+
+template <class T> void run_elementwise(Function function, const Array& x, const Output& out) {
+  const WithoutGil released(double(x.size()) * 16);
+  elementwise(function, x.data<T>(), out.data<T>(), x.size());
+}
+
+py::object apply(Door door, Function function, py::handle x_in, py::handle out) {
+  Array x = door.ready(door.array(x_in, "x"), Layout::contiguous);
+  const Output output = door.output(out, x.shape());
+  if (door.in_double()) run_elementwise<double>(function, x, output);
+  else run_elementwise<float>(function, x, output);
+  return output.finish();
+}
+
+py::object gelu(py::handle x, py::handle approximate, py::handle out) {
+  Door door("gelu");
+  const std::string form = door.word(approximate, "approximate");
+  door.expect(form == "none" || form == "tanh", "approximate is '" + form + "', expected 'none' or 'tanh'");
+  return apply(door, form == "none" ? Function::gelu : Function::gelu_tanh, x, out);
+}
+
+// The functions under the operators, one by one, for the tests of their error bounds.
+py::object vector_math(py::handle name_in, py::handle x) {
+  Door door("vector_math");
+  static constexpr const char* kNames[] = {"exp", "exp2", "tanh", "erf", "sin", "cos"};  // as the enum counts
+  const std::string name = door.word(name_in, "name");
+  for (int i = 0; i < 6; ++i)
+    if (name == kNames[i]) return apply(door, Function(i), x, py::none());
+  door.value_error("name is '" + name + "', expected exp, exp2, tanh, erf, sin or cos");
+}
+
+}  // namespace
+
+void bind_layers(py::module_& m) {
+  m.def("matmul", &matmul);
+  m.def("linear", &linear);
+  py::class_<PackedLinear>(m, "PackedLinear")
+      .def(py::init<py::handle, py::handle>(), py::arg("weight"), py::arg("bias") = py::none())
+      .def("__call__", &PackedLinear::call, py::arg("x"), py::kw_only(), py::arg("activation") = py::none(),
+           py::arg("residual") = py::none(), py::arg("out") = py::none())
+      .def_property_readonly("shape", &PackedLinear::shape)
+      .def_property_readonly("dtype", &PackedLinear::dtype);
+  m.def("softmax", &softmax_last);
+  m.def("layer_norm", [](py::handle x, py::handle weight, py::handle bias, py::handle eps, py::handle out) {
+    return normalise(Door("layer_norm"), Norm::layer, x, weight, bias, eps, out);
+  });
+  m.def("rms_norm", [](py::handle x, py::handle weight, py::handle eps, py::handle out) {
+    return normalise(Door("rms_norm"), Norm::rms, x, weight, py::none(), eps, out);
+  });
+  m.def("gelu", &gelu);
+  m.def("relu", [](py::handle x, py::handle out) { return apply(Door("relu"), Function::relu, x, out); });
+  m.def("silu", [](py::handle x, py::handle out) { return apply(Door("silu"), Function::silu, x, out); });
+  m.def("vector_math", &vector_math);
+}
+
+}  // namespace tfcore

@@ -1,0 +1,109 @@
+#include <cmath>
+
+#include "bind/arrays.hpp"
+#include "dispatch/operators.hpp"
+
+namespace tfcore {
+namespace {
+
+// Sizes past this would overflow the product of an array's sides.
+constexpr Index kMostSize = Index(1) << 40;
+
+template <class T>
+void run_positions(const Output& out, const Array& frequencies, Index rows, Index width, double offset, bool split,
+                   Scheme scheme) {
+  PositionArgs<T> a{};
+  a.model_width = width, a.offset = offset, a.split = split, a.scheme = scheme;
+  a.frequencies = frequencies.data<double>();
+  a.out = out.data<T>();
+  const WithoutGil released(64.0 * double(rows) * double(width));
+  positions(a, rows);
+}
+
+// The frequency of each sine, then of each cosine.
+Array frequencies_of(Index width, double base, Scheme scheme) {
+  const Index sines = (width + 1) / 2;
+  Array all = new_array({width}, NPY_DOUBLE);
+  for (Index i = 0; i < width; ++i) {
+    const Index pair = i < sines ? i : i - sines;
+    const double column = double(i < sines ? 2 * pair : 2 * pair + 1);
+    all.data<double>()[i] = scheme == Scheme::linear ? column / double(width)
+                                                     : std::pow(base, -2.0 * double(pair) / double(width));
+  }
+  return all;
+}
+
+py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handle base_in, py::handle offset,
+                               py::handle layout_in, py::handle frequencies, py::handle dtype, py::handle out) {
+  Door door("positional_encoding");
+  const Index rows = door.integer(seq_len, "seq_len", 0, kMostSize), width = door.integer(d_model, "d_model", 0, kMostSize);
+  const double base = door.number(base_in, "base");
+  door.expect(base > 0, "base is " + std::string(py::str(base_in)) + ", expected a positive number");
+  const Index first = door.integer(offset, "offset", -kMostSize, kMostSize);
+  const std::string layout = door.word(layout_in, "layout"), scheme_name = door.word(frequencies, "frequencies");
+  door.expect(layout == "interleaved" || layout == "split", "layout is '" + layout + "', expected 'interleaved' or 'split'");
+  door.expect(scheme_name == "geometric" || scheme_name == "linear", "frequencies is '" + scheme_name + "', expected 'geometric' or 'linear'");
+  PyArray_Descr* descr = nullptr;
+  if (!PyArray_DescrConverter(dtype.ptr(), &descr)) throw py::error_already_set();
+  const int type = descr->type_num;
+  Py_DECREF(descr);
+  if (type != NPY_HALF && type != NPY_FLOAT && type != NPY_DOUBLE)
+    door.type_error("dtype is " + std::string(py::str(dtype)) + ", expected float16, float32 or float64");
+  door.use_type(type);
+  const Scheme scheme = scheme_name == "linear" ? Scheme::linear : Scheme::geometric;
+  const Output output = door.output(out, {rows, width});
+  if (rows == 0 || width == 0) return output.finish();
+  const Array table = frequencies_of(width, base, scheme);
+  const bool split = layout == "split";
+  if (door.in_double()) run_positions<double>(output, table, rows, width, double(first), split, scheme);
+  else run_positions<float>(output, table, rows, width, double(first), split, scheme);
+  return output.finish();
+}
+
+template <class T>
+void run_rotary(const Array& x, const Array& positions, const Array& frequencies, bool interleaved, double magnitude,
+                const Output& out) {
+  RotaryArgs<T> a{};
+  a.rows = x.dim(-2), a.width = x.dim(-1), a.rotary = 2 * frequencies.dim(0);
+  a.frequencies = frequencies.data<double>(), a.interleaved = interleaved, a.magnitude = magnitude;
+  a.x_row = a.out_row = a.width, a.x_lead = a.out_lead = a.rows * a.width;
+  const Index matrices = x.size() / (a.rows * a.width), position_rows = positions.size() / a.rows;
+  a.lead = matrices / position_rows;  // each row of positions serves as many (L, D) matrices
+  const WithoutGil released(double(x.size()) * 8);
+  for (Index i = 0; i < position_rows; ++i) {
+    a.x = x.data<T>() + i * a.lead * a.x_lead, a.out = out.data<T>() + i * a.lead * a.out_lead;
+    a.positions = positions.data<double>() + i * a.rows;
+    rotary(a);
+  }
+}
+
+// x (…, L, D); positions (P, L) in double, where P divides the number of (L, D) matrices; frequencies (rotary / 2,).
+py::object rotary_embedding(py::handle x_in, py::handle positions_in, py::handle frequencies_in, py::handle interleaved,
+                            py::handle magnitude, py::handle out) {
+  Door door("rotary_embedding");
+  Array x = door.array(x_in, "x");
+  Door doubles("rotary_embedding");
+  doubles.use_type(NPY_DOUBLE);
+  const Array positions = doubles.ready(doubles.array(positions_in, "positions"), Layout::contiguous);
+  const Array frequencies = doubles.ready(doubles.array(frequencies_in, "frequencies"), Layout::contiguous);
+  x = door.ready(x, Layout::contiguous);
+  const bool pairs = door.flag(interleaved, "interleaved");
+  const double factor = door.number(magnitude, "magnitude");
+  const Output output = door.output(out, x.shape());
+  if (x.size() == 0) return output.finish();
+  door.expect(positions.ndim() == 2 && positions.dim(1) == x.dim(-2) && positions.dim(0) > 0 &&
+                  x.size() / (x.dim(-1) * x.dim(-2)) % positions.dim(0) == 0 && 2 * frequencies.dim(0) <= x.dim(-1),
+              "positions and frequencies do not match x");
+  if (door.in_double()) run_rotary<double>(x, positions, frequencies, pairs, factor, output);
+  else run_rotary<float>(x, positions, frequencies, pairs, factor, output);
+  return output.finish();
+}
+
+}  // namespace
+
+void bind_positions(py::module_& m) {
+  m.def("positional_encoding", &positional_encoding);
+  m.def("rotary_embedding", &rotary_embedding);
+}
+
+}  // namespace tfcore
