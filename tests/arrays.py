@@ -20,8 +20,8 @@ def layouts(x: np.ndarray):
     """(name, array) pairs, each array equal to x."""
     yield "contiguous", np.ascontiguousarray(x)
     yield "Fortran-ordered", np.asfortranarray(x)
-    yield "every second column", _inside(x, (..., slice(None, None, 2)), x.shape[:-1] + (2 * x.shape[-1],))
-    yield "padded rows", _inside(x, (..., slice(3, 3 + x.shape[-1])), x.shape[:-1] + (x.shape[-1] + 5,))
+    yield "every second column", _inside(x, (..., slice(None, None, 2)), (*x.shape[:-1], 2 * x.shape[-1]))
+    yield "padded rows", _inside(x, (..., slice(3, 3 + x.shape[-1])), (*x.shape[:-1], x.shape[-1] + 5))
     yield "columns backwards", np.ascontiguousarray(x[..., ::-1])[..., ::-1]
     if x.ndim > 1:
         yield "rows backwards", np.ascontiguousarray(x[..., ::-1, :])[..., ::-1, :]

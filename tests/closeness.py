@@ -1,8 +1,8 @@
 """How close two arrays must be, and bounds that come from counting roundings.
 
-A bound is steps · u · magnitude: u is the unit round-off of the dtype computed in, magnitude the sum of absolute values of
-what is added up, steps the number of roundings on the way. Errors of a long sum partly cancel: beyond a few terms we allow
-4·√n roundings where the strict count is n, which inputs drawn at random stay below and a wrong term does not.
+A bound is steps · u · magnitude: u is the unit round-off of the dtype computed in, magnitude the sum of absolute values
+of what is added up, steps the number of roundings on the way. Errors of a long sum partly cancel: beyond a few terms we
+allow 4·√n roundings where the strict count is n, which inputs drawn at random stay below and a wrong term does not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def unit(dtype) -> float:
-    """The relative error of one rounding in the dtype that `dtype` is computed in: float16 in float32, integers in float64.
+    """The relative error of one rounding; float16 is computed in float32, and integers are in float64.
 
     Twice that for float64, where what we compare with errs as much.
     """
@@ -39,8 +39,8 @@ def roundings(n: int) -> float:
 def assert_close(got, want, *, bound=None, steps=None, magnitude=None, dtype=None, nan_equal=False, what="") -> None:
     """|got - want| <= bound everywhere, or <= steps · u · magnitude.
 
-    A NaN fails, unless `nan_equal` and both are NaN. An infinity passes only for the same infinity. Shapes must be equal,
-    and with `dtype` got's dtype too. The dtype of `got` decides u, and adds the rounding of the result itself.
+    A NaN fails, unless `nan_equal` and both are NaN. An infinity passes only for the same infinity. Shapes must be
+    equal, and with `dtype` got's dtype too. The dtype of `got` decides u, and adds the rounding of the result itself.
     """
     got, want = np.asarray(got), np.asarray(want)
     if dtype is not None:
@@ -96,7 +96,7 @@ def assert_same_bits(got, want, what="") -> None:
 
 
 def as_accurate_as_numpy(got, numpy_result, want, what="") -> None:
-    """The largest error against the float64 reference is at most twice plain NumPy's, in the same dtype on the same input.
+    """The largest error against the exact result is at most twice plain NumPy's, in the same dtype on the same input.
 
     Where NumPy happens to be exact, one rounding of the largest result stays allowed.
     """
@@ -121,11 +121,11 @@ def dot_bound(a, b, dtype) -> np.ndarray:
 
 
 def attention_bound(q, k, v, weights, dtype, *, scale=None, added=0.0) -> np.ndarray:
-    """For softmax(scale · q kᵀ + added) v, given the exact weights (..., H, L, S) and one key/value head per query head.
+    """For softmax(scale · q kᵀ + added) v, given the exact weights (..., H, L, S) and a key/value head per query head.
 
     A score is off by δ = (roundings of its dot product) · u · scale · |q||k|ᵀ and a few u of it and of what is added;
-    a weight then by the factor e^δ, and the row's sum by their average. Weights and sum come from exp (a few u) and are added up
-    over S keys, as is the output.
+    a weight then by the factor e^δ, and the row's sum by their average. Weights and sum come from exp (a few u) and are
+    added up over S keys, as is the output.
     """
     q, k, v = (np.abs(np.asarray(x, np.float64)) for x in (q, k, v))
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else abs(scale)

@@ -1,4 +1,4 @@
-"""Attention against the reference: lengths around the tiles, head sizes, every restriction, layouts and hostile values."""
+"""Attention against the reference: lengths around the tiles, head sizes, restrictions, layouts and hostile values."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import math
 
 import numpy as np
 import pytest
+import tfcore
 from arrays import FLOATS, OnlyDLPack, around, layouts, normal, read_only
 from closeness import as_accurate_as_numpy, assert_close, attention_bound
-
-import tfcore
 from tfcore import reference
 
 attend = tfcore.scaled_dot_product_attention
@@ -127,7 +126,7 @@ def test_zero_sizes(rng):
             assert np.all(got == 0)
 
 
-@pytest.mark.parametrize("heads, groups", [(4, 4), (4, 2), (4, 1), (6, 3), (12, 4)])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2), (4, 1), (6, 3), (12, 4)])
 def test_grouped_heads(machine, heads, groups, rng):
     q, k, v = (normal(rng, 2, h, n, 16) for h, n in ((heads, 9), (groups, 20), (groups, 20)))
     check(q, k, v, enable_gqa=True)
@@ -250,7 +249,8 @@ def test_empty_rows_are_zero(machine, rng):
     for form in (mask, np.where(mask, np.float32(0), -np.float32(np.inf))):
         for sinks in (None, np.zeros(3)):
             got = check(q, k, v, form, sinks=sinks)
-            assert np.all(got[:, 1] == 0) and np.all(got[0, :, 3:20] == 0)
+            assert np.all(got[:, 1] == 0)
+            assert np.all(got[0, :, 3:20] == 0)
 
 
 def test_what_is_hidden_is_never_read(machine, rng):
@@ -276,7 +276,8 @@ def test_what_is_hidden_is_never_read(machine, rng):
     # seen by the last query alone, it reaches the last query alone
     v[:, :, 39] = np.nan
     got = attend(q, k, v, is_causal=True)
-    assert np.all(np.isfinite(got[:, :, :39])) and np.all(np.isnan(got[:, :, 39]))
+    assert np.all(np.isfinite(got[:, :, :39]))
+    assert np.all(np.isnan(got[:, :, 39]))
 
 
 def test_a_visible_nan_is_seen(machine, rng):
@@ -341,7 +342,8 @@ def test_infinite_scores(isa, rng):
     bias[0, 1] = np.inf
     k[0, 2] = 1.0
     got = attend(q, k, v, bias)
-    assert np.isnan(got[0, 0, 0]) and np.isfinite(got[0, 1, 0])
+    assert np.isnan(got[0, 0, 0])
+    assert np.isfinite(got[0, 1, 0])
 
 
 def numpy_attention(q, k, v):
@@ -352,7 +354,7 @@ def numpy_attention(q, k, v):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("size, spread", [(16, 1.0), (64, 1.0), (128, 3.0), (64, 30.0)])
+@pytest.mark.parametrize(("size", "spread"), [(16, 1.0), (64, 1.0), (128, 3.0), (64, 30.0)])
 def test_as_accurate_as_numpy(isa, rng, dtype, size, spread):
     q, k, v = three(rng, dtype, length=100, keys=400, size=size)
     q *= dtype(spread)
@@ -405,7 +407,11 @@ def test_dtypes(isa, rng):
         want = reference.scaled_dot_product_attention(*arrays)
         got = attend(*arrays)
         assert_close(got, want, steps=40, magnitude=3.0, dtype=np.float64)
-    for kinds in ((np.float32, np.float64, np.float32), (np.float16, np.float32, np.float16), (np.float32, np.int64, bool)):
+    for kinds in (
+        (np.float32, np.float64, np.float32),
+        (np.float16, np.float32, np.float16),
+        (np.float32, np.int64, bool),
+    ):
         mixed = [x.astype(kind) for x, kind in zip((q, k, v), kinds, strict=True)]
         want = reference.scaled_dot_product_attention(*map(wide, mixed))
         assert_close(attend(*mixed), want, steps=200, magnitude=8.0, dtype=np.result_type(*mixed))
@@ -460,7 +466,9 @@ def test_weights(machine, rng, dtype, name):
     got, weights = attend(q, k, v, mask, return_weights=True, **options)
     assert_close(got, want, bound=bound, dtype=dtype)
     identity = np.broadcast_to(np.eye(k.shape[-2]), (*k.shape[:-1], k.shape[-2]))
-    allowed = attention_bound(q, k, identity, exact, dtype, scale=options.get("scale"), added=added(q, k, mask, options))
+    allowed = attention_bound(
+        q, k, identity, exact, dtype, scale=options.get("scale"), added=added(q, k, mask, options)
+    )
     assert_close(weights, exact, bound=allowed, dtype=dtype)
     assert np.all(weights[exact == 0] == 0)
 

@@ -27,7 +27,7 @@ def test_numpy_passes(product):
 def test_two_bounds_off_raises(product, at, sign):
     got, want, bound = product
     got[at] = want[at] + sign * 2 * bound[at]
-    with pytest.raises(AssertionError, match=rf"1 of 231 elements are off; worst at \({at[0]}, {at[1]}\): got .* want "):
+    with pytest.raises(AssertionError, match=rf"1 of 231 elements are off; worst at \({at[0]}, {at[1]}\): got"):
         assert_close(got, want, bound=bound)
 
 

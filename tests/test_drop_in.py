@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from arrays import normal
 from closeness import as_accurate_as_numpy, assert_close, attention_bound
-
 from tfcore import drop_in
 
 
@@ -64,7 +63,9 @@ def attention_of(q, k, v, num_heads):
     return want, np.concatenate(bounds, axis=1)
 
 
-@pytest.mark.parametrize("n, m, width, heads", [(1, 5, 64, 8), (5, 5, 64, 1), (64, 64, 128, 4), (130, 70, 96, 12), (1, 1, 8, 8)])
+@pytest.mark.parametrize(
+    ("n", "m", "width", "heads"), [(1, 5, 64, 8), (5, 5, 64, 1), (64, 64, 128, 4), (130, 70, 96, 12), (1, 1, 8, 8)]
+)
 def test_multi_head_attention(machine, rng, n, m, width, heads):
     q, k, v = (normal(rng, rows, width, dtype=np.float64) for rows in (n, m, m))
     want, bound = attention_of(q, k, v, heads)
@@ -73,7 +74,7 @@ def test_multi_head_attention(machine, rng, n, m, width, heads):
         assert_close(drop_in.multi_head_attention(q, k, v), want, bound=bound, dtype=np.float64)
 
 
-@pytest.mark.parametrize("n, m, d", [(1, 5, 64), (3, 4, 1), (33, 65, 17), (200, 300, 64)])
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 5, 64), (3, 4, 1), (33, 65, 17), (200, 300, 64)])
 def test_self_attention(machine, rng, n, m, d):
     q, k, v = (normal(rng, rows, d, dtype=np.float64) for rows in (n, m, m))
     want, bound = attention_of(q, k, v, 1)
@@ -101,7 +102,7 @@ def test_finite_where_the_tutorial_overflows(isa, rng):
     assert np.all(np.isfinite(drop_in.self_attention(q, k, v)))
 
 
-@pytest.mark.parametrize("seq_len, d_model", [(1, 1), (10, 7), (50, 64), (0, 4), (3, 2), (1000, 512)])
+@pytest.mark.parametrize(("seq_len", "d_model"), [(1, 1), (10, 7), (50, 64), (0, 4), (3, 2), (1000, 512)])
 def test_positional_encoding(machine, seq_len, d_model):
     """The same rounded angles, so only sine and cosine themselves can differ, by a unit in the last place."""
     want = Tutorial.positional_encoding(seq_len, d_model)

@@ -6,10 +6,9 @@ import functools
 
 import numpy as np
 import pytest
+import tfcore
 from arrays import FLOATS, OnlyDLPack, around, layouts, normal
 from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, unit
-
-import tfcore
 from tfcore import reference
 
 gelu_tanh = functools.partial(tfcore.gelu, approximate="tanh")

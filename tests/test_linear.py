@@ -6,10 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
+import tfcore
 from arrays import FLOATS, OnlyDLPack, around, layouts, normal, read_only
 from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, dot_bound, roundings, unit
-
-import tfcore
 from tfcore import reference
 
 ACTIVATIONS = [None, "relu", "gelu", "gelu_tanh", "silu", "tanh"]
@@ -20,7 +19,7 @@ def wide(x):
 
 
 def linear_bound(x, weight, dtype, want, bias=None, residual=None):
-    """A dot product, an addition for bias and residual each, and an activation: its slope is at most 1.13, its own error 8 u."""
+    """A dot product, an addition for bias and residual each, an activation of slope at most 1.13 and error 8 u."""
     sum_bound = dot_bound(x, np.swapaxes(weight, -1, -2), dtype)
     size = np.abs(wide(x)) @ np.abs(wide(weight)).T
     size = size + sum(np.abs(wide(term)) for term in (bias, residual) if term is not None)
@@ -83,7 +82,7 @@ def test_large(machine, dtype, rng):
 
 
 @pytest.mark.parametrize(
-    "a, b",
+    ("a", "b"),
     [
         ((5,), (5,)),
         ((5,), (5, 3)),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tfcore
 from arrays import FLOATS, OnlyDLPack, around, layouts, normal
 from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, roundings, unit
-
-import tfcore
 from tfcore import reference
 
 WIDTHS = [*around(4, 8, 16, 32), 384, 768, 1000]

@@ -1,4 +1,4 @@
-"""The reference: the same names and arguments as the operators, torch's and transformers' numbers, and its own identities."""
+"""The reference: the operators' names and arguments, torch's and transformers' numbers, and its own identities."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import types
 
 import numpy as np
 import pytest
+import tfcore
 from arrays import normal
 from closeness import assert_close
-
-import tfcore
 from tfcore import reference
 from tfcore.rope import rotary_frequencies
 
@@ -267,7 +266,8 @@ def test_a_row_that_sees_no_key_is_zero(rng):
     for form in (mask, np.where(mask, 0.0, -np.inf)):
         for sinks in (None, np.zeros(2)):
             got, weights = reference.scaled_dot_product_attention(q, k, v, form, sinks=sinks, return_weights=True)
-            assert np.all(got[:, 2] == 0) and np.all(weights[:, 2] == 0)
+            assert np.all(got[:, 2] == 0)
+            assert np.all(weights[:, 2] == 0)
             assert np.all(got[:, :2] != 0)
     assert np.all(reference.scaled_dot_product_attention(q, k[:, :0], v[:, :0]) == 0)
 
@@ -281,7 +281,8 @@ def test_what_a_hidden_key_holds_is_never_read(rng):
     assert np.array_equal(reference.scaled_dot_product_attention(q, k, v, mask), want)
     mask[4, 3] = True
     got = reference.scaled_dot_product_attention(q, k, v, mask)
-    assert np.array_equal(got[:, :4], want[:, :4]) and np.all(np.isnan(got[:, 4]))
+    assert np.array_equal(got[:, :4], want[:, :4])
+    assert np.all(np.isnan(got[:, 4]))
 
 
 def test_multi_head_attention_is_one_attention_per_slice(rng):
@@ -350,7 +351,8 @@ def test_gelu_in_the_tail():
     """Far below zero gelu is x times a tiny probability; 1 + erf would have lost it."""
     got = reference.gelu(np.array([-10.0, -30.0]))
     want = np.array([-10 * math.erfc(10 / math.sqrt(2)) / 2, -30 * math.erfc(30 / math.sqrt(2)) / 2])
-    assert np.all(got < 0) and np.array_equal(got, want)
+    assert np.all(got < 0)
+    assert np.array_equal(got, want)
 
 
 def test_dtypes():

@@ -15,9 +15,7 @@ Array Array::steal(PyObject* p) {
   return Array(py::reinterpret_steal<py::object>(p));
 }
 
-std::string Array::dtype() const {
-  return py::str(reinterpret_cast<PyObject*>(PyArray_DESCR(get())));
-}
+std::string Array::dtype() const { return py::str(reinterpret_cast<PyObject*>(PyArray_DESCR(get()))); }
 
 Array new_array(const Shape& shape, int type) {
   return Array::steal(PyArray_SimpleNew(int(shape.size()), const_cast<npy_intp*>(shape.data()), type));
@@ -52,8 +50,8 @@ std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; 
 
 // What np.asarray takes, and what has nothing but DLPack's protocol.
 PyObject* as_array(py::handle value) {
-  if (!py::hasattr(value, "__array__") && !py::hasattr(value, "__array_interface__") && !PyObject_CheckBuffer(value.ptr()) &&
-      py::hasattr(value, "__dlpack__"))
+  if (!py::hasattr(value, "__array__") && !py::hasattr(value, "__array_interface__") &&
+      !PyObject_CheckBuffer(value.ptr()) && py::hasattr(value, "__dlpack__"))
     return py::module_::import("numpy").attr("from_dlpack")(value).release().ptr();
   return PyArray_FromAny(value.ptr(), nullptr, 0, 0, 0, nullptr);
 }
@@ -68,8 +66,10 @@ bool is_real(int type) { return is_float(type) || PyTypeNum_ISINTEGER(type) || P
 Array Door::take(py::handle value, const char* name) {
   if (value.is_none()) type_error(std::string(name) + " is None, expected an array");
   Array a;
-  if (PyArray_Check(value.ptr())) a = Array(py::reinterpret_borrow<py::object>(value));
-  else a = Array::steal(as_array(value));
+  if (PyArray_Check(value.ptr()))
+    a = Array(py::reinterpret_borrow<py::object>(value));
+  else
+    a = Array::steal(as_array(value));
   taken_[count_] = a, names_[count_] = name, ++count_;
   return a;
 }
@@ -91,7 +91,8 @@ void Door::promote(int type) {
 Array Door::array(py::handle value, const char* name, bool promotes) {
   Array a = take(value, name);
   if (!is_real(a.type()))
-    type_error(std::string(name) + " has dtype " + a.dtype() + ", expected float16, float32, float64, integers or bool");
+    type_error(std::string(name) + " has dtype " + a.dtype() +
+               ", expected float16, float32, float64, integers or bool");
   if (promotes) promote(a.type());
   return a;
 }
@@ -104,7 +105,8 @@ Array Door::mask(py::handle value, const char* name) {
   if (value.is_none()) return Array();
   Array a = take(value, name);
   if (!is_float(a.type()) && !PyTypeNum_ISBOOL(a.type()))
-    type_error(std::string(name) + " has dtype " + a.dtype() + ", expected bool (True = attend) or a float dtype (added)");
+    type_error(std::string(name) + " has dtype " + a.dtype() +
+               ", expected bool (True = attend) or a float dtype (added)");
   return a;
 }
 
@@ -112,8 +114,8 @@ std::vector<Index> Door::integers(py::handle value, const char* name) {
   const Array a = take(value, name);
   if (!PyTypeNum_ISINTEGER(a.type()) && a.size() > 0)
     type_error(std::string(name) + " has dtype " + a.dtype() + ", expected integers");
-  const Array flat = Array::steal(PyArray_FromArray(a.get(), PyArray_DescrFromType(NPY_INT64),
-                                                    NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));
+  const Array flat = Array::steal(
+      PyArray_FromArray(a.get(), PyArray_DescrFromType(NPY_INT64), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));
   return std::vector<Index>(flat.data<Index>(), flat.data<Index>() + flat.size());
 }
 
@@ -137,19 +139,22 @@ double Door::number(py::handle value, const char* name) const {
     PyErr_Clear();
     type_error(std::string(name) + " is of type " + type_name(value) + ", expected a number");
   }
-  if (!std::isfinite(x)) value_error(std::string(name) + " is " + std::string(py::str(value)) + ", expected a finite number");
+  if (!std::isfinite(x))
+    value_error(std::string(name) + " is " + std::string(py::str(value)) + ", expected a finite number");
   return x;
 }
 
 bool Door::flag(py::handle value, const char* name) const {
   if (value.ptr() == Py_True) return true;
   if (value.ptr() == Py_False) return false;
-  if (!PyArray_IsScalar(value.ptr(), Bool)) type_error(std::string(name) + " is of type " + type_name(value) + ", expected bool");
+  if (!PyArray_IsScalar(value.ptr(), Bool))
+    type_error(std::string(name) + " is of type " + type_name(value) + ", expected bool");
   return PyObject_IsTrue(value.ptr()) == 1;
 }
 
 std::string Door::word(py::handle value, const char* name) const {
-  if (!PyUnicode_Check(value.ptr())) type_error(std::string(name) + " is of type " + type_name(value) + ", expected str");
+  if (!PyUnicode_Check(value.ptr()))
+    type_error(std::string(name) + " is of type " + type_name(value) + ", expected str");
   return py::cast<std::string>(value);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // The door: what comes from Python is checked here once, by argument name, and nowhere further in.
-// Wrong kind is a TypeError, wrong value a ValueError; every message names the operator, the argument, what came and what
-// was wanted.
+// Wrong kind is a TypeError, wrong value a ValueError; every message names the operator, the argument, what came and
+// what was wanted.
 #include <pybind11/pybind11.h>
 
 #define PY_ARRAY_UNIQUE_SYMBOL tfcore_numpy_api
@@ -42,7 +42,10 @@ class Array {
     return PyArray_STRIDE(get(), axis < 0 ? ndim() + axis : axis) / PyArray_ITEMSIZE(get());
   }
   Shape shape() const { return Shape(PyArray_DIMS(get()), PyArray_DIMS(get()) + ndim()); }
-  template <class T> T* data() const { return static_cast<T*>(PyArray_DATA(get())); }
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(PyArray_DATA(get()));
+  }
   std::string dtype() const;
 
  private:
@@ -51,7 +54,8 @@ class Array {
 
 Array new_array(const Shape& shape, int type);
 
-// Offset, in elements, of each index of `shape`'s flattened leading axes in an array whose own leading axes broadcast to it.
+// Offset, in elements, of each index of `shape`'s flattened leading axes in an array whose own leading axes broadcast
+// to it.
 class LeadingOffsets {
  public:
   LeadingOffsets(const Array& array, const Shape& leading, int trailing_axes);
@@ -67,7 +71,10 @@ enum class Layout { any, rows, contiguous };  // any strides; last axis adjacent
 class Output {
  public:
   Output(Array target, Array work) : target_(std::move(target)), work_(std::move(work)) {}
-  template <class T> T* data() const { return work_.data<T>(); }
+  template <class T>
+  T* data() const {
+    return work_.data<T>();
+  }
   const Array& array() const { return work_; }
   py::object finish() const;  // copies into `out` where it could not be written directly
 
@@ -82,7 +89,6 @@ class Door {
 
   [[noreturn]] void type_error(const std::string& message) const;
   [[noreturn]] void value_error(const std::string& message) const;
-  void expect(bool holds, const std::string& message) const { if (!holds) value_error(message); }
 
   // An array of real numbers. Those that promote decide the dtype of the computation together, as NumPy promotes.
   Array array(py::handle value, const char* name, bool promotes = true);
@@ -98,10 +104,10 @@ class Door {
   void expect_rank(const Array& a, const char* name, int least) const;
 
   void use_type(int type) { promote(type); }
-  int result_type() const;                                 // of the arrays so far: half, float or double
+  int result_type() const;  // of the arrays so far: half, float or double
   int compute_type() const { return result_type() == NPY_DOUBLE ? NPY_DOUBLE : NPY_FLOAT; }
   bool in_double() const { return compute_type() == NPY_DOUBLE; }
-  Array ready(const Array& a, Layout layout) const;        // in the computation's dtype, aligned, laid out as asked
+  Array ready(const Array& a, Layout layout) const;  // in the computation's dtype, aligned, laid out as asked
   Output output(py::handle out, const Shape& shape) const;
 
  private:
@@ -121,7 +127,9 @@ class Door {
 class WithoutGil {
  public:
   explicit WithoutGil(double flops) : state_(flops > 20e3 ? PyEval_SaveThread() : nullptr) {}
-  ~WithoutGil() { if (state_) PyEval_RestoreThread(state_); }
+  ~WithoutGil() {
+    if (state_) PyEval_RestoreThread(state_);
+  }
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
 

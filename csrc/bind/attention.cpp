@@ -17,13 +17,18 @@ Shape broadcast(const Door& door, const char* name, const Shape& a, const Shape&
   Shape both(std::max(a.size(), b.size()));
   for (std::size_t i = 1; i <= both.size(); ++i) {
     const Index x = i <= a.size() ? a[a.size() - i] : 1, y = i <= b.size() ? b[b.size() - i] : 1;
-    door.expect(x == y || x == 1 || y == 1, std::string(name) + " has leading shape " + text(b) + ", expected " + text(a));
+    if (!(x == y || x == 1 || y == 1))
+      door.value_error(std::string(name) + " has leading shape " + text(b) + ", expected " + text(a));
     both[both.size() - i] = x == 1 ? y : x;
   }
   return both;
 }
 
-Shape leading(const Array& a, int trailing) { return Shape(a.shape().begin(), a.shape().end() - std::min(a.ndim(), trailing)); }
+Shape leading(const Array& a, int trailing) {
+  Shape shape = a.shape();
+  shape.resize(std::size_t(std::max(a.ndim() - trailing, 0)));
+  return shape;
+}
 
 Index product(const Shape& shape) {
   Index n = 1;
@@ -35,7 +40,7 @@ Index product(const Shape& shape) {
 struct Sizes {
   Shape batch;  // broadcast leading axes
   Index B, H, G, L, S, D, Dv;
-  bool heads;   // false for 2-D
+  bool heads;  // false for 2-D
 
   Shape with(Index rows, Index columns) const {
     Shape shape = batch;
@@ -49,15 +54,26 @@ Sizes measure(const Door& door, const Array& q, const Array& k, const Array& v, 
   door.expect_rank(q, "query", 2), door.expect_rank(k, "key", 2), door.expect_rank(v, "value", 2);
   Sizes n;
   n.heads = q.ndim() > 2;
-  door.expect((k.ndim() > 2) == n.heads, shaped("key", k) + ", expected as many dimensions as query, " + text(q.shape()));
-  door.expect((v.ndim() > 2) == n.heads, shaped("value", v) + ", expected as many dimensions as query, " + text(q.shape()));
+  if (!((k.ndim() > 2) == n.heads))
+    door.value_error(shaped("key", k) + ", expected as many dimensions as query, " + text(q.shape()));
+  if (!((v.ndim() > 2) == n.heads))
+    door.value_error(shaped("value", v) + ", expected as many dimensions as query, " + text(q.shape()));
   n.H = n.heads ? q.dim(-3) : 1, n.G = n.heads ? k.dim(-3) : 1;
   n.L = q.dim(-2), n.D = q.dim(-1), n.S = k.dim(-2), n.Dv = v.dim(-1);
-  const auto wanted = [&](Index size) { return ", expected (…, " + std::to_string(n.G) + ", " + std::to_string(n.S) + ", " + std::to_string(size) + ")"; };
-  door.expect(k.dim(-1) == n.D, shaped("key", k) + ", expected a head size of " + std::to_string(n.D) + " as in query, " + text(q.shape()));
-  door.expect(v.dim(-2) == n.S && (!n.heads || v.dim(-3) == n.G), shaped("value", v) + wanted(n.Dv) + " to match key, " + text(k.shape()));
-  if (gqa) door.expect(n.G > 0 ? n.H % n.G == 0 : n.H == 0, shaped("key", k) + ", expected a number of heads that divides query's " + std::to_string(n.H));
-  else door.expect(n.G == n.H, shaped("key", k) + ", expected " + std::to_string(n.H) + " heads as in query (enable_gqa=True lets fewer be shared)");
+  const auto wanted = [&](Index size) {
+    return ", expected (…, " + std::to_string(n.G) + ", " + std::to_string(n.S) + ", " + std::to_string(size) + ")";
+  };
+  if (!(k.dim(-1) == n.D))
+    door.value_error(shaped("key", k) + ", expected a head size of " + std::to_string(n.D) + " as in query, " +
+                     text(q.shape()));
+  if (!(v.dim(-2) == n.S && (!n.heads || v.dim(-3) == n.G)))
+    door.value_error(shaped("value", v) + wanted(n.Dv) + " to match key, " + text(k.shape()));
+  if (gqa)
+    if (!(n.G > 0 ? n.H % n.G == 0 : n.H == 0))
+      door.value_error(shaped("key", k) + ", expected a number of heads that divides query's " + std::to_string(n.H));
+    else if (!(n.G == n.H))
+      door.value_error(shaped("key", k) + ", expected " + std::to_string(n.H) +
+                       " heads as in query (enable_gqa=True lets fewer be shared)");
   n.batch = broadcast(door, "value", broadcast(door, "key", leading(q, 3), leading(k, 3)), leading(v, 3));
   n.B = product(n.batch);
   return n;
@@ -67,8 +83,9 @@ Sizes measure(const Door& door, const Array& q, const Array& k, const Array& v, 
 std::vector<Index> per_batch(Door& door, py::handle value, const char* name, Index batch) {
   std::vector<Index> all = door.integers(value, name);
   if (all.size() == 1) all.resize(std::size_t(std::max<Index>(batch, 1)), all[0]);
-  door.expect(Index(all.size()) == batch, std::string(name) + " has " + std::to_string(all.size()) +
-                                              " entries, expected one per batch, " + std::to_string(batch));
+  if (!(Index(all.size()) == batch))
+    door.value_error(std::string(name) + " has " + std::to_string(all.size()) + " entries, expected one per batch, " +
+                     std::to_string(batch));
   return all;
 }
 
@@ -93,12 +110,14 @@ struct Restrictions {
   void read_scale(const Door& door, py::handle value, py::handle cap, Index head_size) {
     scale = value.is_none() ? 1.0 / std::sqrt(double(std::max<Index>(head_size, 1))) : door.number(value, "scale");
     softcap = door.number(cap, "softcap");
-    door.expect(softcap >= 0, "softcap is " + std::string(py::str(cap)) + ", expected 0 (none) or a positive number");
+    if (!(softcap >= 0))
+      door.value_error("softcap is " + std::string(py::str(cap)) + ", expected 0 (none) or a positive number");
   }
 };
 
 // is_causal in front of a wider right window wins; a query's own right window may be narrower.
-template <class T> void restrict(AttentionArgs<T>& a, const Restrictions& r, Index batch) {
+template <class T>
+void restrict(AttentionArgs<T>& a, const Restrictions& r, Index batch) {
   a.left = r.left, a.right = r.right;
   a.offset = r.offsets.empty() ? 0 : std::clamp(r.offsets[batch], -kFar, kFar);
   a.key_count = r.key_lengths.empty() ? a.keys : r.key_lengths[batch];
@@ -121,24 +140,30 @@ struct Mask {
       const Index size = own[own.size() - i];
       fits = size == 1 || size == full[full.size() - i];
     }
-    door.expect(fits, shaped("attn_mask", given) + ", expected one that broadcasts to " + text(full));
-    const auto stride = [&](int axis) { return axis > array.ndim() || array.dim(-axis) == 1 ? 0 : array.stride(-axis); };
+    if (!(fits)) door.value_error(shaped("attn_mask", given) + ", expected one that broadcasts to " + text(full));
+    const auto stride = [&](int axis) {
+      return axis > array.ndim() || array.dim(-axis) == 1 ? 0 : array.stride(-axis);
+    };
     column = stride(1), row = stride(2), head = n.heads ? stride(3) : 0;
   }
 
-  template <class T> void put(AttentionArgs<T>& a, Index offset, Index first_head) const {
+  template <class T>
+  void put(AttentionArgs<T>& a, Index offset, Index first_head) const {
     if (kind == MaskKind::none) return;
     a.mask_kind = kind, a.mask_head = head, a.mask_row = row, a.mask_column = column;
     const Index at = offset + first_head * head;
-    if (kind == MaskKind::boolean) a.mask = array.data<unsigned char>() + at;
-    else a.mask = array.data<T>() + at;
+    if (kind == MaskKind::boolean)
+      a.mask = array.data<unsigned char>() + at;
+    else
+      a.mask = array.data<T>() + at;
   }
 };
 
 Array per_head(Door& door, py::handle value, const char* name, Index heads) {
   const Array a = door.optional_array(value, name, false);
   if (!a) return a;
-  door.expect(a.ndim() == 1 && a.dim(0) == heads, shaped(name, a) + ", expected (" + std::to_string(heads) + ",), one per head");
+  if (!(a.ndim() == 1 && a.dim(0) == heads))
+    door.value_error(shaped(name, a) + ", expected (" + std::to_string(heads) + ",), one per head");
   return door.ready(a, Layout::contiguous);
 }
 
@@ -182,8 +207,9 @@ void run_attention(const Sizes& n, const AttentionInputs& in, const Mask& mask, 
 
 py::object scaled_dot_product_attention(py::handle query, py::handle key, py::handle value, py::handle attn_mask,
                                         py::handle is_causal, py::handle query_offset, py::handle key_lengths,
-                                        py::handle window, py::handle scale, py::handle softcap, py::handle alibi_slopes,
-                                        py::handle sinks, py::handle enable_gqa, py::handle return_weights, py::handle out) {
+                                        py::handle window, py::handle scale, py::handle softcap,
+                                        py::handle alibi_slopes, py::handle sinks, py::handle enable_gqa,
+                                        py::handle return_weights, py::handle out) {
   Door door("scaled_dot_product_attention");
   AttentionInputs in{door.array(query, "query"), door.array(key, "key"), door.array(value, "value"), {}, {}};
   const Sizes n = measure(door, in.q, in.k, in.v, door.flag(enable_gqa, "enable_gqa"));
@@ -200,15 +226,18 @@ py::object scaled_dot_product_attention(py::handle query, py::handle key, py::ha
   if (!key_lengths.is_none()) {
     r.key_lengths = per_batch(door, key_lengths, "key_lengths", n.B);
     for (Index length : r.key_lengths)
-      door.expect(length >= 0 && length <= n.S, "key_lengths has " + std::to_string(length) + ", expected 0 to " + std::to_string(n.S));
+      if (!(length >= 0 && length <= n.S))
+        door.value_error("key_lengths has " + std::to_string(length) + ", expected 0 to " + std::to_string(n.S));
   }
 
   in.q = door.ready(in.q, Layout::rows), in.k = door.ready(in.k, Layout::rows), in.v = door.ready(in.v, Layout::rows);
   const Output output = door.output(out, n.with(n.L, n.Dv));
   const bool wants_weights = door.flag(return_weights, "return_weights");
   const Output weights = wants_weights ? door.output(py::none(), n.with(n.L, n.S)) : output;
-  if (door.in_double()) run_attention<double>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
-  else run_attention<float>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
+  if (door.in_double())
+    run_attention<double>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
+  else
+    run_attention<float>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
   if (wants_weights) return py::make_tuple(output.finish(), weights.finish());
   return output.finish();
 }
@@ -217,16 +246,21 @@ py::object scaled_dot_product_attention(py::handle query, py::handle key, py::ha
 
 std::vector<Index> read_cu_seqlens(Door& door, py::handle value, const char* name, Index total) {
   const std::vector<Index> cu = door.integers(value, name);
-  door.expect(!cu.empty() && cu[0] == 0, std::string(name) + " is empty or does not start at 0, expected (B + 1,) offsets from 0");
+  if (!(!cu.empty() && cu[0] == 0))
+    door.value_error(std::string(name) + " is empty or does not start at 0, expected (B + 1,) offsets from 0");
   for (std::size_t i = 1; i < cu.size(); ++i)
-    door.expect(cu[i] >= cu[i - 1], std::string(name) + " decreases from " + std::to_string(cu[i - 1]) + " to " + std::to_string(cu[i]) + ", expected offsets that never do");
-  door.expect(cu.back() == total, std::string(name) + " ends at " + std::to_string(cu.back()) + ", expected the number of packed rows, " + std::to_string(total));
+    if (!(cu[i] >= cu[i - 1]))
+      door.value_error(std::string(name) + " decreases from " + std::to_string(cu[i - 1]) + " to " +
+                       std::to_string(cu[i]) + ", expected offsets that never do");
+  if (!(cu.back() == total))
+    door.value_error(std::string(name) + " ends at " + std::to_string(cu.back()) +
+                     ", expected the number of packed rows, " + std::to_string(total));
   return cu;
 }
 
 template <class T>
-void run_varlen(const Sizes& n, const AttentionInputs& in, const std::vector<Index>& cu_q, const std::vector<Index>& cu_k,
-                const Restrictions& r, const Output& out) {
+void run_varlen(const Sizes& n, const AttentionInputs& in, const std::vector<Index>& cu_q,
+                const std::vector<Index>& cu_k, const Restrictions& r, const Output& out) {
   const Index shared = n.G ? n.H / n.G : 0;
   double flops = 0;
   for (Index b = 0; b < n.B; ++b)
@@ -252,19 +286,30 @@ py::object attention_varlen(py::handle query, py::handle key, py::handle value, 
                             py::handle softcap, py::handle enable_gqa, py::handle out) {
   Door door("attention_varlen");
   AttentionInputs in{door.array(query, "query"), door.array(key, "key"), door.array(value, "value"), {}, {}};
-  const struct { const Array& a; const char* name; } arrays[] = {{in.q, "query"}, {in.k, "key"}, {in.v, "value"}};
-  for (const auto& [a, name] : arrays) door.expect(a.ndim() == 3, shaped(name, a) + ", expected (total, H, D)");
+  const struct {
+    const Array& a;
+    const char* name;
+  } arrays[] = {{in.q, "query"}, {in.k, "key"}, {in.v, "value"}};
+  for (const auto& [a, name] : arrays)
+    if (!(a.ndim() == 3)) door.value_error(shaped(name, a) + ", expected (total, H, D)");
   Sizes n;
   n.H = in.q.dim(1), n.D = in.q.dim(2), n.G = in.k.dim(1), n.Dv = in.v.dim(2);
   const bool gqa = door.flag(enable_gqa, "enable_gqa");
-  door.expect(in.k.dim(2) == n.D, shaped("key", in.k) + ", expected a head size of " + std::to_string(n.D) + " as in query");
-  door.expect(in.v.dim(0) == in.k.dim(0) && in.v.dim(1) == n.G, shaped("value", in.v) + ", expected the rows and heads of key, " + text(in.k.shape()));
-  door.expect(gqa ? (n.G > 0 ? n.H % n.G == 0 : n.H == 0) : n.G == n.H,
-              shaped("key", in.k) + ", expected " + std::to_string(n.H) + " heads as in query" + (gqa ? " or a divisor" : " (enable_gqa=True lets fewer be shared)"));
+  if (!(in.k.dim(2) == n.D))
+    door.value_error(shaped("key", in.k) + ", expected a head size of " + std::to_string(n.D) + " as in query");
+  if (!(in.v.dim(0) == in.k.dim(0) && in.v.dim(1) == n.G))
+    door.value_error(shaped("value", in.v) + ", expected the rows and heads of key, " + text(in.k.shape()));
+  if (!(gqa ? (n.G > 0 ? n.H % n.G == 0 : n.H == 0) : n.G == n.H))
+    door.value_error(shaped("key", in.k) + ", expected " + std::to_string(n.H) + " heads as in query" +
+                     (gqa ? " or a divisor" : " (enable_gqa=True lets fewer be shared)"));
   const std::vector<Index> cu_q = read_cu_seqlens(door, cu_seqlens_q, "cu_seqlens_q", in.q.dim(0));
-  door.expect(!cu_seqlens_k.is_none() || in.k.dim(0) == in.q.dim(0), shaped("key", in.k) + ", expected as many rows as query where cu_seqlens_k is not given");
-  const std::vector<Index> cu_k = cu_seqlens_k.is_none() ? cu_q : read_cu_seqlens(door, cu_seqlens_k, "cu_seqlens_k", in.k.dim(0));
-  door.expect(cu_k.size() == cu_q.size(), "cu_seqlens_k has " + std::to_string(cu_k.size()) + " entries, expected " + std::to_string(cu_q.size()) + " as in cu_seqlens_q");
+  if (!(!cu_seqlens_k.is_none() || in.k.dim(0) == in.q.dim(0)))
+    door.value_error(shaped("key", in.k) + ", expected as many rows as query where cu_seqlens_k is not given");
+  const std::vector<Index> cu_k =
+      cu_seqlens_k.is_none() ? cu_q : read_cu_seqlens(door, cu_seqlens_k, "cu_seqlens_k", in.k.dim(0));
+  if (!(cu_k.size() == cu_q.size()))
+    door.value_error("cu_seqlens_k has " + std::to_string(cu_k.size()) + " entries, expected " +
+                     std::to_string(cu_q.size()) + " as in cu_seqlens_q");
   n.B = Index(cu_q.size()) - 1;
 
   Restrictions r;
@@ -273,14 +318,17 @@ py::object attention_varlen(py::handle query, py::handle key, py::handle value, 
   r.read_scale(door, scale, softcap, n.D);
   in.q = door.ready(in.q, Layout::rows), in.k = door.ready(in.k, Layout::rows), in.v = door.ready(in.v, Layout::rows);
   const Output output = door.output(out, {in.q.dim(0), n.H, n.Dv});
-  if (door.in_double()) run_varlen<double>(n, in, cu_q, cu_k, r, output);
-  else run_varlen<float>(n, in, cu_q, cu_k, r, output);
+  if (door.in_double())
+    run_varlen<double>(n, in, cu_q, cu_k, r, output);
+  else
+    run_varlen<float>(n, in, cu_q, cu_k, r, output);
   return output.finish();
 }
 
 // --- one head, or equal slices of the last axis ----------------------------------------------------------------------
 
-template <class T> void run_sliced(const Sizes& n, const AttentionInputs& in, const Output& out) {
+template <class T>
+void run_sliced(const Sizes& n, const AttentionInputs& in, const Output& out) {
   const LeadingOffsets q_at(in.q, n.batch, 2), k_at(in.k, n.batch, 2), v_at(in.v, n.batch, 2);
   Restrictions r;
   r.scale = 1.0 / std::sqrt(double(std::max<Index>(n.D, 1)));
@@ -304,10 +352,16 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
   Sizes n;
   n.H = num_heads.ptr() ? door.integer(num_heads, "num_heads", 1, NPY_MAX_INT64) : 1;
   const Index width = in.q.dim(-1), value_width = in.v.dim(-1);
-  door.expect(in.k.dim(-1) == width, shaped("key", in.k) + ", expected a last axis of " + std::to_string(width) + " as in query");
-  door.expect(in.v.dim(-2) == in.k.dim(-2), shaped("value", in.v) + ", expected " + std::to_string(in.k.dim(-2)) + " rows as in key");
-  door.expect(width % n.H == 0, shaped("query", in.q) + ", expected a last axis that num_heads, " + std::to_string(n.H) + ", divides");
-  door.expect(value_width % n.H == 0, shaped("value", in.v) + ", expected a last axis that num_heads, " + std::to_string(n.H) + ", divides");
+  if (!(in.k.dim(-1) == width))
+    door.value_error(shaped("key", in.k) + ", expected a last axis of " + std::to_string(width) + " as in query");
+  if (!(in.v.dim(-2) == in.k.dim(-2)))
+    door.value_error(shaped("value", in.v) + ", expected " + std::to_string(in.k.dim(-2)) + " rows as in key");
+  if (!(width % n.H == 0))
+    door.value_error(shaped("query", in.q) + ", expected a last axis that num_heads, " + std::to_string(n.H) +
+                     ", divides");
+  if (!(value_width % n.H == 0))
+    door.value_error(shaped("value", in.v) + ", expected a last axis that num_heads, " + std::to_string(n.H) +
+                     ", divides");
   n.L = in.q.dim(-2), n.S = in.k.dim(-2), n.D = width / n.H, n.Dv = value_width / n.H;
   n.batch = broadcast(door, "value", broadcast(door, "key", leading(in.q, 2), leading(in.k, 2)), leading(in.v, 2));
   n.B = product(n.batch);
@@ -315,8 +369,10 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
   Shape shape = n.batch;
   shape.push_back(n.L), shape.push_back(value_width);
   const Output output = door.output(py::none(), shape);
-  if (door.in_double()) run_sliced<double>(n, in, output);
-  else run_sliced<float>(n, in, output);
+  if (door.in_double())
+    run_sliced<double>(n, in, output);
+  else
+    run_sliced<float>(n, in, output);
   return output.finish();
 }
 

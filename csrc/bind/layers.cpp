@@ -24,7 +24,8 @@ struct Product {
   bool a_vector, b_vector;
 };
 
-template <class T> void run_matmul(const Product& p, const Output& out) {
+template <class T>
+void run_matmul(const Product& p, const Output& out) {
   const LeadingOffsets a_at(p.a, p.batch, p.a_vector ? 1 : 2), b_at(p.b, p.batch, p.b_vector ? 1 : 2);
   Index batch = 1;
   for (Index d : p.batch) batch *= d;
@@ -48,13 +49,15 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out) {
   p.a_vector = p.a.ndim() == 1, p.b_vector = p.b.ndim() == 1;
   p.m = p.a_vector ? 1 : p.a.dim(-2), p.k = p.a.dim(-1), p.n = p.b_vector ? 1 : p.b.dim(-1);
   const Index b_rows = p.b_vector ? p.b.dim(0) : p.b.dim(-2);
-  door.expect(b_rows == p.k, shaped("b", p.b) + ", expected " + std::to_string(p.k) + " rows to match a, " + text(p.a.shape()));
+  if (!(b_rows == p.k))
+    door.value_error(shaped("b", p.b) + ", expected " + std::to_string(p.k) + " rows to match a, " + text(p.a.shape()));
   const Shape a_shape = p.a.shape(), b_shape = p.b.shape();
   const int a_lead = std::max(p.a.ndim() - 2, 0), b_lead = std::max(p.b.ndim() - 2, 0);
   p.batch.resize(std::max(a_lead, b_lead));
   for (int i = 1; i <= int(p.batch.size()); ++i) {
     const Index x = i <= a_lead ? a_shape[a_lead - i] : 1, y = i <= b_lead ? b_shape[b_lead - i] : 1;
-    door.expect(x == y || x == 1 || y == 1, shaped("b", p.b) + ", expected leading axes that broadcast with a's, " + text(a_shape));
+    if (!(x == y || x == 1 || y == 1))
+      door.value_error(shaped("b", p.b) + ", expected leading axes that broadcast with a's, " + text(a_shape));
     p.batch[p.batch.size() - i] = x == 1 ? y : x;
   }
   Shape shape = p.batch;
@@ -62,8 +65,10 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out) {
   if (!p.b_vector) shape.push_back(p.n);
   p.a = door.ready(p.a, Layout::rows), p.b = door.ready(p.b, Layout::any);
   const Output output = door.output(out, shape);
-  if (door.in_double()) run_matmul<double>(p, output);
-  else run_matmul<float>(p, output);
+  if (door.in_double())
+    run_matmul<double>(p, output);
+  else
+    run_matmul<float>(p, output);
   return output.finish();
 }
 
@@ -84,11 +89,15 @@ struct LinearCall {
 
   Shape prepare(const Door& door, Index n) {
     door.expect_rank(x, "x", 1);
-    door.expect(x.dim(-1) == k, shaped("x", x) + ", expected a last axis of " + std::to_string(k) + " as in weight");
-    if (bias) door.expect(bias.ndim() == 1 && bias.dim(0) == n, shaped("bias", bias) + ", expected (" + std::to_string(n) + ",)");
+    if (!(x.dim(-1) == k))
+      door.value_error(shaped("x", x) + ", expected a last axis of " + std::to_string(k) + " as in weight");
+    if (bias)
+      if (!(bias.ndim() == 1 && bias.dim(0) == n))
+        door.value_error(shaped("bias", bias) + ", expected (" + std::to_string(n) + ",)");
     Shape shape = x.shape();
     shape.back() = n;
-    if (residual) door.expect(residual.shape() == shape, shaped("residual", residual) + ", expected " + text(shape));
+    if (residual)
+      if (!(residual.shape() == shape)) door.value_error(shaped("residual", residual) + ", expected " + text(shape));
     m = rows_before(x, 1);
     x = door.ready(x, x.ndim() == 2 ? Layout::rows : Layout::contiguous);
     if (bias) bias = door.ready(bias, Layout::contiguous);
@@ -96,7 +105,8 @@ struct LinearCall {
     return shape;
   }
 
-  template <class T> void put(GemmArgs<T>& g, const Output& out, Index n) const {
+  template <class T>
+  void put(GemmArgs<T>& g, const Output& out, Index n) const {
     g.m = m, g.n = n, g.k = k;
     g.a = x.data<T>(), g.a_row = x.ndim() == 2 ? x.stride(0) : k;
     g.c = out.data<T>(), g.c_row = n;
@@ -106,7 +116,8 @@ struct LinearCall {
   }
 };
 
-template <class T> void run_linear(const LinearCall& call, const Array& weight, const Output& out) {
+template <class T>
+void run_linear(const LinearCall& call, const Array& weight, const Output& out) {
   GemmArgs<T> g{};
   call.put(g, out, weight.dim(0));
   g.b = weight.data<T>(), g.b_row = weight.stride(1), g.b_column = weight.stride(0);
@@ -115,7 +126,7 @@ template <class T> void run_linear(const LinearCall& call, const Array& weight, 
 }
 
 void expect_weight(const Door& door, const Array& weight) {
-  door.expect(weight.ndim() == 2, shaped("weight", weight) + ", expected (N, K)");
+  if (!(weight.ndim() == 2)) door.value_error(shaped("weight", weight) + ", expected (N, K)");
 }
 
 py::object linear(py::handle x, py::handle weight_in, py::handle bias, py::handle activation, py::handle residual,
@@ -130,8 +141,10 @@ py::object linear(py::handle x, py::handle weight_in, py::handle bias, py::handl
   const Shape shape = call.prepare(door, weight.dim(0));
   weight = door.ready(weight, Layout::any);
   const Output output = door.output(out, shape);
-  if (door.in_double()) run_linear<double>(call, weight, output);
-  else run_linear<float>(call, weight, output);
+  if (door.in_double())
+    run_linear<double>(call, weight, output);
+  else
+    run_linear<float>(call, weight, output);
   return output.finish();
 }
 
@@ -144,14 +157,21 @@ class PackedLinear {
     expect_weight(door, weight);
     Array bias = door.optional_array(bias_in, "bias");
     n_ = weight.dim(0), k_ = weight.dim(1);
-    if (bias) door.expect(bias.ndim() == 1 && bias.dim(0) == n_, shaped("bias", bias) + ", expected (" + std::to_string(n_) + ",)");
+    if (bias)
+      if (!(bias.ndim() == 1 && bias.dim(0) == n_))
+        door.value_error(shaped("bias", bias) + ", expected (" + std::to_string(n_) + ",)");
     type_ = door.result_type();
-    bias_ = bias ? py::object(Array::steal(PyArray_FromArray(bias.get(), PyArray_DescrFromType(type_), NPY_ARRAY_CARRAY | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSURECOPY)).object())
-                 : py::object(py::none());
+    bias_ =
+        bias ? py::object(Array::steal(PyArray_FromArray(bias.get(), PyArray_DescrFromType(type_),
+                                                         NPY_ARRAY_CARRAY | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSURECOPY))
+                              .object())
+             : py::object(py::none());
     weight = door.ready(weight, Layout::any);
     const WithoutGil released(double(n_) * double(k_) * 8);
-    if (door.in_double()) double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0));
-    else float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0));
+    if (door.in_double())
+      double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0));
+    else
+      float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0));
   }
 
   py::object call(py::handle x, py::handle activation, py::handle residual, py::handle out) {
@@ -163,8 +183,10 @@ class PackedLinear {
     call.read(door, bias_, activation, residual);
     const Shape shape = call.prepare(door, n_);
     const Output output = door.output(out, shape);
-    if (door.in_double()) run(call, widened(), output);
-    else run(call, *float_, output);
+    if (door.in_double())
+      run(call, widened(), output);
+    else
+      run(call, *float_, output);
     return output.finish();
   }
 
@@ -172,7 +194,8 @@ class PackedLinear {
   py::object dtype() const { return Array::steal(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type_))).object(); }
 
  private:
-  template <class T> void run(const LinearCall& call, const PackedMatrix<T>& weight, const Output& out) const {
+  template <class T>
+  void run(const LinearCall& call, const PackedMatrix<T>& weight, const Output& out) const {
     GemmArgs<T> g = weight.product(call.m, nullptr, 0, nullptr, 0);
     call.put(g, out, n_);
     const WithoutGil released(gemm_flops(g));
@@ -207,8 +230,10 @@ void run_norm(Norm norm, const Array& x, const Array& weight, const Array& bias,
   if (weight) a.weight = weight.data<T>();
   if (bias) a.bias = bias.data<T>();
   const WithoutGil released(double(x.size()) * 8);
-  if (norm == Norm::layer) layer_norm(a, rows_before(x, 1));
-  else rms_norm(a, rows_before(x, 1));
+  if (norm == Norm::layer)
+    layer_norm(a, rows_before(x, 1));
+  else
+    rms_norm(a, rows_before(x, 1));
 }
 
 py::object normalise(Door door, Norm norm, py::handle x_in, py::handle weight_in, py::handle bias_in, py::handle eps_in,
@@ -217,20 +242,25 @@ py::object normalise(Door door, Norm norm, py::handle x_in, py::handle weight_in
   Array weight = door.optional_array(weight_in, "weight"), bias = door.optional_array(bias_in, "bias");
   door.expect_rank(x, "x", 1);
   const std::string wanted = ", expected (" + std::to_string(x.dim(-1)) + ",), the last axis of x";
-  if (weight) door.expect(weight.ndim() == 1 && weight.dim(0) == x.dim(-1), shaped("weight", weight) + wanted);
-  if (bias) door.expect(bias.ndim() == 1 && bias.dim(0) == x.dim(-1), shaped("bias", bias) + wanted);
+  if (weight)
+    if (!(weight.ndim() == 1 && weight.dim(0) == x.dim(-1))) door.value_error(shaped("weight", weight) + wanted);
+  if (bias)
+    if (!(bias.ndim() == 1 && bias.dim(0) == x.dim(-1))) door.value_error(shaped("bias", bias) + wanted);
   const double eps = door.number(eps_in, "eps");
-  door.expect(eps >= 0, "eps is " + std::string(py::str(eps_in)) + ", expected 0 or a positive number");
+  if (!(eps >= 0)) door.value_error("eps is " + std::string(py::str(eps_in)) + ", expected 0 or a positive number");
   x = door.ready(x, Layout::contiguous);
   if (weight) weight = door.ready(weight, Layout::contiguous);
   if (bias) bias = door.ready(bias, Layout::contiguous);
   const Output output = door.output(out, x.shape());
-  if (door.in_double()) run_norm<double>(norm, x, weight, bias, eps, output);
-  else run_norm<float>(norm, x, weight, bias, eps, output);
+  if (door.in_double())
+    run_norm<double>(norm, x, weight, bias, eps, output);
+  else
+    run_norm<float>(norm, x, weight, bias, eps, output);
   return output.finish();
 }
 
-template <class T> void run_softmax(const Array& x, const Output& out) {
+template <class T>
+void run_softmax(const Array& x, const Output& out) {
   const WithoutGil released(double(x.size()) * 16);
   softmax(x.data<T>(), out.data<T>(), rows_before(x, 1), x.dim(-1));
 }
@@ -243,14 +273,17 @@ py::object softmax_last(py::handle x_in, py::handle out) {
   x = door.ready(x, Layout::contiguous);
   const Output output = door.output(out, x.shape());
   if (x.size() == 0) return output.finish();
-  if (door.in_double()) run_softmax<double>(x, output);
-  else run_softmax<float>(x, output);
+  if (door.in_double())
+    run_softmax<double>(x, output);
+  else
+    run_softmax<float>(x, output);
   return output.finish();
 }
 
 // --- elements --------------------------------------------------------------------------------------------------------
 
-template <class T> void run_elementwise(Function function, const Array& x, const Output& out) {
+template <class T>
+void run_elementwise(Function function, const Array& x, const Output& out) {
   const WithoutGil released(double(x.size()) * 16);
   elementwise(function, x.data<T>(), out.data<T>(), x.size());
 }
@@ -258,15 +291,17 @@ template <class T> void run_elementwise(Function function, const Array& x, const
 py::object apply(Door door, Function function, py::handle x_in, py::handle out) {
   Array x = door.ready(door.array(x_in, "x"), Layout::contiguous);
   const Output output = door.output(out, x.shape());
-  if (door.in_double()) run_elementwise<double>(function, x, output);
-  else run_elementwise<float>(function, x, output);
+  if (door.in_double())
+    run_elementwise<double>(function, x, output);
+  else
+    run_elementwise<float>(function, x, output);
   return output.finish();
 }
 
 py::object gelu(py::handle x, py::handle approximate, py::handle out) {
   Door door("gelu");
   const std::string form = door.word(approximate, "approximate");
-  door.expect(form == "none" || form == "tanh", "approximate is '" + form + "', expected 'none' or 'tanh'");
+  if (!(form == "none" || form == "tanh")) door.value_error("approximate is '" + form + "', expected 'none' or 'tanh'");
   return apply(door, form == "none" ? Function::gelu : Function::gelu_tanh, x, out);
 }
 

@@ -12,9 +12,8 @@ void import_numpy() {
 
 void bind_runtime(py::module_& m) {
   m.def("get_num_threads", &max_threads);
-  m.def("set_num_threads", [](py::handle n) {
-    set_max_threads(int(Door("set_num_threads").integer(n, "n", 1, 4096)));
-  });
+  m.def("set_num_threads",
+        [](py::handle n) { set_max_threads(int(Door("set_num_threads").integer(n, "n", 1, 4096))); });
   m.def("isa", [] { return kernels().isa; });
   m.def("available_isas", [] {
     py::list names;

@@ -27,8 +27,8 @@ Array frequencies_of(Index width, double base, Scheme scheme) {
   for (Index i = 0; i < width; ++i) {
     const Index pair = i < sines ? i : i - sines;
     const double column = double(i < sines ? 2 * pair : 2 * pair + 1);
-    all.data<double>()[i] = scheme == Scheme::linear ? column / double(width)
-                                                     : std::pow(base, -2.0 * double(pair) / double(width));
+    all.data<double>()[i] =
+        scheme == Scheme::linear ? column / double(width) : std::pow(base, -2.0 * double(pair) / double(width));
   }
   return all;
 }
@@ -36,13 +36,16 @@ Array frequencies_of(Index width, double base, Scheme scheme) {
 py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handle base_in, py::handle offset,
                                py::handle layout_in, py::handle frequencies, py::handle dtype, py::handle out) {
   Door door("positional_encoding");
-  const Index rows = door.integer(seq_len, "seq_len", 0, kMostSize), width = door.integer(d_model, "d_model", 0, kMostSize);
+  const Index rows = door.integer(seq_len, "seq_len", 0, kMostSize),
+              width = door.integer(d_model, "d_model", 0, kMostSize);
   const double base = door.number(base_in, "base");
-  door.expect(base > 0, "base is " + std::string(py::str(base_in)) + ", expected a positive number");
+  if (!(base > 0)) door.value_error("base is " + std::string(py::str(base_in)) + ", expected a positive number");
   const Index first = door.integer(offset, "offset", -kMostSize, kMostSize);
   const std::string layout = door.word(layout_in, "layout"), scheme_name = door.word(frequencies, "frequencies");
-  door.expect(layout == "interleaved" || layout == "split", "layout is '" + layout + "', expected 'interleaved' or 'split'");
-  door.expect(scheme_name == "geometric" || scheme_name == "linear", "frequencies is '" + scheme_name + "', expected 'geometric' or 'linear'");
+  if (!(layout == "interleaved" || layout == "split"))
+    door.value_error("layout is '" + layout + "', expected 'interleaved' or 'split'");
+  if (!(scheme_name == "geometric" || scheme_name == "linear"))
+    door.value_error("frequencies is '" + scheme_name + "', expected 'geometric' or 'linear'");
   PyArray_Descr* descr = nullptr;
   if (!PyArray_DescrConverter(dtype.ptr(), &descr)) throw py::error_already_set();
   const int type = descr->type_num;
@@ -55,8 +58,10 @@ py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handl
   if (rows == 0 || width == 0) return output.finish();
   const Array table = frequencies_of(width, base, scheme);
   const bool split = layout == "split";
-  if (door.in_double()) run_positions<double>(output, table, rows, width, double(first), split, scheme);
-  else run_positions<float>(output, table, rows, width, double(first), split, scheme);
+  if (door.in_double())
+    run_positions<double>(output, table, rows, width, double(first), split, scheme);
+  else
+    run_positions<float>(output, table, rows, width, double(first), split, scheme);
   return output.finish();
 }
 
@@ -91,11 +96,13 @@ py::object rotary_embedding(py::handle x_in, py::handle positions_in, py::handle
   const double factor = door.number(magnitude, "magnitude");
   const Output output = door.output(out, x.shape());
   if (x.size() == 0) return output.finish();
-  door.expect(positions.ndim() == 2 && positions.dim(1) == x.dim(-2) && positions.dim(0) > 0 &&
-                  x.size() / (x.dim(-1) * x.dim(-2)) % positions.dim(0) == 0 && 2 * frequencies.dim(0) <= x.dim(-1),
-              "positions and frequencies do not match x");
-  if (door.in_double()) run_rotary<double>(x, positions, frequencies, pairs, factor, output);
-  else run_rotary<float>(x, positions, frequencies, pairs, factor, output);
+  if (!(positions.ndim() == 2 && positions.dim(1) == x.dim(-2) && positions.dim(0) > 0 &&
+        x.size() / (x.dim(-1) * x.dim(-2)) % positions.dim(0) == 0 && 2 * frequencies.dim(0) <= x.dim(-1)))
+    door.value_error("positions and frequencies do not match x");
+  if (door.in_double())
+    run_rotary<double>(x, positions, frequencies, pairs, factor, output);
+  else
+    run_rotary<float>(x, positions, frequencies, pairs, factor, output);
   return output.finish();
 }
 

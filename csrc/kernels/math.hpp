@@ -18,18 +18,21 @@ template <> struct MathConstants<float> {
   static constexpr float kLog2E = 1.44269504f;
   static constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.42860677e-06f;  // 15 bits: n * high is exact
 
-  static constexpr float kExp2[] = {0.00012658842f, 0.00133847329f, 0.00962728541f,
-                                    0.0555037297f,  0.240225866f,   0.693147182f};
+  static constexpr float kExp2[] = {
+      0.000133342866f, 0.00133845059f, 0.0096253939f, 0.0555036813f, 0.240225926f, 0.693147182f};
   static constexpr float kExp2Smallest = -126.0f, kExp2Top = 200.0f;
 
-  static constexpr float kExp[] = {0.00138388749f, 0.00836919155f, 0.0416681021f, 0.166665167f, 0.49999994f, 1.0f, 1.0f};
+  static constexpr float kExp[] = {
+      0.0013863421f, 0.00836743042f, 0.0416673236f, 0.166665375f, 0.5f};
   static constexpr float kExpSmallest = -87.3365479f, kExpTop = 100.0f;
   static constexpr float kExpOver = 89.0f, kExpUnder = 88.0f;  // e^over rounds to 2^128 = inf, e^-under to 2^-127 = 0
 
-  static constexpr float kTanhTop = 27.0f;
+  static constexpr float kTanh[] = {-0.00574325304f, 0.0206783414f, -0.0537539572f, 0.133316547f, -0.333332926f};
+  static constexpr float kTanhTop = 20.0f;
 
-  static constexpr float kErf[] = {-1.3311047e-05f,  0.000169320818f, -0.000911497744f, 0.00240213331f, -0.000228330275f,
-                                   -0.0276338346f, 0.148277611f,   0.918447554f,    1.62790704f};
+  static constexpr float kErf[] = {
+      -9.38604717e-06f, 0.000118848591f, -0.000637331628f, 0.00167563953f, -0.000169484687f,
+      -0.0191478264f, 0.102776304f, 0.636619568f, 0.128379166f};
   static constexpr float kErfTop = 4.0f;
 
   static constexpr float kGelu[] = {2.84106e-06f,    -3.94539456e-05f, 0.000186555801f, 0.000135994633f,
@@ -38,7 +41,7 @@ template <> struct MathConstants<float> {
   static constexpr float kGeluTanhOver = 10.0684f, kGeluTanhUnder = 10.0311f;
 
   static constexpr float kSin[] = {-0.000195178975f, 0.00833218731f, -0.166666552f};
-  static constexpr float kCos[] = {2.44617495e-05f, -0.00138876098f, 0.041666653f, -0.5f};
+  static constexpr float kCos[] = {2.44617495e-05f, -0.00138876098f, 0.041666653f};
 };
 
 template <> struct MathConstants<double> {
@@ -49,28 +52,32 @@ template <> struct MathConstants<double> {
   static constexpr double kLog2E = 1.4426950408889634;
   static constexpr double kLn2High = 0.6931471805601177, kLn2Low = -1.7239444525614835e-13;  // 41 bits
 
-  static constexpr double kExp2[] = {4.5590831225164632e-10, 7.0751897187929899e-09, 1.0177414204895127e-07,
-                                     1.3215427687167691e-06, 1.5252735244748906e-05, 0.00015403530470444195,
-                                     0.0013333558145149182,  0.0096181291075859796,  0.055504108664825649,
-                                     0.24022650695910142,    0.69314718055994529};
+  static constexpr double kExp2[] = {
+      4.5198003142200439e-10, 7.0757004677941625e-09, 1.0177654820503829e-07, 1.3215424282311167e-06,
+      1.5252734738022092e-05, 0.00015403530478872736, 0.0013333558145567483, 0.0096181291075770649,
+      0.055504108664824574, 0.24022650695910172, 0.69314718055994529};
   static constexpr double kExp2Smallest = -1022.0, kExp2Top = 2000.0;
 
-  static constexpr double kExp[] = {2.5020047309676675e-08, 2.7630751552674581e-07, 2.7557530494636199e-06,
-                                    2.480149174843105e-05,  0.00019841269560548253, 0.0013888888944863364,
-                                    0.0083333333334737018,  0.041666666666525784,   0.16666666666666438,
-                                    0.50000000000000111,    1.0,                    1.0};
+  static constexpr double kExp[] = {
+      2.507268991720815e-08, 2.7627977485383177e-07, 2.7557371839729313e-06, 2.4801500144682212e-05,
+      0.00019841269733148658, 0.0013888888936144752, 0.0083333333333933668, 0.041666666666561221,
+      0.16666666666666574, 0.50000000000000067};
   static constexpr double kExpSmallest = -708.39641853226408, kExpTop = 800.0;
   static constexpr double kExpOver = 710.0, kExpUnder = 709.0;
 
-  static constexpr double kTanhTop = 56.0;
+  static constexpr double kTanh[] = {
+      6.2745877684565217e-06, -3.0708529445398315e-05, 9.2065313642605885e-05, -0.00023729088434965947,
+      0.00058954737138446425, -0.0014557469464388084, 0.0035921169461219189, -0.0088632345662812643,
+      0.021869488480978735, -0.053968253966336296, 0.13333333333329961, -0.33333333333333315};
+  static constexpr double kTanhTop = 40.0;
 
   static constexpr double kErf[] = {
-      -5.5586170775126136e-15, 2.4899903382626573e-13,  -5.170352184606591e-12,  6.59183422824603e-11,
-      -5.7500452277697183e-10, 3.6057743874294274e-09,  -1.6482617002415384e-08, 5.3327293151235465e-08,
-      -1.0472314618157776e-07, 5.7993167701780317e-09,  7.8161669231779464e-07,  -2.8779162920901203e-06,
-      4.4482825013625176e-06,  4.6394519582030937e-06,  -4.2717293936713197e-05, 9.2966606064531546e-05,
-      3.7360466526149771e-05,  -0.00085137736830635054, 0.0024471095400863444,   -0.00030180424727342989,
-      -0.027596515629434801,   0.14826952512272196,     0.91844818852656906,     1.627907028611115};
+      -3.6071860357842083e-15, 1.6213706384672246e-13, -3.3774236831353921e-12, 4.3179932210762563e-11,
+      -3.7745857219885069e-10, 2.3692242049254589e-09, -1.0814906577983608e-08, 3.4739015531454351e-08,
+      -6.6184680362332422e-08, -1.0657744610508901e-08, 5.6867765167759564e-07, -2.0342792469535415e-06,
+      3.1295087178881162e-06, 3.1729225421713153e-06, -2.9578071498090946e-05, 6.4421850114582108e-05,
+      2.5903898349146024e-05, -0.00059013223525427845, 0.0016962076245385807, -0.00020919484671056264,
+      -0.01912844699382682, 0.10277260330135789, 0.63661977236758982, 0.12837916709551256};
   static constexpr double kErfTop = 6.0;
 
   static constexpr double kGelu[] = {
@@ -91,7 +98,7 @@ template <> struct MathConstants<double> {
   static constexpr double kSin[] = {1.5898289267270054e-10,   -2.5050788811895981e-08, 2.7557313931468984e-06,
                                     -0.00019841269830683071, 0.0083333333333238807,   -0.16666666666666641};
   static constexpr double kCos[] = {-1.1365210889086592e-11, 2.0875842250947639e-09,  -2.7557315334909555e-07,
-                                    2.4801587293368995e-05,  -0.0013888888888881411, 0.04166666666666665, -0.5};
+                                    2.4801587293368995e-05,  -0.0013888888888881411, 0.04166666666666665};
 };
 
 // --- building blocks -------------------------------------------------------------------------------------------------
@@ -129,18 +136,29 @@ template <class T> TFCORE_INLINE Vec<T> scale(Vec<T> p, Vec<T> rounded) {
 #endif
 }
 
-// 2^f - 1 and 2^f for |f| <= 1/2.
-template <class T> TFCORE_INLINE Vec<T> exp2_fraction_minus_1(Vec<T> f) { return f * polynomial(f, MathConstants<T>::kExp2); }
+// 2^f for |f| <= 1/2, and e^r for |r| <= ln(2)/2.
 template <class T> TFCORE_INLINE Vec<T> exp2_fraction(Vec<T> f) {
   return fma(polynomial(f, MathConstants<T>::kExp2), f, splat(T(1)));
 }
+template <class T> TFCORE_INLINE Vec<T> exp_fraction(Vec<T> r) {
+  return fma(fma(polynomial(r, MathConstants<T>::kExp), r, splat(T(1))), r, splat(T(1)));
+}
 
-// 2^x - 1, keeping the relative accuracy near 0; |x| within the exponent's range.
-template <class T> TFCORE_INLINE Vec<T> exp2_minus_1(Vec<T> x) {
+// e^x = 2^n e^r: the reduced argument r, and n + kRoundBiased.
+template <class T> TFCORE_INLINE Vec<T> reduce_exp(Vec<T> x, Vec<T>& rounded) {
   using C = MathConstants<T>;
-  const Vec<T> rounded = x + C::kRoundBiased;
+  rounded = fma(x, C::kLog2E, splat(C::kRoundBiased));
+  const Vec<T> n = rounded - C::kRoundBiased;
+  return fma(n, -C::kLn2Low, fma(n, -C::kLn2High, x));
+}
+
+// e^x - 1 with its relative accuracy near 0, for |x| < 80: 2^n (e^r - 1) + (2^n - 1), where e^r - 1 = r + r^2 c(r).
+template <class T> TFCORE_INLINE Vec<T> exp_minus_1_bounded(Vec<T> x) {
+  Vec<T> rounded;
+  const Vec<T> r = reduce_exp<T>(x, rounded);
+  const Vec<T> fraction = fma(r * r, polynomial(r, MathConstants<T>::kExp), r);
   const Vec<T> s = power_of_two<T>(rounded);
-  return fma(s, exp2_fraction_minus_1<T>(x - (rounded - C::kRoundBiased)), s - T(1));
+  return fma(s, fraction, s - T(1));
 }
 
 // --- exponentials ----------------------------------------------------------------------------------------------------
@@ -160,34 +178,28 @@ template <class T> TFCORE_INLINE Vec<T> exp2(Vec<T> x) {
   return x < C::kExp2Smallest ? Vec<T>{} : scale<T>(p, rounded);
 }
 
-// e^x = 2^n e^r: the reduced argument r, and n + kRoundBiased.
-template <class T> TFCORE_INLINE Vec<T> reduce_exp(Vec<T> x, Vec<T>& rounded) {
-  using C = MathConstants<T>;
-  rounded = fma(x, C::kLog2E, splat(C::kRoundBiased));
-  const Vec<T> n = rounded - C::kRoundBiased;
-  return fma(n, -C::kLn2Low, fma(n, -C::kLn2High, x));
-}
-
 template <class T> TFCORE_INLINE Vec<T> exp(Vec<T> x) {
   using C = MathConstants<T>;
   Vec<T> rounded;
   const Vec<T> r = reduce_exp<T>(min(splat(C::kExpTop), x), rounded);
-  return x < C::kExpSmallest ? Vec<T>{} : scale<T>(polynomial(r, C::kExp), rounded);
+  return x < C::kExpSmallest ? Vec<T>{} : scale<T>(exp_fraction<T>(r), rounded);
 }
 
 // e^x for -kExpUnder <= x <= kExpOver, and 0 and inf at these ends: enough for 1 / (1 + e^x).
 template <class T> TFCORE_INLINE Vec<T> exp_bounded(Vec<T> x) {
   Vec<T> rounded;
   const Vec<T> r = reduce_exp<T>(x, rounded);
-  return polynomial(r, MathConstants<T>::kExp) * power_of_two<T>(rounded);
+  return exp_fraction<T>(r) * power_of_two<T>(rounded);
 }
 
 // --- sigmoids --------------------------------------------------------------------------------------------------------
 
 template <class T> TFCORE_INLINE Vec<T> tanh(Vec<T> x) {
   using C = MathConstants<T>;
-  const Vec<T> e = exp2_minus_1<T>(min(splat(C::kTanhTop), abs<T>(x) * (2 * C::kLog2E)));
-  return copy_sign<T>(e / (e + T(2)), x);
+  const Vec<T> a = abs<T>(x), z = x * x;
+  const Vec<T> near = fma(a * z, polynomial(z, C::kTanh), a);
+  const Vec<T> far = T(1) - T(2) / (exp_bounded<T>(min(splat(C::kTanhTop), a + a)) + T(1));
+  return copy_sign<T>(a < T(0.625) ? near : far, x);
 }
 
 template <class T> TFCORE_INLINE Vec<T> sigmoid(Vec<T> x) {
@@ -206,15 +218,15 @@ template <class T> TFCORE_INLINE Vec<T> relu(Vec<T> x) { return max(Vec<T>{}, x)
 template <class T> TFCORE_INLINE Vec<T> erf(Vec<T> x) {
   using C = MathConstants<T>;
   const Vec<T> a = min(splat(C::kErfTop), abs<T>(x));
-  return copy_sign<T>(abs<T>(exp2_minus_1<T>(-a * polynomial(a, C::kErf))), x);
+  return copy_sign<T>(abs<T>(exp_minus_1_bounded<T>(-fma(a, polynomial(a, C::kErf), a))), x);
 }
 
 template <class T> TFCORE_INLINE Vec<T> gelu_erf(Vec<T> x) {
   using C = MathConstants<T>;
   const Vec<T> a = min(splat(C::kGeluTop), abs<T>(x));
-  const Vec<T> g = -polynomial(a, C::kGelu);
-  const Vec<T> rounded = g + C::kRoundBiased;
-  const Vec<T> q = exp2_fraction<T>(g - (rounded - C::kRoundBiased)) * power_of_two<T>(rounded);
+  const Vec<T> g = polynomial(a, C::kGelu);
+  const Vec<T> rounded = C::kRoundBiased - g;
+  const Vec<T> q = exp2_fraction<T>((C::kRoundBiased - rounded) - g) * power_of_two<T>(rounded);
   return fma(-a, q, relu<T>(x));
 }
 
@@ -230,6 +242,8 @@ template <class T> TFCORE_INLINE Vec<T> gelu_tanh(Vec<T> x) {
 
 // --- sine and cosine -------------------------------------------------------------------------------------------------
 
+// Largest |x| that sincos and sincos_narrow reduce exactly; beyond it, and only there, callers use sincos_scalar. Infinities
+// and NaN give NaN either way.
 template <class T> constexpr T kSinCosLimit = T(16777216);
 
 TFCORE_INLINE void sincos_scalar(double x, double& s, double& c) {
@@ -237,43 +251,50 @@ TFCORE_INLINE void sincos_scalar(double x, double& s, double& c) {
   c = __builtin_cos(x);
 }
 
-template <class T> TFCORE_INLINE void sincos(Vec<T> x, Vec<T>& s, Vec<T>& c) {
+// Sine and cosine of n pi/2 + (r + e), |r| <= pi/4, e a correction below r's last place.
+template <class T>
+TFCORE_INLINE void sincos_reduced(Vec<T> r, Vec<T> e, IntVec<T> n, Vec<T>& s, Vec<T>& c) {
   using C = MathConstants<T>;
-  const Vec<T> rounded = fma(x, C::kTwoOverPi, splat(C::kRound));
-  const Vec<T> n = rounded - C::kRound;
-  const Vec<T> r1 = fma(n, -C::kHalfPi1, x);
-  const Vec<T> w2 = n * C::kHalfPi2, r2 = r1 - w2, e2 = (r1 - r2) - w2;
-  const Vec<T> w3 = n * C::kHalfPi3, r = r2 - w3, e3 = (r2 - r) - w3;
-  const Vec<T> e = fma(n, -C::kHalfPi4, e2 + e3);
+  constexpr int kSignShift = 8 * int(sizeof(T)) - 2;
   const Vec<T> z = fma(r, r, (r + r) * e);
   const Vec<T> sine = r + fma(r * z, polynomial(z, C::kSin), e);
-  const Vec<T> cosine = fma(z, polynomial(z, C::kCos), splat(T(1)));
-  const IntVec<T> quadrant = bits<T>(rounded);
-  const IntVec<T> odd = (quadrant & 1) != 0;
-  s = from_bits<T>(bits<T>(odd ? cosine : sine) ^ ((quadrant & 2) << 62));
-  c = from_bits<T>(bits<T>(odd ? sine : cosine) ^ (((quadrant + 1) & 2) << 62));
+  const Vec<T> half = z * T(0.5), w = T(1) - half;
+  const Vec<T> cosine = w + fma(z * z, polynomial(z, C::kCos), (T(1) - w) - half);
+  const IntVec<T> odd = (n & 1) != 0;
+  s = from_bits<T>(bits<T>(odd ? cosine : sine) ^ ((n & 2) << kSignShift));
+  c = from_bits<T>(bits<T>(odd ? sine : cosine) ^ (((n + 1) & 2) << kSignShift));
 }
 
-// x - n pi/2, to float accuracy even where it cancels.
-TFCORE_INLINE VecF64 reduce_angle(VecF64 x, VecF64& n) {
+// x = n pi/2 + (r + e) in double, from n + kRound.
+TFCORE_INLINE void reduce_angle(VecF64 x, VecF64& rounded, VecF64& r, VecF64& e) {
   using C = MathConstants<double>;
-  n = fma(x, C::kTwoOverPi, splat(C::kRound)) - C::kRound;
-  const VecF64 r = fma(n, -C::kHalfPi2, fma(n, -C::kHalfPi1, x));
-  return fma(n, -C::kHalfPi4, fma(n, -C::kHalfPi3, r));
+  rounded = fma(x, C::kTwoOverPi, splat(C::kRound));
+  const VecF64 n = rounded - C::kRound;
+  const VecF64 r1 = fma(n, -C::kHalfPi1, x);
+  const VecF64 w2 = n * C::kHalfPi2, r2 = r1 - w2, e2 = (r1 - r2) - w2;
+  const VecF64 w3 = n * C::kHalfPi3, e3 = (r2 - (r2 - w3)) - w3;
+  r = r2 - w3;
+  e = fma(n, -C::kHalfPi4, e2 + e3);
+}
+
+template <class T> TFCORE_INLINE void sincos(Vec<T> x, Vec<T>& s, Vec<T>& c);
+
+template <> TFCORE_INLINE void sincos<double>(VecF64 x, VecF64& s, VecF64& c) {
+  VecF64 rounded, r, e;
+  reduce_angle(x, rounded, r, e);
+  sincos_reduced<double>(r, e, bits<double>(rounded), s, c);
 }
 
 TFCORE_INLINE void sincos_narrow(VecF64 low, VecF64 high, VecF32& s, VecF32& c) {
-  using C = MathConstants<float>;
-  VecF64 n_low, n_high;
-  const VecF64 r_low = reduce_angle(low, n_low), r_high = reduce_angle(high, n_high);
-  const VecF32 r = narrow(r_low, r_high), n = narrow(n_low, n_high);
-  const VecF32 z = r * r;
-  const VecF32 sine = fma(r * z, polynomial(z, C::kSin), r);
-  const VecF32 cosine = fma(z, polynomial(z, C::kCos), splat(1.0f));
-  const VecI32 quadrant = __builtin_convertvector(n, VecI32);
-  const VecI32 odd = (quadrant & 1) != 0;
-  s = from_bits<float>(bits<float>(odd ? cosine : sine) ^ ((quadrant & 2) << 30));
-  c = from_bits<float>(bits<float>(odd ? sine : cosine) ^ (((quadrant + 1) & 2) << 30));
+  using C = MathConstants<double>;
+  VecF64 rounded[2], r[2], e[2], nearest[2];
+  reduce_angle(low, rounded[0], r[0], e[0]);
+  reduce_angle(high, rounded[1], r[1], e[1]);
+  const VecF32 narrowed = narrow(r[0], r[1]);
+  widen(narrowed, nearest[0], nearest[1]);
+  const VecF32 rest = narrow((r[0] - nearest[0]) + e[0], (r[1] - nearest[1]) + e[1]);
+  const VecF32 n = narrow(rounded[0] - C::kRound, rounded[1] - C::kRound);
+  sincos_reduced<float>(narrowed, rest, __builtin_convertvector(n, VecI32), s, c);
 }
 
 template <> TFCORE_INLINE void sincos<float>(VecF32 x, VecF32& s, VecF32& c) {

@@ -60,8 +60,8 @@ class SentenceEncoder:
     def __init__(self, name: str | os.PathLike[str], *, revision: str | None = None) -> None:
         self.folder = resolve(name, SENTENCE_FILES, revision=revision).resolve()
         modules = _read_modules(self.folder)
-        self._model = EncoderModel(modules.transformer)
         self._tokenizer = AutoTokenizer.from_pretrained(modules.transformer)
+        self._model = EncoderModel(modules.transformer)
         self._pooling = modules.pooling
         self._normalize = modules.normalize
         settings = _read_optional(modules.transformer / "sentence_bert_config.json")
@@ -257,11 +257,11 @@ class _Pooling(NamedTuple):
     def read(cls, config: Config) -> _Pooling:
         flagged = [mode for flag, mode in _OLD_FLAGS.items() if config.flag(flag, default=False)]
         modes = config.get("pooling_mode") or flagged or ["mean"]
-        modes = (modes,) if isinstance(modes, str) else tuple(modes)
-        unknown = [mode for mode in modes if mode not in _POOLERS]
-        if unknown:
-            raise ValueError(f"{config.path}: pooling_mode {unknown[0]!r} is unknown, expected {', '.join(_POOLERS)}")
-        return cls(modes, config.flag("include_prompt", default=True))
+        modes = modes if isinstance(modes, list) else [modes]
+        for mode in modes:
+            if not isinstance(mode, str) or mode not in _POOLERS:
+                raise ValueError(f"{config.path}: pooling_mode holds {mode!r}, expected {', '.join(_POOLERS)}")
+        return cls(tuple(modes), config.flag("include_prompt", default=True))
 
     def pool(self, hidden: Float32Array, cu_seqlens: IntArray, skip: int) -> Float32Array:
         """(T, C) and (B + 1,) → (B, modes · C), leaving out the first `skip` tokens of each text; zeros for none."""
@@ -294,11 +294,11 @@ def _dot(a: Float32Array, b: Float32Array) -> Float32Array:
     return ops.matmul(a, b.T)
 
 
-_SIMILARITIES: dict[str, Callable[[Float32Array, Float32Array], Any]] = {
+_SIMILARITIES: dict[str, Callable[[Float32Array, Float32Array], Float32Array]] = {
     "cosine": lambda a, b: _dot(_normalized(a), _normalized(b)),
     "dot": _dot,
-    "euclidean": lambda a, b: -np.stack([np.linalg.norm(b - row, axis=1) for row in a]),
-    "manhattan": lambda a, b: -np.stack([np.abs(b - row).sum(axis=1) for row in a]),
+    "euclidean": lambda a, b: -np.stack([np.linalg.norm(a - row, axis=1) for row in b], axis=1),
+    "manhattan": lambda a, b: -np.stack([np.abs(a - row).sum(axis=1) for row in b], axis=1),
 }
 
 

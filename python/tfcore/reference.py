@@ -124,9 +124,10 @@ def scaled_dot_product_attention(
     (8, 5, 32)
     """
     dtype, (q, k, v) = _arrays(query, key, value)
-    shape = q.shape[:-1]  # (..., H, L)
+    one_head = q.ndim == 2
     q, k, v = _heads(q, k, v, enable_gqa)
     (*batch, heads, length, size), keys = q.shape, k.shape[-2]
+    shape = q.shape[1:-1] if one_head else q.shape[:-1]  # (..., H, L)
 
     scores = _cap(q @ np.swapaxes(k, -1, -2) * (1 / math.sqrt(max(size, 1)) if scale is None else scale), softcap)
     position = np.arange(length)[:, None] + _per_batch("query_offset", query_offset, batch)  # (..., 1, L, 1)
@@ -181,8 +182,9 @@ def _cap(scores: Float64, softcap: float) -> Float64:
 
 
 def _heads(q: Float64, k: Float64, v: Float64, enable_gqa: bool) -> tuple[Float64, Float64, Float64]:
-    """All three with a head axis and query's leading dimensions; query head h uses key/value head h // (H // G)."""
-    _same_rank(q, k, v)
+    """All three with a head axis and the same leading axes; query head h uses key/value head h // (H // G)."""
+    if min(q.ndim, k.ndim, v.ndim) < 2 or len({x.ndim == 2 for x in (q, k, v)}) > 1:
+        raise ValueError(f"query, key and value have {q.ndim}, {k.ndim} and {v.ndim} axes, expected 2, or 3 and more")
     if q.ndim == 2:
         q, k, v = q[None], k[None], v[None]
     (heads, groups), (size, key_size) = (q.shape[-3], k.shape[-3]), (q.shape[-1], k.shape[-1])
@@ -194,15 +196,9 @@ def _heads(q: Float64, k: Float64, v: Float64, enable_gqa: bool) -> tuple[Float6
         if not enable_gqa or not groups or heads % groups:
             raise ValueError(f"key has {groups} heads, expected {heads}, or a divisor of it with enable_gqa=True")
         k, v = np.repeat(k, heads // groups, axis=-3), np.repeat(v, heads // groups, axis=-3)
-    lead = np.broadcast_shapes(q.shape[:-3], k.shape[:-3], v.shape[:-3])
-    if lead != q.shape[:-3]:
-        raise ValueError(f"query has leading dimensions {q.shape[:-3]}, expected {lead}")
-    return q, np.broadcast_to(k, lead + k.shape[-3:]), np.broadcast_to(v, lead + v.shape[-3:])
-
-
-def _same_rank(q: Float64, k: Float64, v: Float64) -> None:
-    if not q.ndim == k.ndim == v.ndim or q.ndim < 2:
-        raise ValueError(f"query, key and value have {q.ndim}, {k.ndim} and {v.ndim} axes, expected as many, 2 or more")
+    batch = np.broadcast_shapes(q.shape[:-3], k.shape[:-3], v.shape[:-3])
+    q, k, v = (np.broadcast_to(x, batch + x.shape[-3:]) for x in (q, k, v))
+    return q, k, v
 
 
 def _per_batch(name: str, value: Any, batch: Sequence[int]) -> Array:
@@ -290,7 +286,8 @@ def self_attention(query: ArrayLike, key: ArrayLike, value: ArrayLike) -> Array:
     (3, 64)
     """
     dtype, (q, k, v) = _arrays(query, key, value)
-    _same_rank(q, k, v)
+    if min(q.ndim, k.ndim, v.ndim) < 2:
+        raise ValueError(f"query, key and value have {q.ndim}, {k.ndim} and {v.ndim} axes, expected 2 or more")
     heads = scaled_dot_product_attention(*(np.expand_dims(x, -3) for x in (q, k, v)))
     return _deliver(np.squeeze(heads, -3), dtype, None)
 
@@ -346,13 +343,12 @@ def positional_encoding(
     if frequencies not in ("geometric", "linear"):
         raise ValueError(f"frequencies is {frequencies!r}, expected 'geometric' or 'linear'")
     column = np.arange(columns)
-    pair, is_sine = column // 2, column % 2 == 0
-    if layout == "split":
-        sines = (columns + 1) // 2
-        pair, is_sine = np.where(column < sines, column, column - sines), column < sines
-    per_position = column / columns if frequencies == "linear" else base ** (-2.0 * pair / columns)
+    per_position = column / columns if frequencies == "linear" else base ** (-2.0 * (column // 2) / columns)
     angle = (offset + np.arange(rows))[:, None] * per_position
-    return _deliver(np.where(is_sine, np.sin(angle), np.cos(angle)), dtype, out)
+    result = np.where(column % 2, np.cos(angle), np.sin(angle))
+    if layout == "split":
+        result = np.concatenate([result[:, 0::2], result[:, 1::2]], axis=1)
+    return _deliver(result, dtype, out)
 
 
 @_as_the_formula_says

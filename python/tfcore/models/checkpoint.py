@@ -64,13 +64,13 @@ class SafetensorsFile:
             raise ValueError(
                 f"{self.path}: tensor {name!r} is of dtype {info.dtype}, expected one of {', '.join(_FLOATS)}"
             )
-        stored = np.frombuffer(
+        stored: npt.NDArray[Any] = np.frombuffer(
             self._bytes, _FLOATS[info.dtype], math.prod(info.shape), self._data_start + info.begin
         ).reshape(info.shape)
         if info.dtype == "BF16":
-            return (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
+            stored = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
         with np.errstate(over="ignore"):
-            values = np.require(stored, np.float32, "CA")
+            values: Float32Array = np.require(stored, np.float32, ["C", "A"])
         if info.dtype == "F64" and not np.array_equal(np.isfinite(values), np.isfinite(stored)):
             raise ValueError(f"{self.path}: tensor {name!r} holds values too large for float32")
         return values

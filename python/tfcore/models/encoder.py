@@ -11,7 +11,7 @@ from .. import _core, ops
 from .checkpoint import Checkpoint, Float32Array
 from .config import Config
 from .families import find_family
-from .family import Weights, load_weights
+from .family import Spec, Weights, load_weights
 from .outputs import EncoderOutput
 from .packing import IntArray, PackedTokens, PaddedBatch, integers, mask
 
@@ -40,14 +40,8 @@ class EncoderModel:
         self._spec = family.read_spec(self.config)
         weights = load_weights(family, self._spec, Checkpoint.open(folder), folder)
         self._num_parameters = sum(tensor.size for tensor in weights)
-        self._pooler = {name: np.array(tensor) for name, tensor in weights.pooler.items()}
-        self._core = self._pack(weights)
-
-    def _pack(self, weights: Weights) -> _core.Encoder:
-        spec = self._spec
-        return _core.Encoder(
-            weights.embeddings, weights.layers, num_heads=spec.heads, eps=spec.eps, activation=spec.activation
-        )
+        self._core = _pack(self._spec, weights)
+        self._pooler = _pack_pooler(weights)
 
     def __call__(
         self,
@@ -153,10 +147,9 @@ class EncoderModel:
         return self
 
     def _pool(self, last: Float32Array) -> Float32Array | None:
-        if not self._pooler or not last.shape[1]:
+        if self._pooler is None or not last.shape[1]:
             return None
-        weight, bias = self._pooler["pooler.weight"], self._pooler["pooler.bias"]
-        return ops.linear(last[:, 0], weight, bias, activation="tanh")
+        return self._pooler(last[:, 0], activation="tanh")
 
     def _check_length(self, batch: PaddedBatch) -> None:
         columns = np.flatnonzero(batch.real.any(axis=0))
@@ -175,6 +168,17 @@ class EncoderModel:
             f"EncoderModel({self.config.model_type}: {spec.layers} layers, {spec.sizes['C']} wide, {spec.heads} heads, "
             f"{self._num_parameters:,} parameters)"
         )
+
+
+def _pack(spec: Spec, weights: Weights) -> _core.Encoder:
+    """The core's encoder, with copies of the weights in its own layout: the checkpoint's memory map can go."""
+    return _core.Encoder(
+        weights.embeddings, weights.layers, num_heads=spec.heads, eps=spec.eps, activation=spec.activation
+    )
+
+
+def _pack_pooler(weights: Weights) -> ops.PackedLinear | None:
+    return ops.PackedLinear(weights.pooler["pooler.weight"], weights.pooler["pooler.bias"]) if weights.pooler else None
 
 
 def _check_range(name: str, values: IntArray, size: int, what: str) -> None:

@@ -26,7 +26,7 @@ class ModelOutput(Mapping[str, Any]):
         """The values of all fields that are not None, in order."""
         return tuple(self[name] for name in self)
 
-    def __getitem__(self, key: str | int | slice) -> Any:  # type: ignore[override]
+    def __getitem__(self, key: str | int | slice) -> Any:
         if not isinstance(key, str):
             return self.to_tuple()[key]
         if key not in self:

@@ -19,7 +19,7 @@ _LARGE = int(1e20)  # from here on it takes a length for none
 _SETTINGS = (*SPECIAL, "model_max_length", "padding_side", "truncation_side")
 _SIDES = {"right": "right", "left": "left"}
 _PADDINGS = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
-_TRUNCATIONS = {
+_TRUNCATIONS: dict[Any, str | None] = {
     None: None,
     False: None,
     "do_not_truncate": None,

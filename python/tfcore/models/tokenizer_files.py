@@ -27,7 +27,9 @@ def open_backend(folder: Path, config: Config) -> Any:
     try:
         import tokenizers
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('tokenizers take: pip install "tfcore[models]"', name=error.name) from None
+        raise ModuleNotFoundError(
+            'the tokenizers library is missing: pip install "tfcore[models]"', name=error.name
+        ) from None
     file, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
     if not file.is_file():
         if not vocabulary.is_file():
@@ -44,10 +46,12 @@ def open_backend(folder: Path, config: Config) -> Any:
 def _open_word_piece(vocabulary: Path, config: Config) -> Any:
     """BERT's tokenizer from its word list alone, one token a line."""
     from tokenizers import Tokenizer as Backend
-    from tokenizers.implementations import BertWordPieceTokenizer
+    from tokenizers.implementations import BertWordPieceTokenizer  # type: ignore[attr-defined]
 
     tokens = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    special = {name: _token_text(config, name, config.get(name) or token) for name, token in _WORD_PIECE.items()}
+    special: dict[str, Any] = {
+        name: _token_text(config, name, config.get(name) or token) for name, token in _WORD_PIECE.items()
+    }
     missing = [token for token in special.values() if token not in tokens]
     if missing:
         raise ValueError(f"{vocabulary}: lacks the special tokens {', '.join(missing)}")

@@ -1,0 +1,101 @@
+"""tfcore: transformers for NumPy, at the speed of the machine.
+
+    import tfcore
+    y = tfcore.scaled_dot_product_attention(query, key, value, is_causal=True)
+
+The operators need NumPy and nothing else. Models, tokenizers and sentence embeddings come with `tfcore[models]` and are
+imported when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+try:
+    from . import _core
+except ImportError as error:
+    if getattr(error, "name", None) == "tfcore._core":
+        error.msg += "; the extension is not built: install tfcore with pip instead of importing its source folder"
+    raise
+
+from .ops import (
+    PackedLinear,
+    alibi_slopes,
+    attention_varlen,
+    feed_forward,
+    gelu,
+    layer_norm,
+    linear,
+    matmul,
+    multi_head_attention,
+    positional_encoding,
+    relu,
+    rms_norm,
+    rotary_embedding,
+    scaled_dot_product_attention,
+    self_attention,
+    silu,
+    softmax,
+)
+from .runtime import (
+    available_isas,
+    get_num_threads,
+    isa,
+    num_threads,
+    set_num_threads,
+    show_config,
+    use_isa,
+)
+
+if TYPE_CHECKING:
+    from .embedding import SentenceEncoder
+    from .models import AutoModel, AutoTokenizer
+
+__version__: str = _core.__version__
+
+# Imported when first asked for: they need tfcore[models].
+_LATER = {"AutoModel": "models", "AutoTokenizer": "models", "SentenceEncoder": "embedding"}
+
+__all__ = [
+    "AutoModel",
+    "AutoTokenizer",
+    "PackedLinear",
+    "SentenceEncoder",
+    "alibi_slopes",
+    "attention_varlen",
+    "available_isas",
+    "feed_forward",
+    "gelu",
+    "get_num_threads",
+    "isa",
+    "layer_norm",
+    "linear",
+    "matmul",
+    "multi_head_attention",
+    "num_threads",
+    "positional_encoding",
+    "relu",
+    "rms_norm",
+    "rotary_embedding",
+    "scaled_dot_product_attention",
+    "self_attention",
+    "set_num_threads",
+    "show_config",
+    "silu",
+    "softmax",
+    "use_isa",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _LATER:
+        return getattr(import_module(f".{_LATER[name]}", __name__), name)
+    if name in ("drop_in", "reference", "models", "embedding", "nn"):
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -1,0 +1,5 @@
+"""`python -m tfcore` is the command `tfcore`."""
+
+from .cli import main
+
+raise SystemExit(main())

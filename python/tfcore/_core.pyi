@@ -1,0 +1,134 @@
+from typing import Any, final
+
+from numpy import dtype
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__version__: str
+compiler: str
+openmp: int
+
+def get_num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+def isa() -> str: ...
+def available_isas() -> tuple[str, ...]: ...
+def set_isa(name: str) -> None: ...
+def scaled_dot_product_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    attn_mask: ArrayLike | None,
+    is_causal: bool,
+    query_offset: int | ArrayLike,
+    key_lengths: ArrayLike | None,
+    window: Any,
+    scale: float | None,
+    softcap: float,
+    alibi_slopes: ArrayLike | None,
+    sinks: ArrayLike | None,
+    enable_gqa: bool,
+    return_weights: bool,
+    out: NDArray[Any] | None,
+    /,
+) -> Any: ...
+def attention_varlen(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    cu_seqlens_q: ArrayLike,
+    cu_seqlens_k: ArrayLike | None,
+    is_causal: bool,
+    window: Any,
+    scale: float | None,
+    softcap: float,
+    enable_gqa: bool,
+    out: NDArray[Any] | None,
+    /,
+) -> NDArray[Any]: ...
+def self_attention(query: ArrayLike, key: ArrayLike, value: ArrayLike, /) -> NDArray[Any]: ...
+def multi_head_attention(
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, num_heads: int, /
+) -> NDArray[Any]: ...
+def matmul(a: ArrayLike, b: ArrayLike, out: NDArray[Any] | None, /) -> NDArray[Any]: ...
+def linear(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    activation: str | None,
+    residual: ArrayLike | None,
+    out: NDArray[Any] | None,
+    /,
+) -> NDArray[Any]: ...
+@final
+class PackedLinear:
+    """`linear` for one weight (N, K) and many inputs: the weight is packed once.
+
+    >>> import numpy as np
+    >>> PackedLinear(np.ones((7, 3)), np.ones(7))(np.ones((2, 5, 3))).shape
+    (2, 5, 7)
+    """
+
+    def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None) -> None: ...
+    def __call__(
+        self,
+        x: ArrayLike,
+        *,
+        activation: str | None = None,
+        residual: ArrayLike | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def dtype(self) -> dtype[Any]: ...
+
+def softmax(x: ArrayLike, out: NDArray[Any] | None, /) -> NDArray[Any]: ...
+def layer_norm(
+    x: ArrayLike, weight: ArrayLike | None, bias: ArrayLike | None, eps: float, out: NDArray[Any] | None, /
+) -> NDArray[Any]: ...
+def rms_norm(
+    x: ArrayLike, weight: ArrayLike | None, eps: float, out: NDArray[Any] | None, /
+) -> NDArray[Any]: ...
+def gelu(x: ArrayLike, approximate: str, out: NDArray[Any] | None, /) -> NDArray[Any]: ...
+def relu(x: ArrayLike, out: NDArray[Any] | None, /) -> NDArray[Any]: ...
+def silu(x: ArrayLike, out: NDArray[Any] | None, /) -> NDArray[Any]: ...
+def vector_math(name: str, x: ArrayLike, /) -> NDArray[Any]: ...
+def positional_encoding(
+    seq_len: int,
+    d_model: int,
+    base: float,
+    offset: int,
+    layout: str,
+    frequencies: str,
+    dtype: DTypeLike,
+    out: NDArray[Any] | None,
+    /,
+) -> NDArray[Any]: ...
+def rotary_embedding(
+    x: ArrayLike,
+    positions: ArrayLike,
+    frequencies: ArrayLike,
+    interleaved: bool,
+    magnitude: float,
+    out: NDArray[Any] | None,
+    /,
+) -> NDArray[Any]: ...
+@final
+class Encoder:
+    def __init__(
+        self,
+        embeddings: dict[str, NDArray[Any]],
+        layers: list[dict[str, NDArray[Any]]],
+        *,
+        num_heads: int,
+        eps: float,
+        activation: str,
+    ) -> None: ...
+    def forward(
+        self,
+        input_ids: ArrayLike,
+        token_type_ids: ArrayLike,
+        position_ids: ArrayLike,
+        cu_seqlens: ArrayLike,
+        output_hidden_states: bool,
+        output_attentions: bool,
+    ) -> tuple[list[NDArray[Any]], list[NDArray[Any]] | None]: ...

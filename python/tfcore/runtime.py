@@ -1,0 +1,173 @@
+"""Threads and instruction sets: what is in use, why, and how to choose.
+
+TFCORE_NUM_THREADS sets the number of threads, TFCORE_ISA the instruction set; a wrong value is an error at import.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import _core
+from ._core import available_isas, get_num_threads, isa, set_num_threads
+
+__all__ = [
+    "available_isas",
+    "config",
+    "default_threads",
+    "get_num_threads",
+    "isa",
+    "num_threads",
+    "set_num_threads",
+    "show_config",
+    "use_isa",
+]
+
+
+@contextmanager
+def num_threads(n: int) -> Iterator[None]:
+    """Use up to n threads within a `with` block. The setting is the process's, not the calling thread's.
+
+    >>> with num_threads(1):
+    ...     get_num_threads()
+    1
+    """
+    before = get_num_threads()
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
+
+
+@contextmanager
+def use_isa(name: str) -> Iterator[None]:
+    """Use one of `available_isas()` within a `with` block. The setting is the process's, not the calling thread's.
+
+    >>> with use_isa(available_isas()[-1]):
+    ...     isa() == available_isas()[-1]
+    True
+    """
+    before = isa()
+    _core.set_isa(name)
+    try:
+        yield
+    finally:
+        _core.set_isa(before)
+
+
+def default_threads(root: str | Path = "/") -> tuple[int, str]:
+    """How many threads to use, and why: TFCORE_NUM_THREADS, else the least of what the process may run on.
+
+    That is the CPUs of its affinity mask, its control group's CPU quota (of versions 1 and 2, at every level, read below
+    `root`) and OMP_NUM_THREADS.
+    """
+    wanted = os.environ.get("TFCORE_NUM_THREADS")
+    if wanted:
+        if not wanted.isdecimal() or not 1 <= int(wanted) <= 4096:
+            raise ValueError(f"TFCORE_NUM_THREADS is {wanted!r}, expected an integer from 1 to 4096")
+        return int(wanted), "TFCORE_NUM_THREADS"
+    limits = [(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, "CPU affinity")]
+    quota = _cgroup_quota(Path(root))
+    if quota is not None:
+        limits.append((max(1, math.ceil(quota)), f"control group's quota of {quota:g} CPUs"))
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if first.isdecimal() and int(first) > 0:
+        limits.append((int(first), "OMP_NUM_THREADS"))
+    return min(limits)
+
+
+def _cgroup_quota(root: Path) -> float | None:
+    """The tightest CPU quota of this process's control groups, in CPUs; None where there is none or no such files."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    quotas: list[float] = []
+    for line in lines:
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if controllers == "":
+            quotas += _quotas_on_path(root / "sys/fs/cgroup", path, _quota_v2)
+        elif "cpu" in controllers.split(","):
+            for mount in (controllers, "cpu"):
+                quotas += _quotas_on_path(root / "sys/fs/cgroup" / mount, path, _quota_v1)
+    return min(quotas, default=None)
+
+
+def _quotas_on_path(mount: Path, path: str, read: Any) -> list[float]:
+    """A group's quota and those of all above it; a container often sees its own group mounted as the root."""
+    group = mount / path.strip("/")
+    found = []
+    for folder in (group, *group.parents):
+        try:
+            quota, period = read(folder)
+            if quota > 0 and period > 0:
+                found.append(quota / period)
+        except (OSError, ValueError):
+            pass
+        if folder == mount:
+            break
+    return found
+
+
+def _quota_v2(folder: Path) -> tuple[float, float]:
+    quota, period = (folder / "cpu.max").read_text().split()
+    return (0.0 if quota == "max" else float(quota)), float(period)
+
+
+def _quota_v1(folder: Path) -> tuple[float, float]:
+    return tuple(float((folder / f"cpu.cfs_{part}_us").read_text()) for part in ("quota", "period"))  # type: ignore[return-value]
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        return names[0] if names else platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def config() -> dict[str, Any]:
+    """What `show_config` prints, as a dictionary.
+
+    >>> sorted(config())
+    ['compiler', 'cpu', 'isa', 'isas', 'openmp', 'threads', 'threads_reason', 'version']
+    """
+    default, reason = _threads
+    return {
+        "version": _core.__version__,
+        "cpu": _cpu_name(),
+        "isa": isa(),
+        "isas": available_isas(),
+        "threads": get_num_threads(),
+        "threads_reason": reason if get_num_threads() == default else "set_num_threads",
+        "compiler": _core.compiler,
+        "openmp": _core.openmp,
+    }
+
+
+def show_config() -> None:
+    """Print version, CPU, instruction sets and threads."""
+    for name, value in config().items():
+        print(f"{name + ':':<16}{', '.join(value) if isinstance(value, tuple) else value}")
+
+
+def _start() -> tuple[int, str]:
+    wanted = os.environ.get("TFCORE_ISA")
+    if wanted:
+        try:
+            _core.set_isa(wanted)
+        except ValueError as error:
+            raise ImportError(f"TFCORE_ISA: {error}") from None
+    threads = default_threads()
+    set_num_threads(threads[0])
+    return threads
+
+
+_threads = _start()

@@ -1,0 +1,62 @@
+"""Fields of `config.json`: a wrong one is an error that names file, field, what came and what was wanted."""
+
+import json
+
+import pytest
+from tfcore.models.config import Config, read_json
+
+
+def test_fields_are_attributes_and_items():
+    config = Config({"hidden_size": 384, "architectures": ["BertModel"]}, "config.json")
+    assert config.hidden_size == config["hidden_size"] == 384
+    assert config.to_dict() == dict(config) == {"hidden_size": 384, "architectures": ["BertModel"]}
+    assert not hasattr(config, "vocab_size")
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, "384", True, [384], {}])
+def test_positive_int(value):
+    with pytest.raises(ValueError, match=r"^config\.json: field 'n' is .*, expected a positive integer$") as caught:
+        Config({"n": value}, "config.json").positive_int("n")
+    assert json.dumps(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [0, -1e-12, "1e-12", True, float("nan"), float("inf")])
+def test_positive_number(value):
+    with pytest.raises(ValueError, match=r"^config\.json: field 'eps' is .*, expected a positive number$"):
+        Config({"eps": value}, "config.json").positive_number("eps")
+
+
+def test_text_flag_and_choice():
+    config = Config({"act": "gelu", "decoder": False, "n": 3}, "config.json")
+    assert config.text("act") == "gelu"
+    assert config.flag("decoder") is False
+    assert config.choice("act", {"gelu": "exact"}) == "exact"
+    with pytest.raises(ValueError, match="field 'n' is 3, expected a string"):
+        config.text("n")
+    with pytest.raises(ValueError, match="field 'n' is 3, expected true or false"):
+        config.flag("n")
+    with pytest.raises(ValueError, match="field 'act' is \"gelu\", expected one of relu, silu"):
+        config.choice("act", {"relu": "", "silu": ""})
+
+
+def test_missing_and_null_fields():
+    config = Config({"null": None}, "config.json")
+    for name in ("null", "absent"):
+        assert config.positive_int(name, default=2) == 2
+        with pytest.raises(ValueError, match=f"config.json: field '{name}' is missing"):
+            config.positive_int(name)
+
+
+def test_expect():
+    config = Config({"is_decoder": True}, "config.json")
+    config.expect("add_cross_attention", False)
+    with pytest.raises(ValueError, match="field 'is_decoder' is true, expected false"):
+        config.expect("is_decoder", False)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b"[" * 100_000])
+def test_files_that_hold_no_object(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"config\.json: (not valid JSON|holds .*, expected an object)"):
+        read_json(path)
