@@ -36,6 +36,13 @@ Index product(const Shape& shape) {
   return n;
 }
 
+void expect_heads(const Door& door, const Array& key, Index H, Index G, bool gqa) {
+  const bool fits = gqa && G > 0 ? H % G == 0 : G == H;
+  if (!fits)
+    door.value_error(shaped("key", key) + ", expected " + std::to_string(H) + " heads as in query" +
+                     (gqa ? " or a divisor of them" : " (enable_gqa=True lets fewer be shared)"));
+}
+
 // Sizes of query (…, H, L, D), key (…, G, S, D), value (…, G, S, Dv); 2-D arrays are one head.
 struct Sizes {
   Shape batch;  // broadcast leading axes
@@ -68,12 +75,7 @@ Sizes measure(const Door& door, const Array& q, const Array& k, const Array& v, 
                      text(q.shape()));
   if (!(v.dim(-2) == n.S && (!n.heads || v.dim(-3) == n.G)))
     door.value_error(shaped("value", v) + wanted(n.Dv) + " to match key, " + text(k.shape()));
-  if (gqa)
-    if (!(n.G > 0 ? n.H % n.G == 0 : n.H == 0))
-      door.value_error(shaped("key", k) + ", expected a number of heads that divides query's " + std::to_string(n.H));
-    else if (!(n.G == n.H))
-      door.value_error(shaped("key", k) + ", expected " + std::to_string(n.H) +
-                       " heads as in query (enable_gqa=True lets fewer be shared)");
+  expect_heads(door, k, n.H, n.G, gqa);
   n.batch = broadcast(door, "value", broadcast(door, "key", leading(q, 3), leading(k, 3)), leading(v, 3));
   n.B = product(n.batch);
   return n;
@@ -299,9 +301,7 @@ py::object attention_varlen(py::handle query, py::handle key, py::handle value, 
     door.value_error(shaped("key", in.k) + ", expected a head size of " + std::to_string(n.D) + " as in query");
   if (!(in.v.dim(0) == in.k.dim(0) && in.v.dim(1) == n.G))
     door.value_error(shaped("value", in.v) + ", expected the rows and heads of key, " + text(in.k.shape()));
-  if (!(gqa ? (n.G > 0 ? n.H % n.G == 0 : n.H == 0) : n.G == n.H))
-    door.value_error(shaped("key", in.k) + ", expected " + std::to_string(n.H) + " heads as in query" +
-                     (gqa ? " or a divisor" : " (enable_gqa=True lets fewer be shared)"));
+  expect_heads(door, in.k, n.H, n.G, gqa);
   const std::vector<Index> cu_q = read_cu_seqlens(door, cu_seqlens_q, "cu_seqlens_q", in.q.dim(0));
   if (!(!cu_seqlens_k.is_none() || in.k.dim(0) == in.q.dim(0)))
     door.value_error(shaped("key", in.k) + ", expected as many rows as query where cu_seqlens_k is not given");

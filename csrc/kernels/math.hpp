@@ -103,12 +103,24 @@ template <> struct MathConstants<double> {
 
 // --- building blocks -------------------------------------------------------------------------------------------------
 
-// c[0] x^(N-1) + … + c[N-1], by Horner's rule: the fewest instructions; neighbouring vectors fill the latency.
-template <class T, int N> TFCORE_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[N]) {
-  Vec<T> p = splat(c[0]);
+// c[first] y^k + c[first + step] y^(k-1) + … by Horner's rule.
+template <int first, int step, class T, int N> TFCORE_INLINE Vec<T> horner(Vec<T> y, const T (&c)[N]) {
+  Vec<T> p = splat(c[first]);
 #pragma GCC unroll 32
-  for (int i = 1; i < N; ++i) p = fma(p, x, splat(c[i]));
+  for (int i = first + step; i < N; i += step) p = fma(p, y, splat(c[i]));
   return p;
+}
+
+// c[0] x^(N-1) + … + c[N-1]. Horner's rule takes the fewest instructions, and neighbouring vectors fill its latency; a long
+// chain would fill the scheduler first, so it is split into even and odd powers.
+template <class T, int N> TFCORE_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[N]) {
+  if constexpr (N < 8) {
+    return horner<0, 1, T>(x, c);
+  } else {
+    const Vec<T> z = x * x;
+    const Vec<T> leading = horner<0, 2, T>(z, c), other = horner<1, 2, T>(z, c);
+    return N % 2 == 0 ? fma(leading, x, other) : fma(other, x, leading);
+  }
 }
 
 template <class T> constexpr Int<T> kSignBit = Int<T>(Int<T>(1) << (8 * sizeof(T) - 2)) * -2;
@@ -122,13 +134,22 @@ template <class T> TFCORE_INLINE Vec<T> power_of_two(Vec<T> rounded) {
   return from_bits<T>(bits<T>(rounded) << MathConstants<T>::kMantissaBits);
 }
 
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && TFCORE_VEC_BYTES == 64
+#define TFCORE_HAS_SCALEF 1
+// x - round(x), and p * 2^n for any n, in one instruction each. The zero-masked forms: g++ 12 warns of the plain ones.
+TFCORE_INLINE VecF32 round_off(VecF32 x) { return _mm512_maskz_reduce_ps(__mmask16(-1), x, _MM_FROUND_TO_NEAREST_INT); }
+TFCORE_INLINE VecF64 round_off(VecF64 x) { return _mm512_maskz_reduce_pd(__mmask8(-1), x, _MM_FROUND_TO_NEAREST_INT); }
+TFCORE_INLINE VecF32 scalef(VecF32 p, VecF32 n) { return _mm512_maskz_scalef_ps(__mmask16(-1), p, n); }
+TFCORE_INLINE VecF64 scalef(VecF64 p, VecF64 n) { return _mm512_maskz_scalef_pd(__mmask8(-1), p, n); }
+#else
+#define TFCORE_HAS_SCALEF 0
+#endif
+
 // p * 2^n from n + kRoundBiased, also where 2^n alone would overflow. A product, not a sum of exponent fields: it keeps NaN.
 template <class T> TFCORE_INLINE Vec<T> scale(Vec<T> p, Vec<T> rounded) {
   using C = MathConstants<T>;
-#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
-  const Vec<T> n = rounded - C::kRoundBiased;
-  if constexpr (sizeof(T) == 4) return _mm512_maskz_scalef_ps(__mmask16(-1), p, n);
-  else return _mm512_maskz_scalef_pd(__mmask8(-1), p, n);
+#if TFCORE_HAS_SCALEF
+  return scalef(p, rounded - C::kRoundBiased);
 #else
   const Vec<T> bounded = min(splat(C::kHighestPower), rounded);
   const Vec<T> scaled = p * power_of_two<T>(bounded);
@@ -163,19 +184,28 @@ template <class T> TFCORE_INLINE Vec<T> exp_minus_1_bounded(Vec<T> x) {
 
 // --- exponentials ----------------------------------------------------------------------------------------------------
 
+template <class T> TFCORE_INLINE Vec<T> exp2(Vec<T> x) {
+  using C = MathConstants<T>;
+#if TFCORE_HAS_SCALEF
+  const Vec<T> f = round_off(x);
+  const Vec<T> result = scalef(exp2_fraction<T>(f), x - f);
+#else
+  const Vec<T> y = min(splat(C::kExp2Top), x);
+  const Vec<T> rounded = y + C::kRoundBiased;
+  const Vec<T> result = scale<T>(exp2_fraction<T>(y - (rounded - C::kRoundBiased)), rounded);
+#endif
+  return x < C::kExp2Smallest ? Vec<T>{} : result;
+}
+
 template <class T> TFCORE_INLINE Vec<T> exp2_nonpositive(Vec<T> x) {
+#if TFCORE_HAS_SCALEF
+  return exp2<T>(x);
+#else
   using C = MathConstants<T>;
   const Vec<T> rounded = x + C::kRoundBiased;
   const Vec<T> p = exp2_fraction<T>(x - (rounded - C::kRoundBiased));
   return x < C::kExp2Smallest ? Vec<T>{} : p * power_of_two<T>(rounded);
-}
-
-template <class T> TFCORE_INLINE Vec<T> exp2(Vec<T> x) {
-  using C = MathConstants<T>;
-  const Vec<T> y = min(splat(C::kExp2Top), x);
-  const Vec<T> rounded = y + C::kRoundBiased;
-  const Vec<T> p = exp2_fraction<T>(y - (rounded - C::kRoundBiased));
-  return x < C::kExp2Smallest ? Vec<T>{} : scale<T>(p, rounded);
+#endif
 }
 
 template <class T> TFCORE_INLINE Vec<T> exp(Vec<T> x) {

@@ -170,16 +170,20 @@ def _numbered(table: Table, i: int) -> Table:
 
 def _check(tables: list[Table], stored: Mapping[str, str], spec: Spec, checkpoint: Checkpoint, folder: Path) -> None:
     wanted = {tensor.name: _shape(tensor, spec) for table in tables for tensor in table.values()}
-    problems = [f"{folder}: tensor {name!r} is missing" for name in wanted if name not in stored]
+    missing = [f"{folder}: tensor {name!r} is missing" for name in wanted if name not in stored]
+    wrong = []
     for name, stored_name in stored.items():
         where = f"{checkpoint.file(stored_name)}: tensor {stored_name!r}"
         if name not in wanted:
-            problems.append(f"{where} is unknown to this family of models")
+            wrong.append(f"{where} is unknown to this family of models")
         elif checkpoint.shape(stored_name) != wanted[name]:
-            problems.append(f"{where} has shape {checkpoint.shape(stored_name)}, expected {wanted[name]}")
-    if problems:
-        shown = problems[:8] + ([f"and {len(problems) - 8} more"] if len(problems) > 8 else [])
-        raise ValueError("\n".join(shown))
+            wrong.append(f"{where} has shape {checkpoint.shape(stored_name)}, expected {wanted[name]}")
+    if missing or wrong:
+        raise ValueError("\n".join(_first(missing) + _first(wrong)))
+
+
+def _first(problems: list[str], most: int = 5) -> list[str]:
+    return problems[:most] + ([f"… and {len(problems) - most} more"] if len(problems) > most else [])
 
 
 def _shape(tensor: Tensor, spec: Spec) -> tuple[int, ...]:

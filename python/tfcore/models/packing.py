@@ -66,7 +66,7 @@ class PaddedBatch:
 
     def unpack_attention(self, packed: Float32Array) -> Float32Array:
         """(B, H, M, M), each text's weights in the upper left corner → (B, H, L, L), zeros where masked."""
-        if self.real.all():
+        if self.real.size and self.real.all():
             return packed
         padded = np.zeros((*packed.shape[:2], *self.real.shape[1:] * 2), packed.dtype)
         for weights, corner, row in zip(padded, packed, self.real, strict=True):
