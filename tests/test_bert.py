@@ -351,10 +351,10 @@ def test_a_wrong_tensor_is_named(tmp_path, change, message):
 
 def test_all_wrong_tensors_are_listed(tmp_path):
     tensors = {f"new.{name}": tensor for name, tensor in bert_tensors().items()}
-    with pytest.raises(ValueError, match=r"is missing\n(.*\n)+… and 34 more\n") as caught:
+    with pytest.raises(ValueError, match=r"is missing\n(.*\n)+… and 32 more\n") as caught:
         open_with(tmp_path, tensors=tensors)
     assert "tensor 'new.embeddings.word_embeddings.weight' is unknown" in str(caught.value)
-    assert str(caught.value).count("… and 34 more") == 2
+    assert str(caught.value).endswith("… and 34 more")
 
 
 @pytest.mark.parametrize(

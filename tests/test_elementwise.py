@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from arrays import FLOATS, OnlyDLPack, around, layouts, normal
 from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, unit
 from tfcore import reference
 
+ROOT_OF_2_OVER_PI = "0.79788456080286535587989211986876"
 gelu_tanh = functools.partial(tfcore.gelu, approximate="tanh")
+# (operator, reference, whether the error is relative to x rather than to the result: x/2 · (1 + erf) has no better one)
 FUNCTIONS = {
-    "gelu": (tfcore.gelu, reference.gelu),
-    "gelu, tanh": (gelu_tanh, functools.partial(reference.gelu, approximate="tanh")),
-    "relu": (tfcore.relu, reference.relu),
-    "silu": (tfcore.silu, reference.silu),
+    "gelu": (tfcore.gelu, reference.gelu, True),
+    "gelu, tanh": (gelu_tanh, functools.partial(reference.gelu, approximate="tanh"), False),
+    "relu": (tfcore.relu, reference.relu, False),
+    "silu": (tfcore.silu, reference.silu, False),
 }
 
 
@@ -25,8 +28,10 @@ def function(request):
     return FUNCTIONS[request.param]
 
 
-def bound(x, want, dtype):
+def bound(x, want, dtype, relative_to_x):
     """x · p with p in 0…1: p comes from an exponential whose argument log p is rounded a few times."""
+    if relative_to_x:
+        return unit(dtype) * np.where(np.isfinite(x), np.abs(x) + 2 * np.abs(want), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         argument = np.log2(want / x)
     argument = np.where(np.isfinite(argument), np.abs(argument), 0.0)
@@ -35,10 +40,11 @@ def bound(x, want, dtype):
 
 
 def check(function, x, what=""):
-    operator, plain = function
+    operator, plain, relative_to_x = function
     exact = np.asarray(x, np.float64)
     want = plain(exact)
-    assert_close(operator(x), want, bound=bound(exact, want, x.dtype), dtype=x.dtype, what=what)
+    dtype = x.dtype if x.dtype.kind == "f" else np.float64
+    assert_close(operator(x), want, bound=bound(exact, want, dtype, relative_to_x), dtype=dtype, what=what)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -60,7 +66,7 @@ def test_the_whole_line(isa, function, dtype):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_ends(isa, function, dtype):
     """inf is its own image, -inf goes to 0 as what comes before it does, NaN stays, and 0 stays."""
-    operator, _ = function
+    operator = function[0]
     for width in (1, 5, 16, 33):
         got = operator(np.repeat(np.array([np.inf, -np.inf, np.nan, 0.0, -0.0], dtype), width))
         want = np.repeat(np.array([np.inf, 0.0, np.nan, 0.0, 0.0]), width)
@@ -78,17 +84,17 @@ def test_as_accurate_as_numpy(isa, rng, dtype, spread):
             return x / (1 + np.exp(-x))
 
     def tanh_gelu(x):
-        t = x.dtype.type
-        return t(0.5) * x * (1 + np.tanh(np.sqrt(t(2) / t(np.pi)) * (x + t(0.044715) * x * x * x)))
+        t = x.dtype.type  # the constants as decimals: rounded once, to the dtype computed in
+        return t("0.5") * x * (1 + np.tanh(t(ROOT_OF_2_OVER_PI) * (x + t("0.044715") * x * x * x)))
 
     def erf_gelu(x):  # NumPy has no erf: the form everybody writes, with the library's own erf
-        half = np.array([reference.math.erf(t / reference.math.sqrt(2)) for t in x.tolist()])
+        half = np.array([math.erf(t / math.sqrt(2)) for t in x.tolist()])
         return (x.dtype.type(0.5) * x * (1 + half.astype(x.dtype))).astype(x.dtype)
 
     as_accurate_as_numpy(tfcore.silu(x), silu(x), silu(exact).astype(np.float64), "silu")
-    exact_tanh = reference.gelu(x.astype(np.float64), approximate="tanh")
-    as_accurate_as_numpy(gelu_tanh(x), tanh_gelu(x), exact_tanh, "gelu, tanh")
-    as_accurate_as_numpy(tfcore.gelu(x), erf_gelu(x), reference.gelu(x.astype(np.float64)), "gelu")
+    as_accurate_as_numpy(gelu_tanh(x), tanh_gelu(x), tanh_gelu(exact).astype(np.float64), "gelu, tanh")
+    if dtype == np.float32:  # there is no erf more exact than float64's to judge that one by
+        as_accurate_as_numpy(tfcore.gelu(x), erf_gelu(x), reference.gelu(x.astype(np.float64)), "gelu")
 
 
 def test_relu_is_exact(machine, rng):
@@ -98,7 +104,7 @@ def test_relu_is_exact(machine, rng):
 
 
 def test_shapes(function, rng):
-    operator, plain = function
+    operator, plain, _ = function
     for shape in ((), (1,), (0,), (3, 0), (2, 3), (2, 1, 3, 5)):
         x = normal(rng, *shape)
         got = operator(x)
@@ -110,7 +116,7 @@ def test_shapes(function, rng):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_layouts(machine, function, rng, dtype):
-    operator, _ = function
+    operator = function[0]
     x = normal(rng, 3, 9, 23, dtype=dtype)
     want = operator(x)
     for name, other in layouts(x):
@@ -123,14 +129,13 @@ def test_layouts(machine, function, rng, dtype):
 
 
 def test_dtypes(isa, function, rng):
-    operator, plain = function
     check(function, normal(rng, 300, dtype=np.float16, scale=3.0))
     for values in (rng.integers(-9, 9, 50), rng.integers(0, 9, 50).astype(np.uint8), rng.random(50) < 0.5):
-        assert_close(operator(values), plain(values), steps=16, magnitude=np.abs(plain(values)), dtype=np.float64)
+        check(function, values)
 
 
 def test_lists_and_dlpack(function, rng):
-    operator, _ = function
+    operator = function[0]
     x = normal(rng, 4, 7, dtype=np.float64)
     assert_same_bits(operator(x.tolist()), operator(x))
     assert_same_bits(operator(OnlyDLPack(x)), operator(x))

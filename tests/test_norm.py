@@ -37,7 +37,8 @@ def norm_bound(x, want, weight, bias, eps, centred):
     def mean(a):
         return a.sum(axis=-1, keepdims=True) / max(x.shape[-1], 1)
 
-    shift = u * n * mean(np.abs(x)) if centred else np.zeros(1)
+    smallest = float(np.finfo(np.float64 if u < 1e-10 else np.float32).smallest_subnormal)
+    shift = u * n * mean(np.abs(x)) + 2 * smallest if centred else np.zeros(1)
     away = x - mean(x) if centred else x
     variance = mean(away**2)
     shift = shift + u * np.abs(away)

@@ -55,7 +55,11 @@ def same(got, want):
         return isinstance(got, Exception) and isinstance(want, Exception)
     if list(got) != list(want):
         return False
-    return all(type(got[key]) is type(want[key]) and np.array_equal(got[key], want[key]) for key in want)
+    return all(type(got[key]) is type(want[key]) and as_lists(got[key]) == as_lists(want[key]) for key in want)
+
+
+def as_lists(value):
+    return value if isinstance(value, list) else value.tolist()
 
 
 def outcome(function, *arguments, **options):
@@ -190,11 +194,11 @@ def test_the_side_of_truncation(folder):
 
 def test_decode(tokenizer):
     ids = tokenizer("Hello, world! It's fine.")["input_ids"]
-    assert tokenizer.decode(ids) == "[CLS] hello, world! it's fine. [SEP]"
+    assert tokenizer.decode(ids) == "[CLS] hello, world! it ' s fine. [SEP]"
     for same_ids in (ids, tuple(ids), np.array(ids), list(np.array(ids))):
-        assert tokenizer.decode(same_ids, skip_special_tokens=True) == "hello, world! it's fine."
+        assert tokenizer.decode(same_ids, skip_special_tokens=True) == "hello, world! it ' s fine."
     assert tokenizer.decode(7592) == "hello"
-    assert tokenizer.decode(np.array([ids, ids]), skip_special_tokens=True) == ["hello, world! it's fine."] * 2
+    assert tokenizer.decode(np.array([ids, ids]), skip_special_tokens=True) == ["hello, world! it ' s fine."] * 2
     assert tokenizer.batch_decode([[7592], [2088, 2088]]) == ["hello", "world world"]
     assert tokenizer.convert_ids_to_tokens([101, 7592]) == ["[CLS]", "hello"]
     assert tokenizer.convert_ids_to_tokens([101, 7592], skip_special_tokens=True) == ["hello"]
@@ -232,7 +236,7 @@ def test_a_pickle(tokenizer):
         ((["a", 3],), {}, TypeError, "text holds int, expected strings or pairs"),
         (([("a", "b", "c")],), {}, TypeError, "text holds tuple"),
         (("a", ["b"]), {}, TypeError, "text_pair is list, expected a string"),
-        ((["a"], "b"), {}, TypeError, "text_pair is str, expected a string or a list|text_pair is str"),
+        ((["a"], "b"), {}, TypeError, "text_pair is str, expected a string or a list"),
         ((["a", "b"], ["c"]), {}, ValueError, "text_pair has 1 texts, expected 2"),
         ((["a", "b c"],), {"return_tensors": "np"}, ValueError, "3 to 4 tokens.*padding=True"),
         (("a",), {"return_tensors": "tf"}, ValueError, "return_tensors is 'tf', expected 'np', 'pt' or None"),
@@ -250,7 +254,7 @@ def test_a_pickle(tokenizer):
             ("a",),
             {"truncation": True, "padding": True, "max_length": 9, "pad_to_multiple_of": 4},
             ValueError,
-            "of 4|, 4",
+            "multiple of pad_to_multiple_of, 4",
         ),
         (("half \ud800",), {}, ValueError, "surrogate"),
     ],
@@ -268,7 +272,6 @@ def test_a_word_list_alone(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert tokenizer.vocab_size == len(VOCABULARY)
     got = tokenizer("The TWO cu?", "é", return_tensors="np")
-    assert got.input_ids.tolist() == [[2, 40 - 1, 40, 7, 38, 33, 3, 9, 3]] or got.input_ids.shape == (1, 9)
     assert tokenizer.convert_ids_to_tokens(got.input_ids[0]) == [
         *("[CLS]", "the", "two", "c", "##u", "?", "[SEP]", "e", "[SEP]")
     ]
@@ -324,7 +327,7 @@ def test_a_tokenizer_without_padding_token(folder):
     (folder / "tokenizer_config.json").write_text("{}")
     (folder / "special_tokens_map.json").unlink()
     tokenizer = AutoTokenizer.from_pretrained(folder, eos_token="<end>")
-    with pytest.raises(ValueError, match="set tokenizer.pad_token = tokenizer.eos_token"):
+    with pytest.raises(ValueError, match=r"set tokenizer\.pad_token = tokenizer\.eos_token"):
         tokenizer(["a", "a b"], padding=True)
     tokenizer.pad_token = tokenizer.eos_token
     assert tokenizer(["a", "a b"], padding=True)["input_ids"] == [[0, 2], [0, 1]]

@@ -111,16 +111,14 @@ template <int first, int step, class T, int N> TFCORE_INLINE Vec<T> horner(Vec<T
   return p;
 }
 
-// c[0] x^(N-1) + … + c[N-1]. Horner's rule takes the fewest instructions, and neighbouring vectors fill its latency; a long
-// chain would fill the scheduler first, so it is split into even and odd powers.
-template <class T, int N> TFCORE_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[N]) {
-  if constexpr (N < 8) {
-    return horner<0, 1, T>(x, c);
-  } else {
-    const Vec<T> z = x * x;
-    const Vec<T> leading = horner<0, 2, T>(z, c), other = horner<1, 2, T>(z, c);
-    return N % 2 == 0 ? fma(leading, x, other) : fma(other, x, leading);
-  }
+// c[0] x^(N-1) + … + c[N-1]. Horner's rule takes the fewest instructions; neighbouring vectors fill its latency.
+template <class T, int N> TFCORE_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[N]) { return horner<0, 1, T>(x, c); }
+
+// The same in two chains, even and odd powers: a longer one would fill the scheduler before the next vector's could start.
+template <class T, int N> TFCORE_INLINE Vec<T> long_polynomial(Vec<T> x, const T (&c)[N]) {
+  const Vec<T> z = x * x;
+  const Vec<T> first = horner<0, 2, T>(z, c), second = horner<1, 2, T>(z, c);
+  return N % 2 == 0 ? fma(first, x, second) : fma(second, x, first);
 }
 
 template <class T> constexpr Int<T> kSignBit = Int<T>(Int<T>(1) << (8 * sizeof(T) - 2)) * -2;
@@ -248,13 +246,13 @@ template <class T> TFCORE_INLINE Vec<T> relu(Vec<T> x) { return max(Vec<T>{}, x)
 template <class T> TFCORE_INLINE Vec<T> erf(Vec<T> x) {
   using C = MathConstants<T>;
   const Vec<T> a = min(splat(C::kErfTop), abs<T>(x));
-  return copy_sign<T>(abs<T>(exp_minus_1_bounded<T>(-fma(a, polynomial(a, C::kErf), a))), x);
+  return copy_sign<T>(abs<T>(exp_minus_1_bounded<T>(-fma(a, long_polynomial(a, C::kErf), a))), x);
 }
 
 template <class T> TFCORE_INLINE Vec<T> gelu_erf(Vec<T> x) {
   using C = MathConstants<T>;
   const Vec<T> a = min(splat(C::kGeluTop), abs<T>(x));
-  const Vec<T> g = polynomial(a, C::kGelu);
+  const Vec<T> g = long_polynomial(a, C::kGelu);
   const Vec<T> rounded = C::kRoundBiased - g;
   const Vec<T> q = exp2_fraction<T>((C::kRoundBiased - rounded) - g) * power_of_two<T>(rounded);
   return fma(-a, q, relu<T>(x));

@@ -6,6 +6,9 @@
 // Each sum is one chain of fused multiply-adds, k ascending, whatever R and V: the tile's shape never shows in the bits.
 // Bound by FMA issue where R * V accumulators cover the FMA's latency (8 to 10 chains) and R + V loads cost less than
 // R * V FMAs; by the loads of b (64 bytes a cycle) when R is 1.
+#include <cstddef>
+
+#include "kernels/table.hpp"
 #include "simd/vec.hpp"
 
 namespace tfcore {
@@ -39,9 +42,34 @@ template <class T> constexpr bool fits_panel(int vectors) {
   return vectors % kPanelVectors<T> == 0 || kPanelVectors<T> % vectors == 0;
 }
 
-template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Tile<T>& t) {
+// The rows of a, four to a pointer: one pointer a row would not fit the integer registers, and reloading it costs an issue
+// slot for every few FMAs. The empty asm keeps the compiler from deriving all pointers from one again.
+template <class T, Adjacent adjacent> struct RowPointers {
+  const char *rows0, *rows4, *rows8;  // of rows 0 to 3, 4 to 7, 8 to 11
+  std::ptrdiff_t stride, step;
+
+  explicit TFCORE_INLINE RowPointers(const Tile<T>& t)
+      : rows0(reinterpret_cast<const char*>(t.a)), stride(t.a_stride * Index(sizeof(T))),
+        step(adjacent == Adjacent::depth ? Index(sizeof(T)) : stride) {
+    rows4 = rows0 + 4 * stride, rows8 = rows4 + 4 * stride;
+  }
+  TFCORE_INLINE T at(int r) const {
+    const char* group = r < 4 ? rows0 : r < 8 ? rows4 : rows8;
+    T x;
+    __builtin_memcpy(&x, adjacent == Adjacent::depth ? group + (r % 4) * stride : rows0 + r * int(sizeof(T)), sizeof x);
+    return x;
+  }
+  TFCORE_INLINE void advance() {
+    rows0 += step, rows4 += step, rows8 += step;
+    if (adjacent == Adjacent::depth) asm("" : "+r"(rows0), "+r"(rows4), "+r"(rows8));
+  }
+};
+
+template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Tile<T>& arguments) {
+  const Tile<T> t = arguments;  // a copy that no store to c can change
+  static_assert(R <= 12);
   Vec<T> sum[R][V] = {};
-  const T* a = t.a;
+  RowPointers<T, adjacent> a(t);
   const T* b = t.b;
   for (std::int64_t k = t.depth; k > 0; --k) {
     Vec<T> bk[V];
@@ -50,11 +78,11 @@ template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Til
       bk[j] = load(b + (j / kPanelVectors<T>) * t.panel_stride + (j % kPanelVectors<T>) * lanes<T>);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
-      const Vec<T> ar = splat(adjacent == Adjacent::depth ? a[r * t.a_stride] : a[r]);
+      const Vec<T> ar = splat(a.at(r));
 #pragma GCC unroll 12
       for (int j = 0; j < V; ++j) sum[r][j] = fma(ar, bk[j], sum[r][j]);
     }
-    a += adjacent == Adjacent::depth ? 1 : t.a_stride;
+    a.advance();
     b += t.b_stride;
   }
 #pragma GCC unroll 12
