@@ -112,7 +112,10 @@ LIES = {
     "not UTF-8": (safetensors_bytes(b'{"\xff": 1}'), "header cannot be read"),
     "JSON of another kind": (safetensors_bytes([1, 2]), "header is a JSON list"),
     "JSON too deep": (safetensors_bytes(b"[" * 100_000), "header cannot be read"),
-    "a number of 5000 digits": (safetensors_bytes(b'{"a": ' + b"9" * 5000 + b"}"), "header cannot be read|not an object"),
+    "a number of 5000 digits": (
+        safetensors_bytes(b'{"a": ' + b"9" * 5000 + b"}"),
+        "header cannot be read|not an object",
+    ),
     "a name twice": (
         safetensors_bytes(b'{"a": ' + json.dumps(TWO["a"]).encode() + b', "a": 1}', bytes(8)),
         "'a' occurs 2 times",
