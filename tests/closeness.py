@@ -18,6 +18,7 @@ __all__ = [
     "attention_bound",
     "dot_bound",
     "roundings",
+    "tiny",
     "unit",
 ]
 
@@ -27,8 +28,16 @@ def unit(dtype) -> float:
 
     Twice that for float64, where what we compare with errs as much.
     """
-    wide = np.dtype(dtype).kind != "f" or np.dtype(dtype) == np.float64
-    return float(np.finfo(np.float64).eps) if wide else float(np.finfo(np.float32).eps) / 2
+    return float(np.finfo(np.float64).eps) if _in_double(dtype) else float(np.finfo(np.float32).eps) / 2
+
+
+def _in_double(dtype) -> bool:
+    return np.dtype(dtype).kind != "f" or np.dtype(dtype).itemsize == 8
+
+
+def tiny(dtype) -> float:
+    """The smallest normal number of the dtype computed in."""
+    return float(np.finfo(np.float64 if _in_double(dtype) else np.float32).tiny)
 
 
 def roundings(n: int) -> float:
@@ -43,8 +52,9 @@ def assert_close(got, want, *, bound=None, steps=None, magnitude=None, dtype=Non
     equal, and with `dtype` got's dtype too. The dtype of `got` decides u, and adds the rounding of the result itself.
     """
     got, want = np.asarray(got), np.asarray(want)
-    if dtype is not None:
-        assert got.dtype == dtype, f"{what}: dtype is {got.dtype}, expected {np.dtype(dtype)}"
+    if dtype is not None:  # whatever byte order came in, the machine's own comes out
+        native = np.dtype(dtype).newbyteorder("=")
+        assert got.dtype == native, f"{what}: dtype is {got.dtype}, expected {native}"
     assert got.shape == want.shape, f"{what}: shape is {got.shape}, expected {want.shape}"
     assert (bound is None) != (steps is None), "give a bound, or steps and a magnitude"
     allowed = np.asarray(steps * unit(got.dtype) * np.abs(magnitude) if bound is None else bound, np.float64)
@@ -135,6 +145,5 @@ def attention_bound(q, k, v, weights, dtype, *, scale=None, added=0.0) -> np.nda
     delta = np.expm1(np.minimum(delta, 1.0))
     average = (weights * delta).sum(axis=-1, keepdims=True)
     v = np.where(np.isfinite(v), v, 0.0)
-    tiny = float(np.finfo(np.float32 if dtype in (np.float16, np.float32) else np.float64).tiny)
-    flushed = keys * tiny * v.max(axis=-2, keepdims=True, initial=0.0)  # weights too small for a normal number
+    flushed = keys * tiny(dtype) * v.max(axis=-2, keepdims=True, initial=0.0)  # weights too small for a normal number
     return (weights * (delta + average)) @ v + (2 * roundings(keys) + 8) * u * (weights @ v) + flushed

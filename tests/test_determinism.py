@@ -23,8 +23,8 @@ def dtype(request):
 # --- products --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("depth", [1, 17, 64, 383, 384, 385, 1000])
-def test_products_over_the_number_of_rows(machine, rng, dtype, depth):
+@pytest.mark.parametrize("depth", [1, 17, 384, 385, 1000])
+def test_products_over_the_number_of_rows(isa, rng, dtype, depth):
     """In one call or many, alone or among others: linear, packed, and matmul of both orders of b."""
     x, weight, bias = (normal(rng, *shape, dtype=dtype) for shape in ((200, depth), (83, depth), (83,)))
     packed = tfcore.PackedLinear(weight, bias)
@@ -41,12 +41,13 @@ def test_products_over_the_number_of_rows(machine, rng, dtype, depth):
     for name, call in calls.items():
         for rows in ROWS:
             assert_same_bits(call(x[:rows]), results[name][:rows], f"{name}, the first {rows}")
+        for rows in (1, 5, 13):
             assert_same_bits(call(x[-rows:]), results[name][-rows:], f"{name}, the last {rows}")
         assert_same_bits(call(x[50]), results[name][50], f"{name}, a vector")
         assert_same_bits(call(x.reshape(4, 50, depth)), results[name].reshape(4, 50, 83), f"{name}, a batch")
 
 
-def test_products_over_the_number_of_columns(machine, rng, dtype):
+def test_products_over_the_number_of_columns(isa, rng, dtype):
     x, weight = normal(rng, 20, 400, dtype=dtype), normal(rng, 150, 400, dtype=dtype)
     want = tfcore.linear(x, weight)
     for columns in (1, 2, 7, 8, 9, 15, 16, 17, 33, 64, 130, 149):
@@ -55,7 +56,7 @@ def test_products_over_the_number_of_columns(machine, rng, dtype):
         assert_same_bits(tfcore.matmul(x, weight[:columns].T), want[:, :columns], f"matmul, the first {columns}")
 
 
-def test_products_over_the_batch(machine, rng, dtype):
+def test_products_over_the_batch(isa, rng, dtype):
     a, b = normal(rng, 3, 5, 9, 33, dtype=dtype), normal(rng, 3, 5, 33, 20, dtype=dtype)
     want = tfcore.matmul(a, b)
     for i, j in itertools.product(range(3), range(5)):
@@ -64,7 +65,7 @@ def test_products_over_the_batch(machine, rng, dtype):
     assert_same_bits(tfcore.matmul(a[1, 2], b)[1, 2], want[1, 2])
 
 
-def test_feed_forward_over_the_number_of_rows(machine, rng, dtype):
+def test_feed_forward_over_the_number_of_rows(isa, rng, dtype):
     x, w1, b1, w2, b2 = (normal(rng, *s, dtype=dtype) for s in ((60, 40), (160, 40), (160,), (40, 160), (40,)))
     want = tfcore.feed_forward(x, w1, b1, w2, b2)
     for rows in (1, 2, 7, 13, 31, 59):
@@ -75,7 +76,7 @@ def test_feed_forward_over_the_number_of_rows(machine, rng, dtype):
 
 
 @pytest.mark.parametrize("width", [5, 16, 33, 100, 768])
-def test_norms_over_the_number_of_rows(machine, rng, dtype, width):
+def test_norms_over_the_number_of_rows(isa, rng, dtype, width):
     x, weight, bias = (normal(rng, *shape, dtype=dtype) for shape in ((300, width), (width,), (width,)))
     order = rng.permutation(300)
     for call in (
@@ -91,7 +92,7 @@ def test_norms_over_the_number_of_rows(machine, rng, dtype, width):
         assert_same_bits(call(x.reshape(3, 100, width)), want.reshape(3, 100, width))
 
 
-def test_elements_do_not_depend_on_their_place(machine, rng, dtype):
+def test_elements_do_not_depend_on_their_place(isa, rng, dtype):
     x = normal(rng, 20011, dtype=dtype, scale=4.0)
     order = rng.permutation(x.size)
     for call in (tfcore.gelu, lambda x: tfcore.gelu(x, approximate="tanh"), tfcore.silu, tfcore.relu):
@@ -101,7 +102,7 @@ def test_elements_do_not_depend_on_their_place(machine, rng, dtype):
             assert_same_bits(call(x[start:stop]), want[start:stop])
 
 
-def test_positions_do_not_depend_on_where_they_start(machine, dtype):
+def test_positions_do_not_depend_on_where_they_start(isa, dtype):
     for layout, frequencies in itertools.product(("interleaved", "split"), ("geometric", "linear")):
         options = {"layout": layout, "frequencies": frequencies, "dtype": dtype}
         want = tfcore.positional_encoding(300, 50, **options)
@@ -109,7 +110,7 @@ def test_positions_do_not_depend_on_where_they_start(machine, dtype):
             assert_same_bits(tfcore.positional_encoding(rows, 50, offset=start, **options), want[start : start + rows])
 
 
-def test_rotary_does_not_depend_on_its_neighbours(machine, rng, dtype):
+def test_rotary_does_not_depend_on_its_neighbours(isa, rng, dtype):
     x = normal(rng, 2, 3, 70, 32, dtype=dtype)
     for interleaved in (False, True):
         want = tfcore.rotary_embedding(x, interleaved=interleaved)
@@ -136,7 +137,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_attention_over_the_number_of_queries(machine, rng, dtype, variant):
+def test_attention_over_the_number_of_queries(isa, rng, dtype, variant):
     """From one query, a decode step, to many, a prompt: another loop computes them, with the same bits."""
     options = VARIANTS[variant]
     q, k, v = three(rng, dtype, 1, 2, 2, 97, 301)
@@ -149,7 +150,7 @@ def test_attention_over_the_number_of_queries(machine, rng, dtype, variant):
     assert_same_bits(attend(q[:, :, order], k, v, **options), want[:, :, order])
 
 
-def test_attention_over_batch_and_heads(machine, rng, dtype):
+def test_attention_over_batch_and_heads(isa, rng, dtype):
     q, k, v = three(rng, dtype, 3, 4, 4, 40, 150)
     want = attend(q, k, v)
     for b, h in itertools.product(range(3), range(4)):
@@ -162,14 +163,14 @@ def test_attention_over_batch_and_heads(machine, rng, dtype):
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 40])
-def test_grouped_heads_are_repeated_heads(machine, rng, dtype, length):
+def test_grouped_heads_are_repeated_heads(isa, rng, dtype, length):
     q, k, v = three(rng, dtype, 2, 6, 2, length, 150)
     want = attend(q, np.repeat(k, 3, axis=1), np.repeat(v, 3, axis=1), is_causal=True, query_offset=110)
     assert_same_bits(attend(q, k, v, enable_gqa=True, is_causal=True, query_offset=110), want)
 
 
 @pytest.mark.parametrize("length", [1, 3, 5, 70])
-def test_padding_is_invisible(machine, rng, dtype, length):
+def test_padding_is_invisible(isa, rng, dtype, length):
     """Keys past key_lengths, whatever they hold, and queries past the last."""
     q, k, v = three(rng, dtype, 2, 2, 2, length, 300)
     lengths = np.array([133, 270])
@@ -182,7 +183,7 @@ def test_padding_is_invisible(machine, rng, dtype, length):
 
 
 @pytest.mark.parametrize("length", [1, 5, 70])
-def test_one_restriction_said_in_many_ways(machine, rng, dtype, length):
+def test_one_restriction_said_in_many_ways(isa, rng, dtype, length):
     q, k, v = three(rng, dtype, 2, 2, 2, length, 300)
     offset = 200
     i, j = np.arange(length)[:, None] + offset, np.arange(300)
@@ -196,7 +197,7 @@ def test_one_restriction_said_in_many_ways(machine, rng, dtype, length):
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-def test_step_by_step_with_a_cache_is_one_forward(machine, rng, dtype, groups):
+def test_step_by_step_with_a_cache_is_one_forward(isa, rng, dtype, groups):
     """A causal pass at once; a prompt and then single tokens; and in chunks: the same bits."""
     total = 150
     q, k, v = three(rng, dtype, 1, 4, groups, total, total)
@@ -209,7 +210,7 @@ def test_step_by_step_with_a_cache_is_one_forward(machine, rng, dtype, groups):
                 assert_same_bits(got, want[:, :, start:stop], f"{start}:{stop} {sorted(options)}")
 
 
-def test_a_longer_cache_changes_nothing(machine, rng, dtype):
+def test_a_longer_cache_changes_nothing(isa, rng, dtype):
     """A cache allocated ahead holds rubbish past its length."""
     q, k, v = three(rng, dtype, 1, 2, 2, 1, 500)
     want = attend(q, k[:, :, :201], v[:, :, :201])
@@ -218,7 +219,7 @@ def test_a_longer_cache_changes_nothing(machine, rng, dtype):
     assert_same_bits(attend(q, k, v, is_causal=True, query_offset=200), want)
 
 
-def test_packed_sequences_are_sequences(machine, rng, dtype):
+def test_packed_sequences_are_sequences(isa, rng, dtype):
     lengths = [1, 130, 4, 0, 5, 64]
     starts = np.cumsum([0, *lengths])
     q, k, v = (normal(rng, starts[-1], h, 24, dtype=dtype) for h in (4, 2, 2))
@@ -230,7 +231,7 @@ def test_packed_sequences_are_sequences(machine, rng, dtype):
             assert_same_bits(packed[start:stop], np.swapaxes(alone, 0, 1), f"{start}:{stop} {options}")
 
 
-def test_the_short_forms_are_the_long_form(machine, rng, dtype):
+def test_the_short_forms_are_the_long_form(isa, rng, dtype):
     q, k, v = (normal(rng, n, 48, dtype=dtype) for n in (33, 70, 70))
     assert_same_bits(tfcore.self_attention(q, k, v), attend(q, k, v))
     heads = [np.swapaxes(x.reshape(len(x), 4, 12), 0, 1) for x in (q, k, v)]
@@ -238,7 +239,7 @@ def test_the_short_forms_are_the_long_form(machine, rng, dtype):
     assert_same_bits(tfcore.multi_head_attention(q, k, v, num_heads=4), want)
 
 
-def test_asking_for_the_weights_changes_nothing(machine, rng, dtype):
+def test_asking_for_the_weights_changes_nothing(isa, rng, dtype):
     q, k, v = three(rng, dtype, 1, 2, 2, 40, 200)
     assert_same_bits(attend(q, k, v, return_weights=True)[0], attend(q, k, v))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tfcore
 from arrays import FLOATS, OnlyDLPack, around, layouts, normal
-from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, unit
+from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, tiny, unit
 from tfcore import reference
 
 ROOT_OF_2_OVER_PI = "0.79788456080286535587989211986876"
@@ -35,8 +35,7 @@ def bound(x, want, dtype, relative_to_x):
     with np.errstate(divide="ignore", invalid="ignore"):
         argument = np.log2(want / x)
     argument = np.where(np.isfinite(argument), np.abs(argument), 0.0)
-    tiny = float(np.finfo(np.float64 if dtype == np.float64 else np.float32).tiny)
-    return unit(dtype) * np.abs(want) * (8 + 2 * argument) + np.abs(x) * tiny
+    return unit(dtype) * np.abs(want) * (8 + 2 * argument) + np.abs(x) * tiny(dtype)
 
 
 def check(function, x, what=""):

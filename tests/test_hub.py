@@ -34,10 +34,12 @@ class Hub(ThreadingHTTPServer):
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         path = unquote(urlsplit(self.path).path)
         if path in (f"/api/models/{NAME}", f"/api/models/{NAME}/revision/main"):
             self.send_json(self.repository())
+        elif path.startswith(f"/api/models/{NAME}/revision/"):
+            self.send_error_code(404, "RevisionNotFound")
         elif path.startswith(f"/api/models/{NAME}/tree/"):
             self.send_json(self.tree())
         elif path.startswith(f"/{NAME}/resolve/"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tfcore
 from arrays import FLOATS, OnlyDLPack, around, layouts, normal
-from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, roundings, unit
+from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, roundings, tiny, unit
 from tfcore import reference
 
 WIDTHS = [*around(4, 8, 16, 32), 384, 768, 1000]
@@ -14,10 +14,6 @@ WIDTHS = [*around(4, 8, 16, 32), 384, 768, 1000]
 
 def wide(x):
     return np.asarray(x, np.float64)
-
-
-def tiny(dtype):
-    return float(np.finfo(np.float64 if dtype == np.float64 else np.float32).tiny)
 
 
 def softmax_bound(x, want, axis=-1):

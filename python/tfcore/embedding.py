@@ -32,9 +32,9 @@ _LONG = 16  # batches from which a progress bar is worth its lines
 class SentenceEncoder:
     """Texts to vectors, with the pooling, length limit and normalisation that the checkpoint's files ask for.
 
-    >>> encoder = SentenceEncoder("sentence-transformers/all-MiniLM-L6-v2")              # doctest: +SKIP
-    >>> vectors = encoder.encode(["A cat sits.", "A kitten rests.", "Rust never sleeps."])    # doctest: +SKIP
-    >>> vectors.shape, encoder.similarity(vectors, vectors).shape                        # doctest: +SKIP
+    >>> encoder = SentenceEncoder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> vectors = encoder.encode(["A cat sits.", "A kitten rests.", "Rust never sleeps."])  # doctest: +SKIP
+    >>> vectors.shape, encoder.similarity(vectors, vectors).shape  # doctest: +SKIP
     ((3, 384), (3, 3))
 
     Parameters

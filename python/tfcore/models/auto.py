@@ -15,8 +15,8 @@ class AutoModel:
     def from_pretrained(name: str | os.PathLike[str], *, revision: str | None = None) -> EncoderModel:
         """The model of a checkpoint folder or hub name.
 
-        >>> model = AutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")    # doctest: +SKIP
-        >>> model([[101, 7592, 102]]).last_hidden_state.shape                              # doctest: +SKIP
+        >>> model = AutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> model([[101, 7592, 102]]).last_hidden_state.shape  # doctest: +SKIP
         (1, 3, 384)
 
         Parameters

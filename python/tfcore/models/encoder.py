@@ -19,11 +19,11 @@ from .packing import IntArray, PackedTokens, PaddedBatch, integers, mask
 class EncoderModel:
     """A pretrained encoder of the BERT kind. Called with token ids, it returns an `EncoderOutput`.
 
-    >>> from tfcore import AutoModel, AutoTokenizer                             # doctest: +SKIP
-    >>> tokenizer = AutoTokenizer.from_pretrained("bert-base-uncased")          # doctest: +SKIP
-    >>> model = AutoModel.from_pretrained("bert-base-uncased")                  # doctest: +SKIP
-    >>> model(**tokenizer("Hello!", return_tensors="np")).last_hidden_state.shape    # doctest: +SKIP
-    (1, 4, 768)
+    >>> from tfcore import AutoModel, AutoTokenizer  # doctest: +SKIP
+    >>> tokenizer = AutoTokenizer.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> model = AutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> model(**tokenizer("Hello!", return_tensors="np")).last_hidden_state.shape  # doctest: +SKIP
+    (1, 4, 384)
 
     Attributes
     ----------

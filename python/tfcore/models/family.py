@@ -132,7 +132,7 @@ def load_weights(family: Family, spec: Spec, checkpoint: Checkpoint, folder: Pat
     """
     if spec.layers > len(checkpoint):
         raise ValueError(
-            f"{folder}: the config says {spec.layers} layers, but there are only {len(checkpoint)} tensors"
+            f"{folder}: the config says {spec.layers} layers, but the tensors in all are {len(checkpoint)}"
         )
     stored = _encoder_names(family, checkpoint)
     has_pooler = any(tensor.name in stored for tensor in family.pooler.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 MODEL_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 TOKENIZER_FILES = (
@@ -66,11 +67,12 @@ def _is_path(name: str) -> bool:
 
 def _fetch(name: str, files: Sequence[str], revision: str | None) -> Path:
     try:
-        from huggingface_hub import constants, errors, snapshot_download
+        from huggingface_hub import constants, snapshot_download, utils
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f'there is no folder {name!r}, and to look on the hub takes: pip install "tfcore[models]"', name=error.name
         ) from None
+    errors: Any = utils  # where every version has them
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), library_name="tfcore"))
     except errors.HFValidationError:
@@ -85,5 +87,5 @@ def _fetch(name: str, files: Sequence[str], revision: str | None) -> Path:
         cache = f"there is no folder {name!r}, the cache ({constants.HF_HUB_CACHE}) does not hold that name"
         if constants.HF_HUB_OFFLINE:
             raise FileNotFoundError(f"{cache}, and HF_HUB_OFFLINE is set: unset it to fetch the files") from None
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise ConnectionError(f"{cache}, and the hub ({constants.ENDPOINT}) does not answer: {reason}") from error

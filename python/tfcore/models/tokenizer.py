@@ -39,8 +39,8 @@ class AutoTokenizer:
     ) -> Tokenizer:
         """The tokenizer of a checkpoint folder or hub name.
 
-        >>> tokenizer = AutoTokenizer.from_pretrained("bert-base-uncased")      # doctest: +SKIP
-        >>> tokenizer("Hello!", return_tensors="np").input_ids                  # doctest: +SKIP
+        >>> tokenizer = AutoTokenizer.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> tokenizer("Hello!", return_tensors="np").input_ids  # doctest: +SKIP
         array([[ 101, 7592,  999,  102]])
 
         Parameters
@@ -175,8 +175,8 @@ class Tokenizer:
     ) -> BatchEncoding:
         """The token ids of a text, a pair of texts, or a batch of either.
 
-        >>> batch = tokenizer(["one", "two words"], padding=True, return_tensors="np")     # doctest: +SKIP
-        >>> batch.input_ids.shape, batch.attention_mask.tolist()                           # doctest: +SKIP
+        >>> batch = tokenizer(["one", "two words"], padding=True, return_tensors="np")  # doctest: +SKIP
+        >>> batch.input_ids.shape, batch.attention_mask.tolist()  # doctest: +SKIP
         ((2, 4), [[1, 1, 1, 0], [1, 1, 1, 1]])
 
         Parameters
@@ -245,9 +245,9 @@ class Tokenizer:
     ) -> Any:
         """The text of a sequence of ids (list, array or tensor), or the texts of a list of sequences.
 
-        >>> tokenizer.decode([101, 7592, 102])                                  # doctest: +SKIP
+        >>> tokenizer.decode([101, 7592, 102])  # doctest: +SKIP
         '[CLS] hello [SEP]'
-        >>> tokenizer.decode([[101, 7592, 102]], skip_special_tokens=True)      # doctest: +SKIP
+        >>> tokenizer.decode([[101, 7592, 102]], skip_special_tokens=True)  # doctest: +SKIP
         ['hello']
         """
         ids = _as_lists(token_ids)

@@ -1,0 +1,47 @@
+"""Puts the table of a result into a README, between its two marker comments, and draws the picture.
+
+tfcore bench --json > benchmarks/results/NAME.json
+python benchmarks/report.py benchmarks/results/NAME.json README.md
+python benchmarks/report.py benchmarks/results/NAME.json --plot speed.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from tfcore.bench import plot, report
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("result", type=Path, help="what `tfcore bench --json` printed")
+    parser.add_argument("readme", type=Path, nargs="?", help="the file with the markers; without it, prints the table")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png")
+    options = parser.parse_args(arguments)
+    results = json.loads(options.result.read_text(encoding="utf-8"))
+    if options.plot:
+        plot.check(options.plot)
+        plot.draw(results, options.plot)
+    table = report.markdown(results)
+    if options.readme:
+        old = options.readme.read_text(encoding="utf-8")
+        options.readme.write_text(between_markers(old, table), encoding="utf-8")
+    elif not options.plot:
+        print(table)
+
+
+def between_markers(text: str, table: str) -> str:
+    """`text` with `table` in the place of whatever stands between the markers."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"the README lacks the lines {BEGIN} and {END}, in this order")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    main()

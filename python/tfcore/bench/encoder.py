@@ -1,0 +1,197 @@
+"""Encoders of the BERT kind with random weights: one checkpoint, opened by tfcore and by Transformers."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import reference
+from . import plain, torch_peers
+
+__all__ = ["BERT_BASE", "MINILM_L6", "Models", "Shape", "flops", "forward", "opened"]
+
+Weights = dict[str, NDArray[np.float32]]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that the time depends on; the vocabulary is small, since looking up a row costs the same in any."""
+
+    name: str
+    layers: int
+    width: int
+    inner: int
+    heads: int
+    positions: int = 512
+    vocabulary: int = 1000
+
+
+BERT_BASE = Shape("BERT-base", layers=12, width=768, inner=3072, heads=12)
+MINILM_L6 = Shape("MiniLM-L6", layers=6, width=384, inner=1536, heads=12)
+
+
+def flops(shape: Shape, batch: int, length: int) -> float:
+    """Two a multiply-add: four C x C and two C x F products a token, and L x L x C twice a sequence, in each layer."""
+    products = batch * length * (4 * shape.width**2 + 2 * shape.width * shape.inner)
+    attention = batch * 2 * length**2 * shape.width
+    return 2.0 * shape.layers * (products + attention)
+
+
+# --- the checkpoint --------------------------------------------------------------------------------------------------
+
+
+def random_weights(shape: Shape) -> Weights:
+    """Every tensor of the checkpoint, spread as an untrained BERT's."""
+    random = np.random.default_rng(1)
+    return {
+        name: np.float32(1.0 if name.endswith("Norm.weight") else 0.0)
+        + np.float32(0.02) * random.standard_normal(size, np.float32)
+        for name, size in _tensors(shape)
+    }
+
+
+def _tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
+    c, f = shape.width, shape.inner
+    yield "embeddings.word_embeddings.weight", (shape.vocabulary, c)
+    yield "embeddings.position_embeddings.weight", (shape.positions, c)
+    yield "embeddings.token_type_embeddings.weight", (2, c)
+    modules = {"embeddings.LayerNorm": (c,), "pooler.dense": (c, c)}
+    for i in range(shape.layers):
+        layer = f"encoder.layer.{i}"
+        modules |= {f"{layer}.attention.self.{part}": (c, c) for part in ("query", "key", "value")}
+        modules |= {f"{layer}.attention.output.dense": (c, c), f"{layer}.attention.output.LayerNorm": (c,)}
+        modules |= {f"{layer}.intermediate.dense": (f, c)}
+        modules |= {f"{layer}.output.dense": (c, f), f"{layer}.output.LayerNorm": (c,)}
+    for module, size in modules.items():
+        yield f"{module}.weight", size
+        yield f"{module}.bias", size[:1]
+
+
+def write_checkpoint(folder: Path, shape: Shape, weights: Weights) -> None:
+    """`config.json` and `model.safetensors`: a length, a JSON header, then the tensors' bytes."""
+    config = {
+        "model_type": "bert",
+        "architectures": ["BertModel"],
+        "vocab_size": shape.vocabulary,
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.inner,
+        "max_position_embeddings": shape.positions,
+        "type_vocab_size": 2,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in weights.items():
+        begin, end = end, end + tensor.nbytes
+        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.writelines(tensor.data for tensor in weights.values())
+
+
+# --- the rivals ------------------------------------------------------------------------------------------------------
+
+
+class Models:
+    """The weights, and the same checkpoint opened by each rival that is installed."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.weights = random_weights(shape)
+        with tempfile.TemporaryDirectory(prefix="tfcore-bench-") as folder:
+            write_checkpoint(Path(folder), shape, self.weights)
+            self._tfcore = _unless_missing(_open_tfcore, folder)
+            self._torch = _unless_missing(_open_transformers, folder)
+
+    def tfcore(self, ids: NDArray[np.int64]) -> Callable[[], Any]:
+        model, mask = self._tfcore(), np.ones_like(ids)
+        return lambda: model(ids, mask).last_hidden_state
+
+    def torch(self, ids: NDArray[np.int64]) -> Callable[[], Any]:
+        model, torch = self._torch(), torch_peers.load()
+        inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.ones(ids.shape, dtype=torch.int64)}
+        run: Callable[[], Any] = torch.inference_mode()(lambda: model(**inputs).last_hidden_state)
+        return run
+
+
+def _unless_missing(open_model: Callable[[str], Any], folder: str) -> Callable[[], Any]:
+    """Opens it now, while the folder is there; what is returned gives the model, or raises what was missing."""
+    try:
+        model = open_model(folder)
+    except ImportError as error:
+        reason = str(error)
+
+        def missing() -> Any:
+            raise ImportError(reason)
+
+        return missing
+    return lambda: model
+
+
+@functools.lru_cache(maxsize=1)
+def opened(shape: Shape) -> Models:
+    """Cases of one model share it; the next model takes its place in memory."""
+    return Models(shape)
+
+
+def _open_tfcore(folder: str) -> Any:
+    try:
+        from ..models import AutoModel
+    except ImportError as error:
+        raise ImportError(f'{error}: pip install "tfcore[models]"') from error
+    return AutoModel.from_pretrained(folder)
+
+
+def _open_transformers(folder: str) -> Any:
+    torch_peers.load()
+    transformers = import_module("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    return transformers.BertModel.from_pretrained(folder).eval()
+
+
+# --- the result in float64 -------------------------------------------------------------------------------------------
+
+
+def forward(shape: Shape, weights: Weights, ids: NDArray[np.int64]) -> Float64:
+    """last_hidden_state (B, L, C): embeddings, then post-norm blocks, as Devlin et al. 2018 describe them."""
+
+    def get(name: str) -> Float64:
+        return weights[name].astype(np.float64)
+
+    def dense(name: str, x: Float64) -> Float64:
+        return plain.linear(x, get(f"{name}.weight"), get(f"{name}.bias"))
+
+    def norm(name: str, x: Float64) -> Float64:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        deviation = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + 1e-12)
+        return np.asarray(centred / deviation * get(f"{name}.weight") + get(f"{name}.bias"))
+
+    def split(x: Float64) -> Float64:
+        return np.swapaxes(x.reshape(*ids.shape, shape.heads, -1), 1, 2)
+
+    words, positions, types = (
+        get(f"embeddings.{kind}_embeddings.weight") for kind in ("word", "position", "token_type")
+    )
+    x = norm("embeddings.LayerNorm", words[ids] + positions[: ids.shape[1]] + types[0])
+    for i in range(shape.layers):
+        layer = f"encoder.layer.{i}"
+        q, k, v = (split(dense(f"{layer}.attention.self.{part}", x)) for part in ("query", "key", "value"))
+        heads = plain.attention(q, k, v).swapaxes(1, 2).reshape(x.shape)
+        x = norm(f"{layer}.attention.output.LayerNorm", x + dense(f"{layer}.attention.output.dense", heads))
+        inner = reference.gelu(dense(f"{layer}.intermediate.dense", x))
+        x = norm(f"{layer}.output.LayerNorm", x + dense(f"{layer}.output.dense", inner))
+    return x

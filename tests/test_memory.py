@@ -1,0 +1,80 @@
+"""Memory stays flat: no array of L times S, and nothing that grows with what was computed before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PEAK = """
+    import re
+    import numpy as np, tfcore
+
+    def peak():  # MiB; VmHWM is this process's own, ru_maxrss would begin at its parent's
+        with open("/proc/self/status") as status:
+            return int(re.search(r"VmHWM:\\s+(\\d+)", status.read())[1]) / 1024
+
+    tfcore.set_num_threads(2)
+"""
+
+
+def added_by(setup, call) -> float:
+    """MiB by which a call raises the peak of a fresh process, its inputs and its output being there before."""
+    code = textwrap.dedent(PEAK) + textwrap.dedent(setup) + f"\nbefore = peak()\n{call}\nprint(peak() - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")
+
+ATTENTION = """
+    q, k, v = (np.ones((1, 16384, 64), np.float32) for _ in range(3))
+    out = np.ones_like(q)
+    tfcore.scaled_dot_product_attention(q[:, :200], k[:, :200], v[:, :200], out=out[:, :200])
+"""
+
+
+@linux
+def test_the_measure_sees_what_is_added():
+    assert 60 < added_by("x = np.ones(8)", "np.ones(2**23)") < 80
+
+
+@linux
+@pytest.mark.parametrize("options", ["", "is_causal=True, softcap=5.0,", "attn_mask=np.ones(16384, bool),"])
+def test_long_attention_adds_little(options):
+    """The weights alone would be 1024 MiB."""
+    assert added_by(ATTENTION, f"tfcore.scaled_dot_product_attention(q, k, v, {options} out=out)") < 32
+
+
+@linux
+def test_products_add_their_packing_only():
+    setup = """
+        x, w = np.ones((4096, 1024), np.float32), np.ones((1024, 1024), np.float32)
+        out, packed = np.ones_like(x), tfcore.PackedLinear(w)
+        packed(x[:200], out=out[:200])
+    """
+    assert added_by(setup, "packed(x, out=out)") < 8
+    assert added_by(setup, "tfcore.linear(x, w, out=out)") < 16
+
+
+@linux
+def test_many_shapes_leave_nothing_behind():
+    setup = """
+        def calls(n):
+            for i in range(n):
+                x = np.ones((20 + i % 150, 64 + i % 7 * 16), np.float32)
+                tfcore.self_attention(x, x, x)
+                tfcore.linear(x, x)
+                tfcore.layer_norm(x)
+                tfcore.softmax(x, 0)
+                tfcore.rotary_embedding(x, rotary_dim=32)
+                try:
+                    tfcore.matmul(x, x[:3, :3])
+                except ValueError:
+                    pass
+        calls(150)
+    """
+    assert added_by(setup, "calls(900)") < 4
