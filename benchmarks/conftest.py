@@ -21,6 +21,8 @@ def results(request: pytest.FixtureRequest) -> list:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     done = terminalreporter.config.stash[RESULTS]
     if done:
-        whole = machine.describe(done) | {"protocol": vars(FULL), "cases": done, "left_out": {}, "complete": True}
+        with machine.same_threads():
+            about = machine.describe(done)
+        whole = about | {"protocol": vars(FULL), "cases": done, "left_out": {}, "complete": True}
         terminalreporter.section("tfcore and its peers, interleaved")
         terminalreporter.write_line(report.text(whole))

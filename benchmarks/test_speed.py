@@ -1,4 +1,4 @@
-"""Every case of `tfcore bench`: verified, timed beside its peers in turns, then timed alone for pytest-benchmark's record."""
+"""Every case of `tfcore bench`: verified, timed beside its peers in turns, then alone for pytest-benchmark's record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_speed(case, benchmark, results):
         harness.verify(case.name, harness.prepare(contest.rivals, {}), contest.want, contest.bound)
         return
     with machine.same_threads():
-        result = harness.measure(case, FULL)
+        result = harness.compete(case, contest, FULL, {}, lambda share: None)
     results.append(result)
     benchmark.extra_info.update(result)
     benchmark.pedantic(contest.rivals["tfcore"](), rounds=5, warmup_rounds=1)

@@ -4,6 +4,7 @@ import itertools
 import json
 import pickle
 import shutil
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -371,3 +372,10 @@ def test_unknown_settings_are_named(folder):
     with pytest.raises(TypeError, match="unknown setting 'pading_side', expected one of"):
         AutoTokenizer.from_pretrained(folder, pading_side="left")
     assert AutoTokenizer.from_pretrained(folder, use_fast=True, model_max_length=9).model_max_length == 9
+
+
+def test_torch_is_asked_for_only_when_wanted(tokenizer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert tokenizer("hello", return_tensors="np").input_ids.shape == (1, 3)
+    with pytest.raises(ModuleNotFoundError, match=r'return_tensors="pt" needs PyTorch'):
+        tokenizer("hello", return_tensors="pt")

@@ -203,27 +203,5 @@ template <class T> struct Lanes16 {
   Vec<T> part[kRegisters];
 };
 
-template <class T> TFCORE_INLINE Lanes16<T> load16(const T* p, int n) {  // the first n (<= 16) elements, zero beyond
-  Lanes16<T> v;
-  for (int i = 0; i < Lanes16<T>::kRegisters; ++i) {
-    const int left = n - i * lanes<T>;
-    v.part[i] = left >= lanes<T> ? load(p + i * lanes<T>) : load_first(p + i * lanes<T>, left > 0 ? left : 0);
-  }
-  return v;
-}
-
-// One fixed tree: lane i takes lane i + 8, then i + 4, i + 2, i + 1.
-template <class T, class Combine> TFCORE_INLINE T reduce(const Lanes16<T>& v, Combine combine) {
-  T x[16];
-  __builtin_memcpy(x, v.part, sizeof x);
-  for (int step = 8; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) x[i] = combine(x[i], x[i + step]);
-  return x[0];
-}
-
-template <class T> TFCORE_INLINE T sum(const Lanes16<T>& v) {
-  return reduce<T>(v, [](T a, T b) { return a + b; });
-}
-
 }  // namespace
 }  // namespace tfcore

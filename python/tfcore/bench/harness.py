@@ -120,8 +120,13 @@ def measure(
         `name`, `group`, `rivals` (name → `median_s`, `best_decile_s`, `rate`, `calls`, `max_error`), `rate_unit`,
         `best_peer` and `ratio`, its median over tfcore's (both None without peers). None if tfcore itself is left out.
     """
-    left_out = {} if left_out is None else left_out
-    contest = case.make()
+    return compete(case, case.make(), protocol, {} if left_out is None else left_out, advance)
+
+
+def compete(
+    case: Case, contest: Contest, protocol: Protocol, left_out: dict[str, str], advance: Callable[[float], None]
+) -> dict[str, Any] | None:
+    """`measure`, the inputs being made."""
     rivals = prepare(contest.rivals, left_out)
     if "tfcore" not in rivals:
         left_out[case.name] = left_out.pop("tfcore")
@@ -150,6 +155,7 @@ def measure(
 
 
 def prepare(rivals: Mapping[str, Callable[[], Run]], left_out: dict[str, str]) -> dict[str, Run]:
+    """Each rival's call; `left_out` gets those whose package is missing, and why."""
     prepared = {}
     for name, prepare in rivals.items():
         try:
