@@ -36,6 +36,9 @@ SMALL_CASES = [
 def no_torch(monkeypatch):
     """As if torch were not installed, which also saves seconds of importing it."""
     monkeypatch.setitem(sys.modules, "torch", None)
+    encoder.opened.cache_clear()
+    yield
+    encoder.opened.cache_clear()
 
 
 def doubling(**rivals) -> Case:

@@ -1,0 +1,229 @@
+#pragma once
+// The state of attention's rows in flight, and one block of keys against them: its scores in two layouts.
+//
+// With many rows the lanes hold queries, and the softmax never reduces across lanes; with a few (a decode step) they hold
+// keys, turned in registers. Both give the same bits: each score is one chain over the head size, each sum of a block four
+// chains by key modulo 4.
+#include "kernels/table.hpp"
+#include "kernels/tile.hpp"
+
+namespace tfcore {
+namespace {
+
+template <class T> constexpr T kMinusInfinity = -__builtin_inf();
+constexpr double kLog2e = 1.4426950408889634074;
+constexpr int kFewRows = 4;  // up to here lanes hold keys: a tile of queries would waste most of its lanes
+
+// --- the rows in flight ----------------------------------------------------------------------------------------------
+
+template <class T> struct RowState {
+  Index count;
+  Index first[kQueryBlock], last[kQueryBlock];  // the keys a row may see: first <= j < last
+  T max[kQueryBlock], sum[kQueryBlock];         // of the scores in base 2 so far, and of 2^(score - max)
+  T rescale[kQueryBlock];                       // 2^(old max - new max) of the block at hand
+  T slope[kQueryBlock], position[kQueryBlock];  // ALiBi, in base 2
+};
+
+template <class T> RowState<T> start_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end) {
+  RowState<T> s{};
+  s.count = row_end - row_begin;
+  for (Index r = 0; r < s.count; ++r) {
+    const Index head = (row_begin + r) / a.queries, position = (row_begin + r) % a.queries + a.offset;
+    const Index first = position - a.left, last = position + a.right + 1;
+    s.first[r] = first > 0 ? first : 0;
+    s.last[r] = last < a.key_count ? last : a.key_count;
+    s.max[r] = a.sinks ? T(a.sinks[head] * kLog2e) : kMinusInfinity<T>;
+    s.sum[r] = a.sinks && a.sinks[head] != kMinusInfinity<T> ? T(1) : T(0);
+    s.slope[r] = a.slopes ? T(a.slopes[head] * kLog2e) : T(0);
+    s.position[r] = T(position);
+  }
+  return s;
+}
+
+// The keys that some row of [row, row + count) may see, within [begin, end).
+struct KeySpan { Index begin, end; };
+
+template <class T> KeySpan visible_span(const RowState<T>& s, Index row, Index count, Index begin, Index end) {
+  KeySpan span{end, begin};
+  for (Index r = row; r < row + count; ++r) {
+    if (s.first[r] >= s.last[r]) continue;
+    span.begin = s.first[r] < span.begin ? s.first[r] : span.begin;
+    span.end = s.last[r] > span.end ? s.last[r] : span.end;
+  }
+  span.begin = (span.begin < begin ? begin : span.begin) & ~Index(15);  // absolute, and whole vectors of keys
+  span.end = span.end < end ? span.end : end;
+  return span;
+}
+
+// --- scratch ---------------------------------------------------------------------------------------------------------
+
+template <class T> constexpr Index kTileQueries = 2 * lanes<T>;
+template <class T> constexpr Index kScoreArea = kKeyBlock * (kTileQueries<T> > kFewRows ? kTileQueries<T> : kFewRows);
+
+template <class T> Index padded(Index size) { return (size + lanes<T> - 1) / lanes<T> * lanes<T>; }
+
+template <class T> struct Workspace {
+  T* queries;  // tiles × (D, kTileQueries), or (rows, D): scaled, turned
+  T* scores;   // (keys, kTileQueries), or (rows, kKeyBlock)
+  T* bias;     // as scores: the mask, -inf where it hides
+  T* out;      // (kQueryBlock, padded Dv)
+  T* values;   // (kKeyBlock, padded Dv), only where Dv is not whole vectors
+};
+
+template <class T> std::size_t attention_scratch(const AttentionArgs<T>& a) {
+  const Index width = padded<T>(a.value_size);
+  return std::size_t(kQueryBlock * a.head_size + 2 * kScoreArea<T> + (kQueryBlock + kKeyBlock) * width);
+}
+
+template <class T> Workspace<T> lay_out(const AttentionArgs<T>& a, T* scratch) {
+  Workspace<T> w;
+  w.scores = scratch;
+  w.bias = w.scores + kScoreArea<T>;
+  w.queries = w.bias + kScoreArea<T>;
+  w.out = w.queries + kQueryBlock * a.head_size;
+  w.values = w.out + kQueryBlock * padded<T>(a.value_size);
+  return w;
+}
+
+// One block of keys against the rows [row, row + count): what the passes below work on.
+template <class T> struct ScoreBlock {
+  const AttentionArgs<T>& a;
+  RowState<T>& rows;
+  const Workspace<T>& w;
+  Index row_begin;   // of the task, to find a row's head and position
+  Index row, count;  // within `rows`
+  Index block;       // first key of the block; the span is [begin, end)
+  Index begin, end;
+  bool hides;        // some row does not see some key of the span
+};
+
+template <class T> TFCORE_INLINE const T* query_row(const AttentionArgs<T>& a, Index row) {
+  return a.q + row / a.queries * a.q_head + row % a.queries * a.q_row;
+}
+
+// --- the two layouts -------------------------------------------------------------------------------------------------
+
+// Lanes hold queries: score (row, key) stands at [key][row].
+template <class T> struct QueryLanes {
+  static constexpr Adjacent adjacent = Adjacent::rows;
+  static constexpr Index key_stride = kTileQueries<T>, row_stride = 1;
+  TFCORE_INLINE static Vec<T> of_rows(const T* value) { return load(value); }
+  TFCORE_INLINE static Vec<T> keys(Index key) { return splat(T(key)); }
+
+  template <class F> TFCORE_INLINE static void for_each(const ScoreBlock<T>& b, F f) {
+    for (Index key = b.begin; key < b.end; ++key)
+      for (Index r = 0; r < b.count; r += lanes<T>) f((key - b.block) * key_stride + r, key, r);
+  }
+
+  // queries[tile][d][row] = factor * q[row][d]
+  static void load_queries(const AttentionArgs<T>& a, Index row_begin, Index rows, T factor, T* queries) {
+    for (Index r0 = 0; r0 < rows; r0 += lanes<T>) {
+      T* tile = queries + r0 / kTileQueries<T> * a.head_size * kTileQueries<T> + r0 % kTileQueries<T>;
+      for (Index d = 0; d < a.head_size; d += lanes<T>) {
+        const int columns = a.head_size - d < lanes<T> ? int(a.head_size - d) : lanes<T>;
+        Vec<T> square[lanes<T>] = {};
+        for (Index r = 0; r < lanes<T> && r0 + r < rows; ++r)
+          square[r] = factor * load_first(query_row(a, row_begin + r0 + r) + d, columns);
+        transpose<T>(square);
+        for (int i = 0; i < columns; ++i) store(tile + (d + i) * kTileQueries<T>, square[i]);
+      }
+    }
+  }
+
+  static void score(const ScoreBlock<T>& b) {
+    Tile<T> t{};
+    t.depth = b.a.head_size;
+    t.a = b.a.k + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
+    t.b = b.w.queries + b.row * b.a.head_size, t.b_stride = kTileQueries<T>, t.panel_stride = kPanel<T>;
+    t.c = b.w.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
+    multiply_tiles<T, Adjacent::depth>(t, b.end - b.begin, (b.count + lanes<T> - 1) / lanes<T>);
+  }
+
+  static void take_max(const ScoreBlock<T>& b, T* max) {
+    for (Index r = 0; r < b.count; r += lanes<T>) {
+      Vec<T> m = load(max + r);
+      for (Index key = b.begin; key < b.end; ++key) m = tfcore::max(m, load(b.w.scores + (key - b.block) * key_stride + r));
+      store(max + r, m);
+    }
+  }
+
+  // Four chains, by key modulo 4 (the span begins at a multiple of 16), then one tree.
+  static void add_up(const ScoreBlock<T>& b, T* sum) {
+    for (Index r = 0; r < b.count; r += lanes<T>) {
+      Vec<T> chain[4] = {};
+      const T* p = b.w.scores + (b.begin - b.block) * key_stride + r;
+      Index left = b.end - b.begin;
+      for (; left >= 4; left -= 4, p += 4 * key_stride)
+        for (int c = 0; c < 4; ++c) chain[c] = chain[c] + load(p + c * key_stride);
+      for (int c = 0; c < left; ++c) chain[c] = chain[c] + load(p + c * key_stride);
+      store(sum + r, (chain[0] + chain[1]) + (chain[2] + chain[3]));
+    }
+  }
+};
+
+// Lanes hold keys: score (row, key) stands at [row][key].
+template <class T> struct KeyLanes {
+  static constexpr Adjacent adjacent = Adjacent::depth;
+  static constexpr Index key_stride = 1, row_stride = kKeyBlock;
+  TFCORE_INLINE static Vec<T> of_rows(const T* value) { return splat(*value); }
+  TFCORE_INLINE static Vec<T> keys(Index key) { return splat(T(key)) + __builtin_convertvector(lane_index<T>(), Vec<T>); }
+
+  template <class F> TFCORE_INLINE static void for_each(const ScoreBlock<T>& b, F f) {
+    for (Index r = 0; r < b.count; ++r)
+      for (Index key = b.begin; key < b.end; key += lanes<T>) f(r * row_stride + key - b.block, key, r);
+  }
+
+  static void load_queries(const AttentionArgs<T>& a, Index row_begin, Index rows, T factor, T* queries) {
+    for (Index r = 0; r < rows; ++r)
+      for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, row_begin + r)[d];
+  }
+
+  // lanes keys at a time: a square of k is turned, then each of its depths meets every row. Keys past the end repeat the
+  // last one and are hidden afterwards.
+  template <int R> static void score_rows(const ScoreBlock<T>& b) {
+    const T* q = b.w.queries;
+    for (Index key = b.begin; key < b.end; key += lanes<T>) {
+      Vec<T> sum[R] = {};
+      for (Index d = 0; d < b.a.head_size; d += lanes<T>) {
+        const int columns = b.a.head_size - d < lanes<T> ? int(b.a.head_size - d) : lanes<T>;
+        Vec<T> square[lanes<T>];
+        for (int i = 0; i < lanes<T>; ++i) {
+          const T* k = b.a.k + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row + d;
+          square[i] = columns == lanes<T> ? load(k) : load_first(k, columns);
+        }
+        transpose<T>(square);
+        for (int i = 0; i < columns; ++i)
+          for (int r = 0; r < R; ++r) sum[r] = fma(square[i], q[r * b.a.head_size + d + i], sum[r]);
+      }
+      for (int r = 0; r < R; ++r) store(b.w.scores + r * row_stride + key - b.block, sum[r]);
+    }
+  }
+
+  static void score(const ScoreBlock<T>& b) {
+    static_assert(kFewRows == 4);
+    using Score = void (*)(const ScoreBlock<T>&);
+    static constexpr Score kScore[] = {score_rows<1>, score_rows<2>, score_rows<3>, score_rows<4>};
+    kScore[b.count - 1](b);
+  }
+
+  static void take_max(const ScoreBlock<T>& b, T* max) {
+    for (Index r = 0; r < b.count; ++r) {
+      Vec<T> m = splat(max[r]);
+      for (Index key = b.begin; key < b.end; key += lanes<T>)
+        m = tfcore::max(m, load(b.w.scores + r * row_stride + key - b.block));
+      for (int i = 0; i < lanes<T>; ++i) max[r] = max[r] > m[i] ? max[r] : m[i];
+    }
+  }
+
+  static void add_up(const ScoreBlock<T>& b, T* sum) {
+    for (Index r = 0; r < b.count; ++r) {
+      T chain[4] = {};
+      const T* p = b.w.scores + r * row_stride - b.block;
+      for (Index key = b.begin; key < b.end; ++key) chain[key % 4] += p[key];
+      sum[r] = (chain[0] + chain[1]) + (chain[2] + chain[3]);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace tfcore
