@@ -310,6 +310,21 @@ def test_large_scores(machine, rng, dtype, size):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+def test_the_lowest_number_in_a_mask_is_not_minus_infinity(machine, rng, dtype):
+    """Many programs mask with it. Beside a free key it hides; where it is all there is, every score is the same."""
+    for length in (1, 20):
+        q, k, v = three(rng, dtype, length=length, keys=70)
+        lowest = np.finfo(dtype).min
+        mask = np.where(rng.random((length, 70)) < 0.5, dtype(0), lowest)
+        check(q, k, v, mask)
+        mask[0] = lowest
+        got = attend(q, k, v, mask)
+        mean = wide(v).mean(axis=-2)
+        size = np.abs(wide(v)).mean(axis=-2)
+        assert_close(got[:, :, 0], mean, steps=80, magnitude=size, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_scores_at_the_ends_of_exp(isa, rng, dtype):
     """Differences around where exp leaves the normal numbers, and where it becomes zero."""
     edge = 87.34 if dtype == np.float32 else 708.4

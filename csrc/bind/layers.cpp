@@ -148,6 +148,16 @@ py::object linear(py::handle x, py::handle weight_in, py::handle bias, py::handl
   return output.finish();
 }
 
+constexpr const char* kPackedLinearDoc = R"(`linear` for one weight (N, K) and many inputs: the weight is packed once.
+
+    >>> import numpy as np
+    >>> layer = PackedLinear(np.ones((7, 3)), np.ones(7))
+    >>> layer(np.ones((2, 5, 3)), activation="relu").shape
+    (2, 5, 7)
+
+    Called with x (..., K), and activation, residual (..., N) and out as in `linear`. `shape` is (N, K).
+    )";
+
 // weight (N, K), packed once. Called with wider input than it was packed in, it keeps a second, widened packing.
 class PackedLinear {
  public:
@@ -320,7 +330,7 @@ py::object vector_math(py::handle name_in, py::handle x) {
 void bind_layers(py::module_& m) {
   m.def("matmul", &matmul);
   m.def("linear", &linear);
-  py::class_<PackedLinear>(m, "PackedLinear")
+  py::class_<PackedLinear>(m, "PackedLinear", kPackedLinearDoc)
       .def(py::init<py::handle, py::handle>(), py::arg("weight"), py::arg("bias") = py::none())
       .def("__call__", &PackedLinear::call, py::arg("x"), py::kw_only(), py::arg("activation") = py::none(),
            py::arg("residual") = py::none(), py::arg("out") = py::none())

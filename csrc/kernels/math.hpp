@@ -141,8 +141,8 @@ template <class T> TFCORE_INLINE Vec<T> power_of_two(Vec<T> rounded) {
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && TFCORE_VEC_BYTES == 64
 #define TFCORE_HAS_SCALEF 1
 // x - round(x), and p * 2^n for any n, in one instruction each. The zero-masked forms: g++ 12 warns of the plain ones.
-TFCORE_INLINE VecF32 round_off(VecF32 x) { return _mm512_maskz_reduce_ps(__mmask16(-1), x, _MM_FROUND_TO_NEAREST_INT); }
-TFCORE_INLINE VecF64 round_off(VecF64 x) { return _mm512_maskz_reduce_pd(__mmask8(-1), x, _MM_FROUND_TO_NEAREST_INT); }
+TFCORE_INLINE VecF32 round_off(VecF32 x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT); }
+TFCORE_INLINE VecF64 round_off(VecF64 x) { return _mm512_reduce_pd(x, _MM_FROUND_TO_NEAREST_INT); }
 TFCORE_INLINE VecF32 scalef(VecF32 p, VecF32 n) { return _mm512_maskz_scalef_ps(__mmask16(-1), p, n); }
 TFCORE_INLINE VecF64 scalef(VecF64 p, VecF64 n) { return _mm512_maskz_scalef_pd(__mmask8(-1), p, n); }
 #else

@@ -154,21 +154,37 @@ template <class M> TFCORE_INLINE bool any(M mask) {
 #endif
 }
 
-// float <-> double: a float register holds two double registers' worth of lanes.
+// float <-> double: a float register holds two double registers' worth of lanes. (Through memory, as the extensions would
+// have it, two narrow stores meet one wide load and stall.)
 TFCORE_INLINE void widen(VecF32 x, VecF64& low, VecF64& high) {
+#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
+  low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+  high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+#elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
+  low = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+  high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+#else
   typedef float Half __attribute__((vector_size(kVecBytes / 2)));
   Half half[2];
   __builtin_memcpy(half, &x, sizeof x);
   low = __builtin_convertvector(half[0], VecF64);
   high = __builtin_convertvector(half[1], VecF64);
+#endif
 }
 
 TFCORE_INLINE VecF32 narrow(VecF64 low, VecF64 high) {
+#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
+  const __m256 parts[] = {_mm512_cvtpd_ps(low), _mm512_cvtpd_ps(high)};
+  return _mm512_insertf32x8(_mm512_castps256_ps512(parts[0]), parts[1], 1);
+#elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
+  return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
+#else
   typedef float Half __attribute__((vector_size(kVecBytes / 2)));
   const Half half[2] = {__builtin_convertvector(low, Half), __builtin_convertvector(high, Half)};
   VecF32 x;
   __builtin_memcpy(&x, half, sizeof x);
   return x;
+#endif
 }
 
 // --- across lanes ----------------------------------------------------------------------------------------------------

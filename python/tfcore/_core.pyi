@@ -60,13 +60,6 @@ def linear(
 ) -> NDArray[Any]: ...
 @final
 class PackedLinear:
-    """`linear` for one weight (N, K) and many inputs: the weight is packed once.
-
-    >>> import numpy as np
-    >>> PackedLinear(np.ones((7, 3)), np.ones(7))(np.ones((2, 5, 3))).shape
-    (2, 5, 7)
-    """
-
     def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None) -> None: ...
     def __call__(
         self,

@@ -3,9 +3,9 @@
 Letters: B batch, H query heads, G key/value heads, L query length, S key length, D head size, C model width.
 
 float64 and float32 keep their dtype and are computed in it; float16 is computed in float32 and returned as float16;
-integers and bools become float64; mixed dtypes promote as in NumPy. Inputs are whatever `np.asarray` or DLPack takes, with
-any strides; results are new NumPy arrays, or `out`. A wrong kind of argument raises TypeError, a wrong value ValueError;
-the message names the argument, what came and what was expected.
+integers and bools become float64; mixed dtypes promote as in NumPy. Inputs are whatever `np.asarray` or DLPack takes,
+with any strides; results are new NumPy arrays, or `out`. A wrong kind of argument raises TypeError, a wrong value
+ValueError; the message names the argument, what came and what was expected.
 
 A result row depends on its own inputs alone: not on the batch, the other rows, padding or the number of threads.
 """
@@ -66,7 +66,7 @@ def scaled_dot_product_attention(
     return_weights: bool = False,
     out: Array | None = None,
 ) -> Any:
-    """softmax(query @ key.T * scale) @ value, with no L × S array and no trace of hidden keys.
+    """softmax(query @ key.T * scale) @ value, with no (L, S) array and no trace of hidden keys.
 
     query (..., H, L, D), key (..., G, S, D), value (..., G, S, Dv) → (..., H, L, Dv); 2-D arrays are one head.
 
@@ -98,7 +98,7 @@ def scaled_dot_product_attention(
     return_weights : return (output, weights), the weights (..., H, L, S).
     out : array of the result's shape and dtype that shares no memory with an input.
 
-    A row that can see no key gives zeros. Rabe & Staats 2021 and Dao et al. 2022 describe the running softmax used here.
+    A row that can see no key gives zeros. The running softmax is that of Rabe & Staats 2021 and Dao et al. 2022.
     """
     return _core.scaled_dot_product_attention(
         query, key, value, attn_mask, is_causal, query_offset, key_lengths, window, scale, softcap, alibi_slopes, sinks,
@@ -198,7 +198,8 @@ def rotary_embedding(
 
     A pair is the columns i and i + rotary_dim / 2, or 2i and 2i + 1 when `interleaved`; columns from `rotary_dim` (D by
     default) on pass unchanged. `positions` are integers that broadcast to (..., L), 0 … L - 1 by default; for x of
-    (B, H, L, D) they may be (B, L). `scaling` is a checkpoint's `rope_scaling`: "linear", "dynamic", "yarn" or "llama3".
+    (B, H, L, D) they may be (B, L). `scaling` is a checkpoint's `rope_scaling`, of type "linear", "dynamic", "yarn" or
+    "llama3".
 
     >>> rotary_embedding(np.ones((2, 8, 5, 64))).shape
     (2, 8, 5, 64)
@@ -240,7 +241,11 @@ def _position_rows(positions: ArrayLike | None, shape: tuple[int, ...]) -> Array
     shared = 0  # trailing leading axes along which the positions do not change
     while shared < full.ndim - 1 and (full.strides[-2 - shared] == 0 or full.shape[-2 - shared] == 1):
         shared += 1
-    return full[(..., *(0,) * shared, slice(None))].reshape(-1, shape[-1]) if full.size else np.zeros((1, shape[-1]), int)
+    if not full.size:
+        return np.zeros((1, shape[-1]), int)
+    one_of_shared: tuple[Any, ...] = (..., *(0,) * shared, slice(None))
+    rows: Array = full[one_of_shared].reshape(-1, shape[-1])
+    return rows
 
 
 def alibi_slopes(num_heads: int) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def use_isa(name: str) -> Iterator[None]:
 def default_threads(root: str | Path = "/") -> tuple[int, str]:
     """How many threads to use, and why: TFCORE_NUM_THREADS, else the least of what the process may run on.
 
-    That is the CPUs of its affinity mask, its control group's CPU quota (of versions 1 and 2, at every level, read below
+    That is the CPUs of its affinity mask, its control groups' CPU quota (of versions 1 and 2, at every level, below
     `root`) and OMP_NUM_THREADS.
     """
     wanted = os.environ.get("TFCORE_NUM_THREADS")
@@ -72,7 +72,7 @@ def default_threads(root: str | Path = "/") -> tuple[int, str]:
         if not wanted.isdecimal() or not 1 <= int(wanted) <= 4096:
             raise ValueError(f"TFCORE_NUM_THREADS is {wanted!r}, expected an integer from 1 to 4096")
         return int(wanted), "TFCORE_NUM_THREADS"
-    limits = [(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, "CPU affinity")]
+    limits = [(len(os.sched_getaffinity(0)), "CPU affinity")]
     quota = _cgroup_quota(Path(root))
     if quota is not None:
         limits.append((max(1, math.ceil(quota)), f"control group's quota of {quota:g} CPUs"))
@@ -90,7 +90,9 @@ def _cgroup_quota(root: Path) -> float | None:
         return None
     quotas: list[float] = []
     for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if line.count(":") < 2:
+            continue
+        _, controllers, path = line.split(":", 2)
         if controllers == "":
             quotas += _quotas_on_path(root / "sys/fs/cgroup", path, _quota_v2)
         elif "cpu" in controllers.split(","):
@@ -99,7 +101,7 @@ def _cgroup_quota(root: Path) -> float | None:
     return min(quotas, default=None)
 
 
-def _quotas_on_path(mount: Path, path: str, read: Any) -> list[float]:
+def _quotas_on_path(mount: Path, path: str, read: Callable[[Path], tuple[float, float]]) -> list[float]:
     """A group's quota and those of all above it; a container often sees its own group mounted as the root."""
     group = mount / path.strip("/")
     found = []
@@ -121,7 +123,7 @@ def _quota_v2(folder: Path) -> tuple[float, float]:
 
 
 def _quota_v1(folder: Path) -> tuple[float, float]:
-    return tuple(float((folder / f"cpu.cfs_{part}_us").read_text()) for part in ("quota", "period"))  # type: ignore[return-value]
+    return float((folder / "cpu.cfs_quota_us").read_text()), float((folder / "cpu.cfs_period_us").read_text())
 
 
 def _cpu_name() -> str:

@@ -31,7 +31,6 @@ __all__ = [
     "Protocol",
     "Timing",
     "WrongResultError",
-    "add_arguments",
     "interleave",
     "main",
     "measure",
@@ -42,28 +41,26 @@ __all__ = [
 ]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `tfcore bench`."""
-    parser.add_argument("--only", metavar="TEXT", default="", help="only cases whose name contains TEXT")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough answer")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the table as a picture")
-
-
 def main(options: argparse.Namespace) -> None:
-    """Measures, then prints a table or JSON, and draws. Ctrl-C ends early, with what was measured by then."""
+    """Measures, then prints a table or JSON, and draws. Ctrl-C ends it early, with what is done by then.
+
+    Parameters
+    ----------
+    options : `only` (a part of the cases' names), `quick`, `json`, `plot` (a file, or None).
+    """
     cases = select(options.only)
-    if options.plot:
-        plot.check(options.plot)  # before minutes of work, not after
+    picture = Path(options.plot) if options.plot else None
+    if picture:
+        plot.check(picture)  # before minutes of work, not after
     with show_progress(len(cases)) as progress:
         results = run(cases, QUICK if options.quick else FULL, progress)
     if options.json:
         print(json.dumps(results, indent=2, ensure_ascii=False))
     else:
         report.show(results)
-    if options.plot and results["cases"]:
-        plot.draw(results, options.plot)
-        print(f"{options.plot}: written", file=sys.stderr)
+    if picture and results["cases"]:
+        plot.draw(results, picture)
+        print(f"{picture}: written", file=sys.stderr)
     if not results["complete"]:
         raise KeyboardInterrupt
 

@@ -51,7 +51,7 @@ def flops(shape: Shape, batch: int, length: int) -> float:
 
 
 def random_weights(shape: Shape) -> Weights:
-    """Every tensor of the checkpoint, spread as an untrained BERT's: 0.02 at its width, and no part too faint to matter."""
+    """Every tensor of the checkpoint, spread as an untrained BERT's: 0.02 at its width, no part too faint."""
     random, spread = np.random.default_rng(1), np.float32(0.55 / shape.width**0.5)
     return {
         name: np.float32(1.0 if name.endswith("Norm.weight") else 0.0)
