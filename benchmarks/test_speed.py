@@ -15,9 +15,9 @@ def test_speed(case, benchmark, results):
     contest = case.make()
     if benchmark.disabled:  # pytest --benchmark-disable: the results are verified all the same
         harness.verify(case.name, harness.prepare(contest.rivals, {}), contest.want, contest.bound)
-        return
-    with machine.same_threads():
-        result = harness.compete(case, contest, FULL, {}, lambda share: None)
-    results.append(result)
-    benchmark.extra_info.update(result)
+    else:
+        with machine.same_threads():
+            result = harness.compete(case, contest, FULL, {}, lambda share: None)
+        results.append(result)
+        benchmark.extra_info.update(result)
     benchmark.pedantic(contest.rivals["tfcore"](), rounds=5, warmup_rounds=1)

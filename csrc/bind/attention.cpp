@@ -247,14 +247,16 @@ py::object scaled_dot_product_attention(py::handle query, py::handle key, py::ha
 // --- packed sequences ------------------------------------------------------------------------------------------------
 
 std::vector<Index> read_cu_seqlens(Door& door, py::handle value, const char* name, Index total) {
-  const std::vector<Index> cu = door.integers(value, name);
-  if (!(!cu.empty() && cu[0] == 0))
-    door.value_error(std::string(name) + " is empty or does not start at 0, expected (B + 1,) offsets from 0");
+  const Array given = door.array(value, name, false);
+  if (given.ndim() != 1) door.value_error(shaped(name, given) + ", expected (B + 1,)");
+  const std::vector<Index> cu = door.integers(given.object(), name);
+  if (cu.empty()) door.value_error(std::string(name) + " is empty, expected (B + 1,) offsets from 0");
+  if (cu[0] != 0) door.value_error(std::string(name) + " starts at " + std::to_string(cu[0]) + ", expected 0");
   for (std::size_t i = 1; i < cu.size(); ++i)
-    if (!(cu[i] >= cu[i - 1]))
+    if (cu[i] < cu[i - 1])
       door.value_error(std::string(name) + " decreases from " + std::to_string(cu[i - 1]) + " to " +
                        std::to_string(cu[i]) + ", expected offsets that never do");
-  if (!(cu.back() == total))
+  if (cu.back() != total)
     door.value_error(std::string(name) + " ends at " + std::to_string(cu.back()) +
                      ", expected the number of packed rows, " + std::to_string(total));
   return cu;

@@ -74,30 +74,38 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out) {
 
 // --- linear ----------------------------------------------------------------------------------------------------------
 
+// What the arguments of a product are called where it is asked for.
+struct Names {
+  const char *x, *weight, *bias;
+};
+
+constexpr Names kLinearNames = {"x", "weight", "bias"};
+
 // What linear and PackedLinear share: x (…, K), and what follows the product.
 struct LinearCall {
+  Names names;
   Array x, bias, residual;
   Index m, k;
   Activation activation;
 
   // Takes everything but the weights, which come between x and bias so that messages follow the signature.
   void read(Door& door, py::handle bias_in, py::handle activation_in, py::handle residual_in) {
-    bias = door.optional_array(bias_in, "bias");
+    bias = door.optional_array(bias_in, names.bias);
     residual = door.optional_array(residual_in, "residual");
     activation = door.activation(activation_in);
   }
 
   Shape prepare(const Door& door, Index n) {
-    door.expect_rank(x, "x", 1);
-    if (!(x.dim(-1) == k))
-      door.value_error(shaped("x", x) + ", expected a last axis of " + std::to_string(k) + " as in weight");
-    if (bias)
-      if (!(bias.ndim() == 1 && bias.dim(0) == n))
-        door.value_error(shaped("bias", bias) + ", expected (" + std::to_string(n) + ",)");
+    door.expect_rank(x, names.x, 1);
+    if (x.dim(-1) != k)
+      door.value_error(shaped(names.x, x) + ", expected a last axis of " + std::to_string(k) + " to match " +
+                       names.weight + ", " + text({n, k}));
+    if (bias && !(bias.ndim() == 1 && bias.dim(0) == n))
+      door.value_error(shaped(names.bias, bias) + ", expected (" + std::to_string(n) + ",)");
     Shape shape = x.shape();
     shape.back() = n;
-    if (residual)
-      if (!(residual.shape() == shape)) door.value_error(shaped("residual", residual) + ", expected " + text(shape));
+    if (residual && residual.shape() != shape)
+      door.value_error(shaped("residual", residual) + ", expected " + text(shape));
     m = rows_before(x, 1);
     x = door.ready(x, x.ndim() == 2 ? Layout::rows : Layout::contiguous);
     if (bias) bias = door.ready(bias, Layout::contiguous);
@@ -125,17 +133,17 @@ void run_linear(const LinearCall& call, const Array& weight, const Output& out) 
   gemm(g);
 }
 
-void expect_weight(const Door& door, const Array& weight) {
-  if (!(weight.ndim() == 2)) door.value_error(shaped("weight", weight) + ", expected (N, K)");
+void expect_weight(const Door& door, const Array& weight, const char* name) {
+  if (weight.ndim() != 2) door.value_error(shaped(name, weight) + ", expected (N, K)");
 }
 
-py::object linear(py::handle x, py::handle weight_in, py::handle bias, py::handle activation, py::handle residual,
-                  py::handle out) {
-  Door door("linear");
+py::object linear(Door door, Names names, py::handle x, py::handle weight_in, py::handle bias, py::handle activation,
+                  py::handle residual, py::handle out) {
   LinearCall call;
-  call.x = door.array(x, "x");
-  Array weight = door.array(weight_in, "weight");
-  expect_weight(door, weight);
+  call.names = names;
+  call.x = door.array(x, names.x);
+  Array weight = door.array(weight_in, names.weight);
+  expect_weight(door, weight, names.weight);
   call.k = weight.dim(1);
   call.read(door, bias, activation, residual);
   const Shape shape = call.prepare(door, weight.dim(0));
@@ -148,9 +156,25 @@ py::object linear(py::handle x, py::handle weight_in, py::handle bias, py::handl
   return output.finish();
 }
 
+py::object feed_forward(py::handle x, py::handle w1, py::handle b1, py::handle w2, py::handle b2,
+                        py::handle activation) {
+  Door door("feed_forward");
+  const Array rows = door.array(x, "x"), up = door.array(w1, "w1"), down = door.array(w2, "w2");
+  expect_weight(door, up, "w1"), expect_weight(door, down, "w2");
+  door.expect_rank(rows, "x", 1);
+  const Shape wanted = {rows.dim(-1), up.dim(0)};
+  if (down.shape() != wanted)
+    door.value_error(shaped("w2", down) + ", expected " + text(wanted) + " to match x and w1");
+  const py::none nothing;
+  const py::object hidden =
+      linear(Door("feed_forward"), {"x", "w1", "b1"}, rows.object(), up.object(), b1, activation, nothing, nothing);
+  return linear(Door("feed_forward"), {"hidden", "w2", "b2"}, hidden, down.object(), b2, nothing, nothing, nothing);
+}
+
 constexpr const char* kPackedLinearDoc = R"(`linear` for one weight (N, K) and many inputs: the weight is packed once.
 
     >>> import numpy as np
+    >>> from tfcore import PackedLinear
     >>> layer = PackedLinear(np.ones((7, 3)), np.ones(7))
     >>> layer(np.ones((2, 5, 3)), activation="relu").shape
     (2, 5, 7)
@@ -164,7 +188,7 @@ class PackedLinear {
   PackedLinear(py::handle weight_in, py::handle bias_in) {
     Door door("PackedLinear");
     Array weight = door.array(weight_in, "weight");
-    expect_weight(door, weight);
+    expect_weight(door, weight, "weight");
     Array bias = door.optional_array(bias_in, "bias");
     n_ = weight.dim(0), k_ = weight.dim(1);
     if (bias)
@@ -187,6 +211,7 @@ class PackedLinear {
   py::object call(py::handle x, py::handle activation, py::handle residual, py::handle out) {
     Door door("PackedLinear");
     LinearCall call;
+    call.names = kLinearNames;
     call.x = door.array(x, "x");
     door.use_type(type_);
     call.k = k_;
@@ -329,7 +354,11 @@ py::object vector_math(py::handle name_in, py::handle x) {
 
 void bind_layers(py::module_& m) {
   m.def("matmul", &matmul);
-  m.def("linear", &linear);
+  m.def("linear", [](py::handle x, py::handle weight, py::handle bias, py::handle activation, py::handle residual,
+                     py::handle out) {
+    return linear(Door("linear"), kLinearNames, x, weight, bias, activation, residual, out);
+  });
+  m.def("feed_forward", &feed_forward);
   py::class_<PackedLinear>(m, "PackedLinear", kPackedLinearDoc)
       .def(py::init<py::handle, py::handle>(), py::arg("weight"), py::arg("bias") = py::none())
       .def("__call__", &PackedLinear::call, py::arg("x"), py::kw_only(), py::arg("activation") = py::none(),

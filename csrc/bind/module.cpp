@@ -12,22 +12,26 @@ void import_numpy() {
 
 void bind_runtime(py::module_& m) {
   m.def("get_num_threads", &max_threads);
-  m.def("set_num_threads",
-        [](py::handle n) { set_max_threads(int(Door("set_num_threads").integer(n, "n", 1, 4096))); });
+  m.def(
+      "set_num_threads", [](py::handle n) { set_max_threads(int(Door("set_num_threads").integer(n, "n", 1, 4096))); },
+      py::arg("n"));
   m.def("isa", [] { return kernels().isa; });
   m.def("available_isas", [] {
     py::list names;
     for (const std::string& name : available_isas()) names.append(name);
     return py::tuple(names);
   });
-  m.def("set_isa", [](py::handle name_in) {
-    const Door door("use_isa");
-    const std::string name = door.word(name_in, "name");
-    if (use_isa(name)) return;
-    std::string offered;
-    for (const std::string& each : available_isas()) offered += (offered.empty() ? "'" : ", '") + each + "'";
-    door.value_error("name is '" + name + "', expected one of what this machine and build offer: " + offered);
-  });
+  m.def(
+      "set_isa",
+      [](py::handle name_in) {
+        const Door door("use_isa");
+        const std::string name = door.word(name_in, "name");
+        if (use_isa(name)) return;
+        std::string offered;
+        for (const std::string& each : available_isas()) offered += (offered.empty() ? "'" : ", '") + each + "'";
+        door.value_error("name is '" + name + "', expected one of what this machine and build offer: " + offered);
+      },
+      py::arg("name"));
   m.attr("compiler") = "g++ " __VERSION__;
   m.attr("openmp") = _OPENMP;
   m.attr("__version__") = TFCORE_VERSION;

@@ -21,7 +21,9 @@ namespace {
 template <class T> TFCORE_INLINE T mask_value(const AttentionArgs<T>& a, Index row, Index key) {
   const Index at = row / a.queries * a.mask_head + row % a.queries * a.mask_row + key * a.mask_column;
   if (a.mask_kind == MaskKind::boolean) return static_cast<const unsigned char*>(a.mask)[at] ? T(0) : kMinusInfinity<T>;
-  return static_cast<const T*>(a.mask)[at] * T(kLog2e);
+  const T value = static_cast<const T*>(a.mask)[at], scaled = value * T(kLog2e);
+  if (value == kMinusInfinity<T>) return value;
+  return scaled < kLowest<T> ? kLowest<T> : scaled;  // the lowest number, as many masks have it, hides nothing by itself
 }
 
 // The mask of this block into `bias`; false when it hides everything.

@@ -11,6 +11,8 @@ namespace tfcore {
 namespace {
 
 template <class T> constexpr T kMinusInfinity = -__builtin_inf();
+template <class T> constexpr T kLowest = -__FLT_MAX__;
+template <> constexpr double kLowest<double> = -__DBL_MAX__;
 constexpr double kLog2e = 1.4426950408889634074;
 constexpr int kFewRows = 4;  // up to here lanes hold keys: a tile of queries would waste most of its lanes
 

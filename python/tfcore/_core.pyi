@@ -74,6 +74,15 @@ class PackedLinear:
     @property
     def dtype(self) -> dtype[Any]: ...
 
+def feed_forward(
+    x: ArrayLike,
+    w1: ArrayLike,
+    b1: ArrayLike | None,
+    w2: ArrayLike,
+    b2: ArrayLike | None,
+    activation: str | None,
+    /,
+) -> NDArray[Any]: ...
 def softmax(x: ArrayLike, out: NDArray[Any] | None, /) -> NDArray[Any]: ...
 def layer_norm(
     x: ArrayLike, weight: ArrayLike | None, bias: ArrayLike | None, eps: float, out: NDArray[Any] | None, /

@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     embed.set_defaults(run=_embed)
 
     bench = commands.add_parser("bench", help="a short comparison with NumPy and the peers that are installed")
+    bench.add_argument("--only", metavar="TEXT", default="", help="only cases whose name contains TEXT")
+    bench.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough answer")
     bench.add_argument("--json", action="store_true", help="print JSON")
     bench.add_argument("--plot", metavar="FILE", help="draw the table as a picture")
     bench.set_defaults(run=_bench)

@@ -205,6 +205,8 @@ def rotary_embedding(
     (2, 8, 5, 64)
     """
     x = x if isinstance(x, np.ndarray) else _as_array(x)
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"rotary_embedding: x has dtype {x.dtype}, expected a float dtype, integers or bool")
     if x.ndim < 2:
         raise ValueError(f"rotary_embedding: x has shape {x.shape}, expected (..., L, D)")
     turning = x.shape[-1] if rotary_dim is None else rotary_dim
@@ -310,7 +312,7 @@ def feed_forward(
     >>> feed_forward(np.ones((5, 8)), np.ones((32, 8)), None, np.ones((8, 32)), None).shape
     (5, 8)
     """
-    return linear(linear(x, w1, b1, activation=activation), w2, b2)
+    return _core.feed_forward(x, w1, b1, w2, b2, activation)
 
 
 # --- rows and elements -----------------------------------------------------------------------------------------------
