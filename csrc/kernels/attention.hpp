@@ -155,47 +155,28 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
   }
 }
 
-template <class T, class L> void accumulate(const ScoreBlock<T>& b) {
+template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
   const Index width = padded<T>(b.a.value_size), keys = b.end - b.begin;
-  if (b.hides && !all_finite(b.a.v + b.begin * b.a.v_row, b.a.v_row, keys, b.a.value_size)) return accumulate_seen<T, L>(b);
+  const T* v = b.a.v + b.begin * b.a.v_row;
+  if (b.hides && !all_finite(v, b.a.v_row, keys, b.a.value_size)) return accumulate_seen<T, L>(b);
   Tile<T> t{};
   t.depth = keys;
   t.a = b.w.scores + (b.begin - b.block) * L::key_stride;
   t.a_stride = L::adjacent == Adjacent::rows ? L::key_stride : L::row_stride;
-  t.b = b.kv.v + (b.begin - b.block) * b.kv.v_row, t.b_stride = b.kv.v_row, t.panel_stride = kPanel<T>;
+  t.b = values_packed ? b.w.values + (b.begin - b.block) * width : v;
+  t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
   t.c = b.w.out + b.row * width, t.c_stride = width;
   t.accumulate = true, t.c_scale = b.rows.rescale + b.row;
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
 }
 
-// Rows [begin, end) of a block as adjacent rows of `width`, zero beyond `size`.
-template <class T> void copy_rows(const T* from, Index from_row, Index size, Index begin, Index end, T* to, Index width) {
-  for (Index row = begin; row < end; ++row)
-    for (Index d = 0; d < width; d += lanes<T>) {
-      const int columns = size - d < lanes<T> ? int(size - d) : lanes<T>;
-      const T* x = from + row * from_row + d;
-      if (columns == lanes<T>) store(to + row * width + d, load(x));
-      else store_first(to + row * width + d, load_first(x, columns), width - d < lanes<T> ? int(width - d) : lanes<T>);
-    }
-}
-
-// Rows that lie far apart fall into a few sets of the caches (heads sliced from rows of 4 KB all into one), so a block that
-// many queries read is copied first: 2.0 times as fast for 8 heads of 64 in rows of 512 doubles, for 2 % of the work.
-// Values are also copied where their rows are not whole vectors.
-template <class T, class L>
-KeyValueBlock<T> read_block(const AttentionArgs<T>& a, const Workspace<T>& w, Index rows, Index block, KeySpan span) {
-  KeyValueBlock<T> kv{a.k + block * a.k_row, a.k_row, a.v + block * a.v_row, a.v_row};
-  const bool many = L::adjacent == Adjacent::rows && rows >= kTileQueries<T>;
-  const Index begin = span.begin - block, end = span.end - block, width = padded<T>(a.value_size);
-  if (many && a.k_row != a.head_size) {
-    copy_rows(kv.k, a.k_row, a.head_size, begin, end, w.keys, a.head_size);
-    kv.k = w.keys, kv.k_row = a.head_size;
-  }
-  if (a.value_size != width || (many && a.v_row != width)) {
-    copy_rows(kv.v, a.v_row, a.value_size, begin, end, w.values, width);
-    kv.v = w.values, kv.v_row = width;
-  }
-  return kv;
+// Values whose rows are not whole vectors, for the keys [begin, end) of the block, zero beyond Dv.
+template <class T> void pack_values(const AttentionArgs<T>& a, Index block, KeySpan span, T* values) {
+  const Index width = padded<T>(a.value_size);
+  for (Index key = span.begin; key < span.end; ++key)
+    for (Index d = 0; d < width; d += lanes<T>)
+      store(values + (key - block) * width + d,
+            load_first(a.v + key * a.v_row + d, a.value_size - d < lanes<T> ? int(a.value_size - d) : lanes<T>));
 }
 
 // --- a task ----------------------------------------------------------------------------------------------------------
@@ -230,39 +211,41 @@ template <class T, class L> void write_weights(ScoreBlock<T>& b) {
   }
 }
 
-// Every block of keys that the rows see, against every tile of rows that sees some of it.
-template <class T, class L, class Visit> TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s,
-                                                                         const Workspace<T>& w, Index row_begin,
-                                                                         Visit visit) {
-  const Index tile_rows = L::adjacent == Adjacent::rows ? kTileQueries<T> : kFewRows;
+// Every block of keys that the rows see, every tile of rows that sees some of it.
+template <class T, class Block, class Visit> TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s,
+                                                                             const Workspace<T>& w, Index row_begin,
+                                                                             Index tile_rows, Block on_block, Visit visit) {
   const KeySpan all = visible_span(s, 0, s.count, 0, a.key_count);
   for (Index block = all.begin / kKeyBlock * kKeyBlock; block < all.end; block += kKeyBlock) {
-    const KeySpan whole = visible_span(s, 0, s.count, block, block + kKeyBlock);
-    if (whole.begin >= whole.end) continue;
-    const KeyValueBlock<T> kv = read_block<T, L>(a, w, s.count, block, whole);
+    on_block(block, visible_span(s, 0, s.count, block, block + kKeyBlock));
     for (Index row = 0; row < s.count; row += tile_rows) {
       const Index count = s.count - row < tile_rows ? s.count - row : tile_rows;
       const KeySpan span = visible_span(s, row, count, block, block + kKeyBlock);
       if (span.begin >= span.end) continue;
-      ScoreBlock<T> b{a, s, w, kv, row_begin, row, count, block, span.begin, span.end, false};
+      ScoreBlock<T> b{a, s, w, row_begin, row, count, block, span.begin, span.end, false};
       visit(b);
     }
   }
 }
 
 template <class T, class L>
-void attend_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, const Workspace<T>& w) {
+void attend_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, const Workspace<T>& w, Index tile_rows) {
   RowState<T> s = start_rows(a, row_begin, row_end);
   const double factor = a.softcap > 0 ? a.scale / double(a.softcap) : a.scale * kLog2e;
   L::load_queries(a, row_begin, s.count, T(factor), w.queries);
-  __builtin_memset(w.out, 0, std::size_t(s.count * padded<T>(a.value_size)) * sizeof(T));
-  for_each_block<T, L>(a, s, w, row_begin, [&](ScoreBlock<T>& b) {
-    if (!compute_scores<T, L>(b)) return;
-    absorb<T, L>(b);
-    accumulate<T, L>(b);
-  });
+  const Index width = padded<T>(a.value_size);
+  const bool pack = a.value_size % lanes<T> != 0;
+  __builtin_memset(w.out, 0, std::size_t(s.count * width) * sizeof(T));
+  for_each_block(
+      a, s, w, row_begin, tile_rows,
+      [&](Index block, KeySpan span) { if (pack) pack_values(a, block, span, w.values); },
+      [&](ScoreBlock<T>& b) {
+        if (!compute_scores<T, L>(b)) return;
+        absorb<T, L>(b);
+        accumulate<T, L>(b, pack);
+      });
   write_out(a, s, row_begin, w.out);
-  if (a.weights) for_each_block<T, L>(a, s, w, row_begin, write_weights<T, L>);
+  if (a.weights) for_each_block(a, s, w, row_begin, tile_rows, [](Index, KeySpan) {}, write_weights<T, L>);
 }
 
 // Rows [row_begin, row_end) of the heads × L that share these keys. `weights` must be zero on entry.
@@ -270,8 +253,8 @@ template <class T> void attention(const AttentionArgs<T>& a, Index row_begin, In
   const Workspace<T> w = lay_out(a, scratch);
   for (Index row = row_begin; row < row_end; row += kQueryBlock) {
     const Index end = row + kQueryBlock < row_end ? row + kQueryBlock : row_end;
-    if (end - row <= kFewRows) attend_rows<T, KeyLanes<T>>(a, row, end, w);
-    else attend_rows<T, QueryLanes<T>>(a, row, end, w);
+    if (end - row <= kFewRows) attend_rows<T, KeyLanes<T>>(a, row, end, w, kFewRows);
+    else attend_rows<T, QueryLanes<T>>(a, row, end, w, kTileQueries<T>);
   }
 }
 

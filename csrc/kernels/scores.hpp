@@ -69,13 +69,12 @@ template <class T> struct Workspace {
   T* scores;   // (keys, kTileQueries), or (rows, kKeyBlock)
   T* bias;     // as scores: the mask, -inf where it hides
   T* out;      // (kQueryBlock, padded Dv)
-  T* keys;     // (kKeyBlock, D) and
-  T* values;   // (kKeyBlock, padded Dv): copies of a block, where they are not read in place
+  T* values;   // (kKeyBlock, padded Dv), only where Dv is not whole vectors
 };
 
 template <class T> std::size_t attention_scratch(const AttentionArgs<T>& a) {
   const Index width = padded<T>(a.value_size);
-  return std::size_t((kQueryBlock + kKeyBlock) * (a.head_size + width) + 2 * kScoreArea<T>);
+  return std::size_t(kQueryBlock * a.head_size + 2 * kScoreArea<T> + (kQueryBlock + kKeyBlock) * width);
 }
 
 template <class T> Workspace<T> lay_out(const AttentionArgs<T>& a, T* scratch) {
@@ -85,24 +84,14 @@ template <class T> Workspace<T> lay_out(const AttentionArgs<T>& a, T* scratch) {
   w.queries = w.bias + kScoreArea<T>;
   w.out = w.queries + kQueryBlock * a.head_size;
   w.values = w.out + kQueryBlock * padded<T>(a.value_size);
-  w.keys = w.values + kKeyBlock * padded<T>(a.value_size);
   return w;
 }
-
-// Where a block's keys and values are read: row 0 is the block's first key.
-template <class T> struct KeyValueBlock {
-  const T* k;
-  Index k_row;
-  const T* v;
-  Index v_row;
-};
 
 // One block of keys against the rows [row, row + count): what the passes below work on.
 template <class T> struct ScoreBlock {
   const AttentionArgs<T>& a;
   RowState<T>& rows;
   const Workspace<T>& w;
-  const KeyValueBlock<T>& kv;
   Index row_begin;   // of the task, to find a row's head and position
   Index row, count;  // within `rows`
   Index block;       // first key of the block; the span is [begin, end)
@@ -146,7 +135,7 @@ template <class T> struct QueryLanes {
   static void score(const ScoreBlock<T>& b) {
     Tile<T> t{};
     t.depth = b.a.head_size;
-    t.a = b.kv.k + (b.begin - b.block) * b.kv.k_row, t.a_stride = b.kv.k_row;
+    t.a = b.a.k + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
     t.b = b.w.queries + b.row * b.a.head_size, t.b_stride = kTileQueries<T>, t.panel_stride = kPanel<T>;
     t.c = b.w.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
     multiply_tiles<T, Adjacent::depth>(t, b.end - b.begin, (b.count + lanes<T> - 1) / lanes<T>);
@@ -201,7 +190,7 @@ template <class T> struct KeyLanes {
         const int columns = b.a.head_size - d < lanes<T> ? int(b.a.head_size - d) : lanes<T>;
         Vec<T> square[lanes<T>];
         for (int i = 0; i < lanes<T>; ++i) {
-          const T* k = b.kv.k + ((key + i < b.end ? key + i : b.end - 1) - b.block) * b.kv.k_row + d;
+          const T* k = b.a.k + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row + d;
           square[i] = columns == lanes<T> ? load(k) : load_first(k, columns);
         }
         transpose<T>(square);
