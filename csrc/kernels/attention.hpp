@@ -155,6 +155,8 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
   }
 }
 
+// Keys and values are read in place, also where heads are slices of wide rows that fall into a few cache sets: copying such
+// a block first gained 4 % at best (8 heads of 64 in rows of 4 KB) and lost 5 to 9 % at 128 and 40 tokens.
 template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
   const Index width = padded<T>(b.a.value_size), keys = b.end - b.begin;
   const T* v = b.a.v + b.begin * b.a.v_row;
