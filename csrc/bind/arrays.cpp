@@ -66,10 +66,8 @@ bool is_real(int type) { return is_float(type) || PyTypeNum_ISINTEGER(type) || P
 Array Door::take(py::handle value, const char* name) {
   if (value.is_none()) type_error(std::string(name) + " is None, expected an array");
   Array a;
-  if (PyArray_Check(value.ptr()))
-    a = Array(py::reinterpret_borrow<py::object>(value));
-  else
-    a = Array::steal(as_array(value));
+  if (PyArray_Check(value.ptr())) a = Array(py::reinterpret_borrow<py::object>(value));
+  else a = Array::steal(as_array(value));
   taken_[count_] = a, names_[count_] = name, ++count_;
   return a;
 }

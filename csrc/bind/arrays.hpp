@@ -42,10 +42,7 @@ class Array {
     return PyArray_STRIDE(get(), axis < 0 ? ndim() + axis : axis) / PyArray_ITEMSIZE(get());
   }
   Shape shape() const { return Shape(PyArray_DIMS(get()), PyArray_DIMS(get()) + ndim()); }
-  template <class T>
-  T* data() const {
-    return static_cast<T*>(PyArray_DATA(get()));
-  }
+  template <class T> T* data() const { return static_cast<T*>(PyArray_DATA(get())); }
   std::string dtype() const;
 
  private:
@@ -71,10 +68,7 @@ enum class Layout { any, rows, contiguous };  // any strides; last axis adjacent
 class Output {
  public:
   Output(Array target, Array work) : target_(std::move(target)), work_(std::move(work)) {}
-  template <class T>
-  T* data() const {
-    return work_.data<T>();
-  }
+  template <class T> T* data() const { return work_.data<T>(); }
   const Array& array() const { return work_; }
   py::object finish() const;  // copies into `out` where it could not be written directly
 

@@ -118,8 +118,7 @@ struct Restrictions {
 };
 
 // is_causal in front of a wider right window wins; a query's own right window may be narrower.
-template <class T>
-void restrict(AttentionArgs<T>& a, const Restrictions& r, Index batch) {
+template <class T> void restrict(AttentionArgs<T>& a, const Restrictions& r, Index batch) {
   a.left = r.left, a.right = r.right;
   a.offset = r.offsets.empty() ? 0 : std::clamp(r.offsets[batch], -kFar, kFar);
   a.key_count = r.key_lengths.empty() ? a.keys : r.key_lengths[batch];
@@ -149,15 +148,12 @@ struct Mask {
     column = stride(1), row = stride(2), head = n.heads ? stride(3) : 0;
   }
 
-  template <class T>
-  void put(AttentionArgs<T>& a, Index offset, Index first_head) const {
+  template <class T> void put(AttentionArgs<T>& a, Index offset, Index first_head) const {
     if (kind == MaskKind::none) return;
     a.mask_kind = kind, a.mask_head = head, a.mask_row = row, a.mask_column = column;
     const Index at = offset + first_head * head;
-    if (kind == MaskKind::boolean)
-      a.mask = array.data<unsigned char>() + at;
-    else
-      a.mask = array.data<T>() + at;
+    if (kind == MaskKind::boolean) a.mask = array.data<unsigned char>() + at;
+    else a.mask = array.data<T>() + at;
   }
 };
 
@@ -177,9 +173,8 @@ struct AttentionInputs {
   Array q, k, v, slopes, sinks;
 };
 
-template <class T>
-void run_attention(const Sizes& n, const AttentionInputs& in, const Mask& mask, const Restrictions& restrictions,
-                   const Output& out, const Output* weights) {
+template <class T> void run_attention(const Sizes& n, const AttentionInputs& in, const Mask& mask,
+                                      const Restrictions& restrictions, const Output& out, const Output* weights) {
   const int trailing = n.heads ? 3 : 2;
   const LeadingOffsets q_at(in.q, n.batch, trailing), k_at(in.k, n.batch, trailing), v_at(in.v, n.batch, trailing);
   const LeadingOffsets mask_at(mask.kind == MaskKind::none ? in.q : mask.array, n.batch, trailing);
@@ -236,10 +231,8 @@ py::object scaled_dot_product_attention(py::handle query, py::handle key, py::ha
   const Output output = door.output(out, n.with(n.L, n.Dv));
   const bool wants_weights = door.flag(return_weights, "return_weights");
   const Output weights = wants_weights ? door.output(py::none(), n.with(n.L, n.S)) : output;
-  if (door.in_double())
-    run_attention<double>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
-  else
-    run_attention<float>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
+  if (door.in_double()) run_attention<double>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
+  else run_attention<float>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
   if (wants_weights) return py::make_tuple(output.finish(), weights.finish());
   return output.finish();
 }
@@ -262,9 +255,8 @@ std::vector<Index> read_cu_seqlens(Door& door, py::handle value, const char* nam
   return cu;
 }
 
-template <class T>
-void run_varlen(const Sizes& n, const AttentionInputs& in, const std::vector<Index>& cu_q,
-                const std::vector<Index>& cu_k, const Restrictions& r, const Output& out) {
+template <class T> void run_varlen(const Sizes& n, const AttentionInputs& in, const std::vector<Index>& cu_q,
+                                   const std::vector<Index>& cu_k, const Restrictions& r, const Output& out) {
   const Index shared = n.G ? n.H / n.G : 0;
   double flops = 0;
   for (Index b = 0; b < n.B; ++b)
@@ -320,17 +312,14 @@ py::object attention_varlen(py::handle query, py::handle key, py::handle value, 
   r.read_scale(door, scale, softcap, n.D);
   in.q = door.ready(in.q, Layout::rows), in.k = door.ready(in.k, Layout::rows), in.v = door.ready(in.v, Layout::rows);
   const Output output = door.output(out, {in.q.dim(0), n.H, n.Dv});
-  if (door.in_double())
-    run_varlen<double>(n, in, cu_q, cu_k, r, output);
-  else
-    run_varlen<float>(n, in, cu_q, cu_k, r, output);
+  if (door.in_double()) run_varlen<double>(n, in, cu_q, cu_k, r, output);
+  else run_varlen<float>(n, in, cu_q, cu_k, r, output);
   return output.finish();
 }
 
 // --- one head, or equal slices of the last axis ----------------------------------------------------------------------
 
-template <class T>
-void run_sliced(const Sizes& n, const AttentionInputs& in, const Output& out) {
+template <class T> void run_sliced(const Sizes& n, const AttentionInputs& in, const Output& out) {
   const LeadingOffsets q_at(in.q, n.batch, 2), k_at(in.k, n.batch, 2), v_at(in.v, n.batch, 2);
   Restrictions r;
   r.scale = 1.0 / std::sqrt(double(std::max<Index>(n.D, 1)));
@@ -371,10 +360,8 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
   Shape shape = n.batch;
   shape.push_back(n.L), shape.push_back(value_width);
   const Output output = door.output(py::none(), shape);
-  if (door.in_double())
-    run_sliced<double>(n, in, output);
-  else
-    run_sliced<float>(n, in, output);
+  if (door.in_double()) run_sliced<double>(n, in, output);
+  else run_sliced<float>(n, in, output);
   return output.finish();
 }
 

@@ -24,8 +24,7 @@ struct Product {
   bool a_vector, b_vector;
 };
 
-template <class T>
-void run_matmul(const Product& p, const Output& out) {
+template <class T> void run_matmul(const Product& p, const Output& out) {
   const LeadingOffsets a_at(p.a, p.batch, p.a_vector ? 1 : 2), b_at(p.b, p.batch, p.b_vector ? 1 : 2);
   Index batch = 1;
   for (Index d : p.batch) batch *= d;
@@ -65,10 +64,8 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out) {
   if (!p.b_vector) shape.push_back(p.n);
   p.a = door.ready(p.a, Layout::rows), p.b = door.ready(p.b, Layout::any);
   const Output output = door.output(out, shape);
-  if (door.in_double())
-    run_matmul<double>(p, output);
-  else
-    run_matmul<float>(p, output);
+  if (door.in_double()) run_matmul<double>(p, output);
+  else run_matmul<float>(p, output);
   return output.finish();
 }
 
@@ -113,8 +110,7 @@ struct LinearCall {
     return shape;
   }
 
-  template <class T>
-  void put(GemmArgs<T>& g, const Output& out, Index n) const {
+  template <class T> void put(GemmArgs<T>& g, const Output& out, Index n) const {
     g.m = m, g.n = n, g.k = k;
     g.a = x.data<T>(), g.a_row = x.ndim() == 2 ? x.stride(0) : k;
     g.c = out.data<T>(), g.c_row = n;
@@ -124,8 +120,7 @@ struct LinearCall {
   }
 };
 
-template <class T>
-void run_linear(const LinearCall& call, const Array& weight, const Output& out) {
+template <class T> void run_linear(const LinearCall& call, const Array& weight, const Output& out) {
   GemmArgs<T> g{};
   call.put(g, out, weight.dim(0));
   g.b = weight.data<T>(), g.b_row = weight.stride(1), g.b_column = weight.stride(0);
@@ -149,10 +144,8 @@ py::object linear(Door door, Names names, py::handle x, py::handle weight_in, py
   const Shape shape = call.prepare(door, weight.dim(0));
   weight = door.ready(weight, Layout::any);
   const Output output = door.output(out, shape);
-  if (door.in_double())
-    run_linear<double>(call, weight, output);
-  else
-    run_linear<float>(call, weight, output);
+  if (door.in_double()) run_linear<double>(call, weight, output);
+  else run_linear<float>(call, weight, output);
   return output.finish();
 }
 
@@ -202,10 +195,8 @@ class PackedLinear {
              : py::object(py::none());
     weight = door.ready(weight, Layout::any);
     const WithoutGil released(double(n_) * double(k_) * 8);
-    if (door.in_double())
-      double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0));
-    else
-      float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0));
+    if (door.in_double()) double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0));
+    else float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0));
   }
 
   py::object call(py::handle x, py::handle activation, py::handle residual, py::handle out) {
@@ -218,10 +209,8 @@ class PackedLinear {
     call.read(door, bias_, activation, residual);
     const Shape shape = call.prepare(door, n_);
     const Output output = door.output(out, shape);
-    if (door.in_double())
-      run(call, widened(), output);
-    else
-      run(call, *float_, output);
+    if (door.in_double()) run(call, widened(), output);
+    else run(call, *float_, output);
     return output.finish();
   }
 
@@ -229,8 +218,7 @@ class PackedLinear {
   py::object dtype() const { return Array::steal(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type_))).object(); }
 
  private:
-  template <class T>
-  void run(const LinearCall& call, const PackedMatrix<T>& weight, const Output& out) const {
+  template <class T> void run(const LinearCall& call, const PackedMatrix<T>& weight, const Output& out) const {
     GemmArgs<T> g = weight.product(call.m, nullptr, 0, nullptr, 0);
     call.put(g, out, n_);
     const WithoutGil released(gemm_flops(g));
@@ -265,10 +253,8 @@ void run_norm(Norm norm, const Array& x, const Array& weight, const Array& bias,
   if (weight) a.weight = weight.data<T>();
   if (bias) a.bias = bias.data<T>();
   const WithoutGil released(double(x.size()) * 8);
-  if (norm == Norm::layer)
-    layer_norm(a, rows_before(x, 1));
-  else
-    rms_norm(a, rows_before(x, 1));
+  if (norm == Norm::layer) layer_norm(a, rows_before(x, 1));
+  else rms_norm(a, rows_before(x, 1));
 }
 
 py::object normalise(Door door, Norm norm, py::handle x_in, py::handle weight_in, py::handle bias_in, py::handle eps_in,
@@ -287,15 +273,12 @@ py::object normalise(Door door, Norm norm, py::handle x_in, py::handle weight_in
   if (weight) weight = door.ready(weight, Layout::contiguous);
   if (bias) bias = door.ready(bias, Layout::contiguous);
   const Output output = door.output(out, x.shape());
-  if (door.in_double())
-    run_norm<double>(norm, x, weight, bias, eps, output);
-  else
-    run_norm<float>(norm, x, weight, bias, eps, output);
+  if (door.in_double()) run_norm<double>(norm, x, weight, bias, eps, output);
+  else run_norm<float>(norm, x, weight, bias, eps, output);
   return output.finish();
 }
 
-template <class T>
-void run_softmax(const Array& x, const Output& out) {
+template <class T> void run_softmax(const Array& x, const Output& out) {
   const WithoutGil released(double(x.size()) * 16);
   softmax(x.data<T>(), out.data<T>(), rows_before(x, 1), x.dim(-1));
 }
@@ -308,17 +291,14 @@ py::object softmax_last(py::handle x_in, py::handle out) {
   x = door.ready(x, Layout::contiguous);
   const Output output = door.output(out, x.shape());
   if (x.size() == 0) return output.finish();
-  if (door.in_double())
-    run_softmax<double>(x, output);
-  else
-    run_softmax<float>(x, output);
+  if (door.in_double()) run_softmax<double>(x, output);
+  else run_softmax<float>(x, output);
   return output.finish();
 }
 
 // --- elements --------------------------------------------------------------------------------------------------------
 
-template <class T>
-void run_elementwise(Function function, const Array& x, const Output& out) {
+template <class T> void run_elementwise(Function function, const Array& x, const Output& out) {
   const WithoutGil released(double(x.size()) * 16);
   elementwise(function, x.data<T>(), out.data<T>(), x.size());
 }
@@ -326,10 +306,8 @@ void run_elementwise(Function function, const Array& x, const Output& out) {
 py::object apply(Door door, Function function, py::handle x_in, py::handle out) {
   Array x = door.ready(door.array(x_in, "x"), Layout::contiguous);
   const Output output = door.output(out, x.shape());
-  if (door.in_double())
-    run_elementwise<double>(function, x, output);
-  else
-    run_elementwise<float>(function, x, output);
+  if (door.in_double()) run_elementwise<double>(function, x, output);
+  else run_elementwise<float>(function, x, output);
   return output.finish();
 }
 

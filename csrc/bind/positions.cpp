@@ -9,9 +9,8 @@ namespace {
 // Sizes past this would overflow the product of an array's sides.
 constexpr Index kMostSize = Index(1) << 40;
 
-template <class T>
-void run_positions(const Output& out, const Array& frequencies, Index rows, Index width, double offset, bool split,
-                   Scheme scheme) {
+template <class T> void run_positions(const Output& out, const Array& frequencies, Index rows, Index width,
+                                      double offset, bool split, Scheme scheme) {
   PositionArgs<T> a{};
   a.model_width = width, a.offset = offset, a.split = split, a.scheme = scheme;
   a.frequencies = frequencies.data<double>();
@@ -58,16 +57,13 @@ py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handl
   if (rows == 0 || width == 0) return output.finish();
   const Array table = frequencies_of(width, base, scheme);
   const bool split = layout == "split";
-  if (door.in_double())
-    run_positions<double>(output, table, rows, width, double(first), split, scheme);
-  else
-    run_positions<float>(output, table, rows, width, double(first), split, scheme);
+  if (door.in_double()) run_positions<double>(output, table, rows, width, double(first), split, scheme);
+  else run_positions<float>(output, table, rows, width, double(first), split, scheme);
   return output.finish();
 }
 
-template <class T>
-void run_rotary(const Array& x, const Array& positions, const Array& frequencies, bool interleaved, double magnitude,
-                const Output& out) {
+template <class T> void run_rotary(const Array& x, const Array& positions, const Array& frequencies, bool interleaved,
+                                   double magnitude, const Output& out) {
   RotaryArgs<T> a{};
   a.rows = x.dim(-2), a.width = x.dim(-1), a.rotary = 2 * frequencies.dim(0);
   a.frequencies = frequencies.data<double>(), a.interleaved = interleaved, a.magnitude = magnitude;
@@ -99,10 +95,8 @@ py::object rotary_embedding(py::handle x_in, py::handle positions_in, py::handle
   if (!(positions.ndim() == 2 && positions.dim(1) == x.dim(-2) && positions.dim(0) > 0 &&
         x.size() / (x.dim(-1) * x.dim(-2)) % positions.dim(0) == 0 && 2 * frequencies.dim(0) <= x.dim(-1)))
     door.value_error("positions and frequencies do not match x");
-  if (door.in_double())
-    run_rotary<double>(x, positions, frequencies, pairs, factor, output);
-  else
-    run_rotary<float>(x, positions, frequencies, pairs, factor, output);
+  if (door.in_double()) run_rotary<double>(x, positions, frequencies, pairs, factor, output);
+  else run_rotary<float>(x, positions, frequencies, pairs, factor, output);
   return output.finish();
 }
 

@@ -15,7 +15,8 @@ namespace {
 
 std::atomic<int> g_max_threads{1};
 
-// Below this much work for each thread, waking it costs more than it brings (measured: two threads win from 130 to 380 kFLOP).
+// Below this much work for each thread, waking it costs more than it brings (measured: two threads win from 130 to 380
+// kFLOP).
 constexpr double kFlopsPerThread = 200e3;
 
 // Scratch up to this size stays with its thread; larger scratch lives as long as the call that asked for it.
@@ -37,8 +38,8 @@ class Scratch {
 
 thread_local Scratch t_scratch;
 
-// libgomp's threads do not survive fork: a child that waits for them hangs. So the pool is let go before every fork, and
-// both sides make a new one when they next need it.
+// libgomp's threads do not survive fork: a child that waits for them hangs. So the pool is let go before every fork,
+// and both sides make a new one when they next need it.
 void release_pool_before_fork() { omp_pause_resource_all(omp_pause_hard); }
 
 void survive_fork() {
@@ -82,9 +83,7 @@ class Run {
 int max_threads() { return g_max_threads; }
 void set_max_threads(int n) { g_max_threads = n; }
 
-int threads_for(double flops) {
-  return int(std::clamp(flops / kFlopsPerThread, 1.0, double(max_threads())));
-}
+int threads_for(double flops) { return int(std::clamp(flops / kFlopsPerThread, 1.0, double(max_threads()))); }
 
 void run_tasks(std::int64_t tasks, int threads, std::size_t scratch_bytes, TaskBody body) {
   if (tasks <= 0) return;

@@ -14,11 +14,9 @@ int threads_for(double flops);
 // A callable of (task, scratch) without ownership or allocation.
 class TaskBody {
  public:
-  template <class F>
-  explicit TaskBody(const F& f)
-      : object_(&f), call_([](const void* f, std::int64_t task, void* scratch) {
-          (*static_cast<const F*>(f))(task, scratch);
-        }) {}
+  template <class F> explicit TaskBody(const F& f)
+      : object_(&f),
+        call_([](const void* f, std::int64_t task, void* scratch) { (*static_cast<const F*>(f))(task, scratch); }) {}
   void operator()(std::int64_t task, void* scratch) const { call_(object_, task, scratch); }
 
  private:
@@ -26,8 +24,8 @@ class TaskBody {
   void (*call_)(const void*, std::int64_t, void*);
 };
 
-// body(task, scratch) for every task in [0, tasks), each once, drawn in order by at most `threads` threads. `scratch` holds
-// scratch_bytes, 64-byte aligned, the thread's own, uninitialised. The first exception of a task is thrown here.
+// body(task, scratch) for every task in [0, tasks), each once, drawn in order by at most `threads` threads. `scratch`
+// holds scratch_bytes, 64-byte aligned, the thread's own, uninitialised. The first exception of a task is thrown here.
 void run_tasks(std::int64_t tasks, int threads, std::size_t scratch_bytes, TaskBody body);
 
 template <class F> void parallel_for(std::int64_t tasks, double flops, std::size_t scratch_bytes, const F& body) {

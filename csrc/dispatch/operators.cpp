@@ -26,15 +26,13 @@ constexpr double kNormFlops = 8, kFunctionFlops = 32, kSineFlops = 64;
 
 }  // namespace
 
-template <class T>
-PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column)
+template <class T> PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column)
     : k_(k), n_(n), panels_(allocate_aligned<T>(std::size_t(ceil_div(n, kPanelColumns<T>) * kPanelColumns<T> * k))) {
   GemmArgs<T> g{};
   g.n = n, g.k = k, g.b = b, g.b_row = b_row, g.b_column = b_column;
   const Index panels = ceil_div(n, kPanelColumns<T>);
-  parallel_for(panels, kNormFlops * double(k) * double(n), 0, [&](Index panel, void*) {
-    kernels().of<T>().pack(g, panel, panel + 1, panels_.get());
-  });
+  parallel_for(panels, kNormFlops * double(k) * double(n), 0,
+               [&](Index panel, void*) { kernels().of<T>().pack(g, panel, panel + 1, panels_.get()); });
 }
 
 template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Index a_row, T* c, Index c_row) const {
@@ -46,8 +44,8 @@ template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Ind
   return g;
 }
 
-// Packed weights: blocks of rows × groups of panels. Otherwise a task packs its panels itself, so it takes as many rows as
-// the threads allow.
+// Packed weights: blocks of rows × groups of panels. Otherwise a task packs its panels itself, so it takes as many rows
+// as the threads allow.
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
   const Index panels = ceil_div(g.n, kPanelColumns<T>);
   const Index wanted = ceil_div(threads_for(double(batch) * gemm_flops(g)) * kTasksPerThread, batch);
@@ -102,19 +100,20 @@ template <class T> void positions(const PositionArgs<T>& a, Index rows) {
 
 template <class T> void rotary(const RotaryArgs<T>& a) {
   const double flops_per_row = kSineFlops * double(a.rotary) + kNormFlops * double(a.lead) * double(a.width);
-  parallel_rows(a.rows, flops_per_row, std::size_t(3 * a.rotary) * sizeof(T), [&](Index begin, Index end, void* scratch) {
-    kernels().of<T>().rotary(a, begin, end, static_cast<T*>(scratch));
-  });
+  parallel_rows(a.rows, flops_per_row, std::size_t(3 * a.rotary) * sizeof(T),
+                [&](Index begin, Index end, void* scratch) {
+                  kernels().of<T>().rotary(a, begin, end, static_cast<T*>(scratch));
+                });
 }
 
-#define TFCORE_INSTANTIATE(T)                                              \
-  template class PackedMatrix<T>;                                          \
-  template GemmPlan plan_gemm<T>(const GemmArgs<T>&, Index);               \
-  template void softmax<T>(const T*, T*, Index, Index);                    \
-  template void layer_norm<T>(const NormArgs<T>&, Index);                  \
-  template void rms_norm<T>(const NormArgs<T>&, Index);                    \
-  template void elementwise<T>(Function, const T*, T*, Index);             \
-  template void positions<T>(const PositionArgs<T>&, Index);               \
+#define TFCORE_INSTANTIATE(T)                                  \
+  template class PackedMatrix<T>;                              \
+  template GemmPlan plan_gemm<T>(const GemmArgs<T>&, Index);   \
+  template void softmax<T>(const T*, T*, Index, Index);        \
+  template void layer_norm<T>(const NormArgs<T>&, Index);      \
+  template void rms_norm<T>(const NormArgs<T>&, Index);        \
+  template void elementwise<T>(Function, const T*, T*, Index); \
+  template void positions<T>(const PositionArgs<T>&, Index);   \
   template void rotary<T>(const RotaryArgs<T>&);
 TFCORE_INSTANTIATE(float)
 TFCORE_INSTANTIATE(double)

@@ -18,7 +18,9 @@ template <class T> class PackedMatrix {
   Index n() const { return n_; }
   // c = a @ b and nothing more; the caller adds what follows.
   GemmArgs<T> product(Index m, const T* a, Index a_row, T* c, Index c_row) const;
-  T at(Index k, Index j) const { return panels_[(j / kPanelColumns<T> * k_ + k) * kPanelColumns<T> + j % kPanelColumns<T>]; }
+  T at(Index k, Index j) const {
+    return panels_[(j / kPanelColumns<T> * k_ + k) * kPanelColumns<T> + j % kPanelColumns<T>];
+  }
 
  private:
   Index k_, n_;

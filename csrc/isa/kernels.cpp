@@ -1,5 +1,5 @@
-// One instruction set's kernels: this file is compiled once for each row of the ISA table in CMakeLists.txt, and exports
-// nothing but that row's table.
+// One instruction set's kernels: this file is compiled once for each row of the ISA table in CMakeLists.txt, and
+// exports nothing but that row's table.
 #include "kernels/attention.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"

@@ -4,12 +4,13 @@
 //   out[i] = sum_j softmax_j(cap(scale * q[i] . k[j]) - slope * |i + offset - j| + mask[i][j]) * v[j]
 //   q (L, D), k (S, D), v (S, Dv), out (L, Dv); the query rows of all heads that share k and v are taken together
 //
-// Keys come in absolute blocks of kKeyBlock. A block's scores against a tile of queries are one product, the softmax works
-// on them in place, and their product with v joins the output rows, rescaled when the running maximum rose. A row's
-// arithmetic depends on its own visible keys alone: a block that a row cannot see leaves its state as it was, bit for bit.
+// Keys come in absolute blocks of kKeyBlock. A block's scores against a tile of queries are one product, the softmax
+// works on them in place, and their product with v joins the output rows, rescaled when the running maximum rose. A
+// row's arithmetic depends on its own visible keys alone: a block that a row cannot see leaves its state as it was, bit
+// for bit.
 //
-// Bound with many rows: FMA issue, 4 * D operations a score, beside about a dozen for its exponential; with a few rows, the
-// memory that holds the keys and values.
+// Bound with many rows: FMA issue, 4 * D operations a score, beside about a dozen for its exponential; with a few rows,
+// the memory that holds the keys and values.
 #include "kernels/math.hpp"
 #include "kernels/scores.hpp"
 
@@ -23,7 +24,8 @@ template <class T> TFCORE_INLINE T mask_value(const AttentionArgs<T>& a, Index r
   if (a.mask_kind == MaskKind::boolean) return static_cast<const unsigned char*>(a.mask)[at] ? T(0) : kMinusInfinity<T>;
   const T value = static_cast<const T*>(a.mask)[at], scaled = value * T(kLog2e);
   if (value == kMinusInfinity<T>) return value;
-  return scaled < kLowest<T> ? kLowest<T> : scaled;  // the lowest number, as many masks have it, hides nothing by itself
+  return scaled < kLowest<T> ? kLowest<T>
+                             : scaled;  // the lowest number, as many masks have it, hides nothing by itself
 }
 
 // The mask of this block into `bias`; false when it hides everything.
@@ -33,8 +35,8 @@ template <class T, class L> bool read_mask(ScoreBlock<T>& b) {
   for (Index r = 0; r < b.count; ++r) {
     T* bias = b.w.bias + r * L::row_stride - b.block * L::key_stride;
     for (Index key = b.begin; key < b.end; ++key) {
-      const T value = one_row && r > 0 ? bias[key * L::key_stride - L::row_stride]
-                                       : mask_value(b.a, b.row_begin + b.row + r, key);
+      const T value =
+          one_row && r > 0 ? bias[key * L::key_stride - L::row_stride] : mask_value(b.a, b.row_begin + b.row + r, key);
       bias[key * L::key_stride] = value;
       if (value == kMinusInfinity<T>) b.hides = true;
       else shows = true;
@@ -45,9 +47,8 @@ template <class T, class L> bool read_mask(ScoreBlock<T>& b) {
 
 template <class T, class L> void cap_scores(const ScoreBlock<T>& b) {
   const T factor = T(b.a.softcap * kLog2e);
-  L::for_each(b, [&](Index at, Index, Index) TFCORE_LAMBDA {
-    store(b.w.scores + at, factor * tanh<T>(load(b.w.scores + at)));
-  });
+  L::for_each(b, [&](Index at, Index, Index)
+                     TFCORE_LAMBDA { store(b.w.scores + at, factor * tanh<T>(load(b.w.scores + at))); });
 }
 
 template <class T, class L> void add_slopes(const ScoreBlock<T>& b) {
@@ -155,8 +156,8 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
   }
 }
 
-// Keys and values are read in place, also where heads are slices of wide rows that fall into a few cache sets: copying such
-// a block first gained 4 % at best (8 heads of 64 in rows of 4 KB) and lost 5 to 9 % at 128 and 40 tokens.
+// Keys and values are read in place, also where heads are slices of wide rows that fall into a few cache sets: copying
+// such a block first gained 4 % at best (8 heads of 64 in rows of 4 KB) and lost 5 to 9 % at 128 and 40 tokens.
 template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
   const Index width = padded<T>(b.a.value_size), keys = b.end - b.begin;
   const T* v = b.a.v + b.begin * b.a.v_row;
@@ -214,9 +215,9 @@ template <class T, class L> void write_weights(ScoreBlock<T>& b) {
 }
 
 // Every block of keys that the rows see, every tile of rows that sees some of it.
-template <class T, class Block, class Visit> TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s,
-                                                                             const Workspace<T>& w, Index row_begin,
-                                                                             Index tile_rows, Block on_block, Visit visit) {
+template <class T, class Block, class Visit>
+TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, const Workspace<T>& w, Index row_begin,
+                                  Index tile_rows, Block on_block, Visit visit) {
   const KeySpan all = visible_span(s, 0, s.count, 0, a.key_count);
   for (Index block = all.begin / kKeyBlock * kKeyBlock; block < all.end; block += kKeyBlock) {
     on_block(block, visible_span(s, 0, s.count, block, block + kKeyBlock));
@@ -240,7 +241,9 @@ void attend_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, cons
   __builtin_memset(w.out, 0, std::size_t(s.count * width) * sizeof(T));
   for_each_block(
       a, s, w, row_begin, tile_rows,
-      [&](Index block, KeySpan span) { if (pack) pack_values(a, block, span, w.values); },
+      [&](Index block, KeySpan span) {
+        if (pack) pack_values(a, block, span, w.values);
+      },
       [&](ScoreBlock<T>& b) {
         if (!compute_scores<T, L>(b)) return;
         absorb<T, L>(b);

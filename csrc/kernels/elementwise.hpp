@@ -49,16 +49,34 @@ template <class T> TFCORE_INLINE void sincos_of(Vec<T> x, Vec<T>& s, Vec<T>& c) 
 
 template <class T> void elementwise(Function function, const T* x, T* out, Index n) {
   switch (function) {
-    case Function::exp: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return exp<T>(v); });
-    case Function::exp2: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return exp2<T>(v); });
-    case Function::tanh: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return tanh<T>(v); });
-    case Function::erf: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return erf<T>(v); });
-    case Function::gelu: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return gelu_erf<T>(v); });
-    case Function::gelu_tanh: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return gelu_tanh<T>(v); });
-    case Function::silu: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return silu<T>(v); });
-    case Function::relu: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return relu<T>(v); });
-    case Function::sin: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { Vec<T> s, c; sincos_of<T>(v, s, c); return s; });
-    case Function::cos: return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { Vec<T> s, c; sincos_of<T>(v, s, c); return c; });
+    case Function::exp:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return exp<T>(v); });
+    case Function::exp2:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return exp2<T>(v); });
+    case Function::tanh:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return tanh<T>(v); });
+    case Function::erf:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return erf<T>(v); });
+    case Function::gelu:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return gelu_erf<T>(v); });
+    case Function::gelu_tanh:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return gelu_tanh<T>(v); });
+    case Function::silu:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return silu<T>(v); });
+    case Function::relu:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA { return relu<T>(v); });
+    case Function::sin:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA {
+        Vec<T> s, c;
+        sincos_of<T>(v, s, c);
+        return s;
+      });
+    case Function::cos:
+      return map_array(x, out, n, [](Vec<T> v) TFCORE_LAMBDA {
+        Vec<T> s, c;
+        sincos_of<T>(v, s, c);
+        return c;
+      });
   }
 }
 

@@ -3,9 +3,9 @@
 //
 //   c[i][j] = activation(sum_k a[i][k] * b[k][j] + bias[j]) + residual[i][j]        a (M, K), b (K, N), c (M, N)
 //
-// b is read as panels of 64 bytes of columns: packed once for weights, in place for a few rows over row-major b, else packed
-// block by block into scratch. The depth is cut at multiples of kDepthBlock; each block is one chain from zero, k ascending,
-// and blocks add up in order, so an element's bits depend on its row, its column and K alone.
+// b is read as panels of 64 bytes of columns: packed once for weights, in place for a few rows over row-major b, else
+// packed block by block into scratch. The depth is cut at multiples of kDepthBlock; each block is one chain from zero,
+// k ascending, and blocks add up in order, so an element's bits depend on its row, its column and K alone.
 //
 // Bound: FMA issue for M >= 12; for M = 1 each weight is used once, so the bound is the cache or memory that holds b.
 #include "kernels/math.hpp"
@@ -79,9 +79,9 @@ template <class T, Activation activation> void finish_row(T* x, const T* bias, c
 template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Index column, Index n) {
   if (!g.bias && !g.residual && g.activation == Activation::none) return;
   using FinishRow = void (*)(T*, const T*, const T*, Index);
-  static constexpr FinishRow kFinish[] = {
-      finish_row<T, Activation::none>,      finish_row<T, Activation::relu>, finish_row<T, Activation::gelu>,
-      finish_row<T, Activation::gelu_tanh>, finish_row<T, Activation::silu>, finish_row<T, Activation::tanh>};
+  static constexpr FinishRow kFinish[] = {finish_row<T, Activation::none>, finish_row<T, Activation::relu>,
+                                          finish_row<T, Activation::gelu>, finish_row<T, Activation::gelu_tanh>,
+                                          finish_row<T, Activation::silu>, finish_row<T, Activation::tanh>};
   const FinishRow finish_one = kFinish[int(g.activation)];
   for (Index i = row0; i < row1; ++i)
     finish_one(g.c + i * g.c_row + column, g.bias ? g.bias + column : nullptr,
@@ -93,9 +93,8 @@ template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Ind
 constexpr Index kRowBlock = 8 * kTileRows;  // rows of a that stay in L2 beside the panels: 96 × 384 floats, 147 KB
 
 // Where panels [first, last) at depth k0 are read: packed weights, b itself, or scratch filled here.
-template <class T>
-TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index first, Index last, Index k0, Index k1, bool in_place, T* scratch,
-                               Tile<T>& t) {
+template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index first, Index last, Index k0, Index k1,
+                                                  bool in_place, T* scratch, Tile<T>& t) {
   t.depth = k1 - k0;
   if (g.packed) {
     t.b = g.b + first * g.k * kPanel<T> + k0 * kPanel<T>;
@@ -117,7 +116,8 @@ template <class T> std::size_t gemm_scratch(const GemmArgs<T>& g) {
 }
 
 // The last, ragged panel goes through a buffer of whole panels, so that tiles never write past a row of c.
-template <class T> void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index row, Index rows, Index column, T* buffer) {
+template <class T>
+void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index row, Index rows, Index column, T* buffer) {
   const Index n = g.n - column;
   T* c = g.c + row * g.c_row + column;
   if (t.accumulate)
@@ -128,13 +128,14 @@ template <class T> void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index r
 }
 
 // Panels [first, last), at most kPanelsPerTask when b is not packed, of the rows of `range`.
-template <class T> void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, Index last, T* scratch) {
+template <class T>
+void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, Index last, T* scratch) {
   static_assert(kPanel<T> == kPanelColumns<T>);
   T* const buffer = scratch;
   T* const panels = scratch + kRowBlock * kPanel<T>;
   const Index whole = g.n / kPanel<T> < last ? g.n / kPanel<T> : last;  // panels [first, whole) are full
   const bool in_place = !g.packed && g.b_column == 1 && whole == last && g.m <= kInPlaceRows;
-  const Index columns = (g.n < last * kPanel<T> ? g.n : last * kPanel<T>) - first * kPanel<T>;
+  const Index columns = (g.n < last * kPanel<T> ? g.n : last * kPanel<T>)-first * kPanel<T>;
   for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepthBlock) {
     const Index k1 = g.k < k0 + kDepthBlock ? g.k : k0 + kDepthBlock;
     Tile<T> t{};

@@ -13,8 +13,9 @@
 namespace tfcore {
 namespace {
 
-// A row is summed in blocks of this many elements, four to a lane of each chain, and what the total loses to rounding when a
-// block joins it is kept beside it. (One chain a row had 2.2 times the error of NumPy's pairwise sum at 3000 columns.)
+// A row is summed in blocks of this many elements, four to a lane of each chain, and what the total loses to rounding
+// when a block joins it is kept beside it. (One chain a row had 2.2 times the error of NumPy's pairwise sum at 3000
+// columns.)
 constexpr Index kSumBlock = 128;
 
 template <class V> TFCORE_INLINE V add_exactly(V a, V b, V& lost) {  // Knuth's two-sum
@@ -41,7 +42,8 @@ template <class T> struct Total {
   }
 };
 
-// The sum over a row of what f(vector, chain, count) adds to a chain; past the row's end a vector holds zeros beyond `count`.
+// The sum over a row of what f(vector, chain, count) adds to a chain; past the row's end a vector holds zeros beyond
+// `count`.
 template <class T, class F> TFCORE_INLINE T sum_of(const T* x, Index n, F f) {
   Total<T> total;
   for (Index block = 0; block < n; block += kSumBlock) {
@@ -96,7 +98,8 @@ template <class T, class F> TFCORE_INLINE void map_row(const T* x, T* out, Index
   for (; i + lanes<T> <= n; i += lanes<T>)
     store(out + i, f(load(x + i), [i](const T* p) TFCORE_LAMBDA { return load(p + i); }));
   if (const int count = int(n - i))
-    store_first(out + i, f(load_first(x + i, count), [i, count](const T* p) TFCORE_LAMBDA { return load_first(p + i, count); }),
+    store_first(out + i,
+                f(load_first(x + i, count), [i, count](const T* p) TFCORE_LAMBDA { return load_first(p + i, count); }),
                 count);
 }
 

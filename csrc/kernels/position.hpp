@@ -1,8 +1,8 @@
 #pragma once
 // Positions as sines.
 //
-//   positions:  out[p][.] = sin(p * f[i]), cos(p * f[i]), interleaved or in two halves        (Vaswani et al. 2017, §3.5)
-//   rotary:     out = x * cos(p * f) + turned(x) * sin(p * f)                                 (Su et al. 2021)
+//   positions:  out[p][.] = sin(p * f[i]), cos(p * f[i]), interleaved or in two halves        (Vaswani et al. 2017,
+//   §3.5) rotary:     out = x * cos(p * f) + turned(x) * sin(p * f)                                 (Su et al. 2021)
 //
 // Angles are products in double, as NumPy's are; float32 results come from double angles, reduced in double.
 // Bound: sincos is some 40 instructions a vector, so arithmetic on one core and write bandwidth on several.
@@ -75,10 +75,12 @@ template <class T> void rotary_tables(const RotaryArgs<T>& a, double position, T
 }
 
 // out[j] = x[j] * cosine[j] + partner[j] * sine[j] over n columns
-template <class T> TFCORE_INLINE void rotate(const T* x, const T* partner, const T* cosine, const T* sine, T* out, Index n) {
+template <class T>
+TFCORE_INLINE void rotate(const T* x, const T* partner, const T* cosine, const T* sine, T* out, Index n) {
   for (Index j = 0; j < n; j += lanes<T>) {
     const int count = n - j < lanes<T> ? int(n - j) : lanes<T>;
-    const auto at = [&](const T* p) TFCORE_LAMBDA { return count == lanes<T> ? load(p + j) : load_first(p + j, count); };
+    const auto at = [&](const T* p)
+                        TFCORE_LAMBDA { return count == lanes<T> ? load(p + j) : load_first(p + j, count); };
     store_first(out + j, fma(at(partner), at(sine), at(x) * at(cosine)), count);
   }
 }

@@ -1,9 +1,9 @@
 #pragma once
 // The state of attention's rows in flight, and one block of keys against them: its scores in two layouts.
 //
-// With many rows the lanes hold queries, and the softmax never reduces across lanes; with a few (a decode step) they hold
-// keys, turned in registers. Both give the same bits: each score is one chain over the head size, each sum of a block four
-// chains by key modulo 4.
+// With many rows the lanes hold queries, and the softmax never reduces across lanes; with a few (a decode step) they
+// hold keys, turned in registers. Both give the same bits: each score is one chain over the head size, each sum of a
+// block four chains by key modulo 4.
 #include "kernels/table.hpp"
 #include "kernels/tile.hpp"
 
@@ -43,7 +43,9 @@ template <class T> RowState<T> start_rows(const AttentionArgs<T>& a, Index row_b
 }
 
 // The keys that some row of [row, row + count) may see, within [begin, end).
-struct KeySpan { Index begin, end; };
+struct KeySpan {
+  Index begin, end;
+};
 
 template <class T> KeySpan visible_span(const RowState<T>& s, Index row, Index count, Index begin, Index end) {
   KeySpan span{end, begin};
@@ -96,7 +98,7 @@ template <class T> struct ScoreBlock {
   Index row, count;  // within `rows`
   Index block;       // first key of the block; the span is [begin, end)
   Index begin, end;
-  bool hides;        // some row does not see some key of the span
+  bool hides;  // some row does not see some key of the span
 };
 
 template <class T> TFCORE_INLINE const T* query_row(const AttentionArgs<T>& a, Index row) {
@@ -144,7 +146,8 @@ template <class T> struct QueryLanes {
   static void take_max(const ScoreBlock<T>& b, T* max) {
     for (Index r = 0; r < b.count; r += lanes<T>) {
       Vec<T> m = load(max + r);
-      for (Index key = b.begin; key < b.end; ++key) m = tfcore::max(m, load(b.w.scores + (key - b.block) * key_stride + r));
+      for (Index key = b.begin; key < b.end; ++key)
+        m = tfcore::max(m, load(b.w.scores + (key - b.block) * key_stride + r));
       store(max + r, m);
     }
   }
@@ -168,7 +171,9 @@ template <class T> struct KeyLanes {
   static constexpr Adjacent adjacent = Adjacent::depth;
   static constexpr Index key_stride = 1, row_stride = kKeyBlock;
   TFCORE_INLINE static Vec<T> of_rows(const T* value) { return splat(*value); }
-  TFCORE_INLINE static Vec<T> keys(Index key) { return splat(T(key)) + __builtin_convertvector(lane_index<T>(), Vec<T>); }
+  TFCORE_INLINE static Vec<T> keys(Index key) {
+    return splat(T(key)) + __builtin_convertvector(lane_index<T>(), Vec<T>);
+  }
 
   template <class F> TFCORE_INLINE static void for_each(const ScoreBlock<T>& b, F f) {
     for (Index r = 0; r < b.count; ++r)
@@ -180,8 +185,8 @@ template <class T> struct KeyLanes {
       for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, row_begin + r)[d];
   }
 
-  // lanes keys at a time: a square of k is turned, then each of its depths meets every row. Keys past the end repeat the
-  // last one and are hidden afterwards.
+  // lanes keys at a time: a square of k is turned, then each of its depths meets every row. Keys past the end repeat
+  // the last one and are hidden afterwards.
   template <int R> static void score_rows(const ScoreBlock<T>& b) {
     const T* q = b.w.queries;
     for (Index key = b.begin; key < b.end; key += lanes<T>) {

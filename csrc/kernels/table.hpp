@@ -1,8 +1,9 @@
 #pragma once
 // What crosses from dispatch/ into one instruction set's kernels: plain data and one table of functions.
 //
-// B batch, H query heads, G key/value heads, L query length, S key length, D head size, C model width; M, N, K of a product.
-// Strides count elements. A kernel gets its arguments, a range of work and scratch; it never allocates, throws or threads.
+// B batch, H query heads, G key/value heads, L query length, S key length, D head size, C model width; M, N, K of a
+// product. Strides count elements. A kernel gets its arguments, a range of work and scratch; it never allocates, throws
+// or threads.
 #include <cstddef>
 #include <cstdint>
 
@@ -14,8 +15,9 @@ enum class Activation : int { none, relu, gelu, gelu_tanh, silu, tanh };
 
 // Panels of b: 64 bytes of adjacent columns, depth after depth, zero past the last column. The same on every ISA.
 template <class T> constexpr Index kPanelColumns = 64 / Index(sizeof(T));
-constexpr Index kPanelsPerTask = 8;   // 128 float32 columns: their weights at depth kDepthBlock stay in a 256 KB L2
-// Absolute: a sum restarts at its multiples, on every ISA and for every shape. 192 to 768 are within 3 %; shorter is more exact.
+constexpr Index kPanelsPerTask = 8;  // 128 float32 columns: their weights at depth kDepthBlock stay in a 256 KB L2
+// Absolute: a sum restarts at its multiples, on every ISA and for every shape. 192 to 768 are within 3 %; shorter is
+// more exact.
 constexpr Index kDepthBlock = 256;
 
 // c (M, N) = activation(a (M, K) @ b (K, N) + bias) + residual
@@ -27,14 +29,16 @@ template <class T> struct GemmArgs {
   Index b_row, b_column;  // unused when packed
   bool packed;
   T* c;
-  Index c_row;  // columns of c are adjacent
+  Index c_row;    // columns of c are adjacent
   const T* bias;  // (N,) or null
   Activation activation;
   const T* residual;  // (M, N) or null
   Index residual_row;
 };
 
-struct GemmRange { Index row_begin, row_end, panel_begin, panel_end; };
+struct GemmRange {
+  Index row_begin, row_end, panel_begin, panel_end;
+};
 
 enum class MaskKind : int { none, boolean, additive };
 
@@ -51,7 +55,8 @@ template <class T> struct AttentionArgs {
   Index out_head, out_row;
   T* weights;  // (heads, L, S) with adjacent keys, or null
   Index weights_head, weights_row;
-  // Query i sees the keys j with  first(i) <= j < last(i):  i + offset - left <= j <= i + offset + right,  j < key_count.
+  // Query i sees the keys j with  first(i) <= j < last(i):  i + offset - left <= j <= i + offset + right,  j <
+  // key_count.
   Index key_count, offset, left, right;
   MaskKind mask_kind;
   const void* mask;  // bytes or T
@@ -61,7 +66,8 @@ template <class T> struct AttentionArgs {
   T scale, softcap;
 };
 
-constexpr Index kKeyBlock = 128;   // absolute: the running maximum is renewed at its multiples; 64 to 512 are within noise
+constexpr Index kKeyBlock =
+    128;  // absolute: the running maximum is renewed at its multiples; 64 to 512 are within noise
 constexpr Index kQueryBlock = 64;  // rows that share one pass over the keys
 
 enum class Scheme : int { geometric, linear };
@@ -90,8 +96,8 @@ template <class T> struct RotaryArgs {
 
 template <class T> struct NormArgs {
   Index width;
-  const T* x;   // (rows, C)
-  T* out;       // (rows, C)
+  const T* x;  // (rows, C)
+  T* out;      // (rows, C)
   const T* weight;
   const T* bias;
   T eps;

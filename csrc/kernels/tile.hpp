@@ -3,9 +3,9 @@
 //
 //   c[r][j] = sum_k a[r][k] * b[k][j]  (+ c[r][j], or + c_scale[r] * c[r][j])        r < R, j < V * lanes, k < depth
 //
-// Each sum is one chain of fused multiply-adds, k ascending, whatever R and V: the tile's shape never shows in the bits.
-// Bound by FMA issue where R * V accumulators cover the FMA's latency (8 to 10 chains) and R + V loads cost less than
-// R * V FMAs; by the loads of b (64 bytes a cycle) when R is 1.
+// Each sum is one chain of fused multiply-adds, k ascending, whatever R and V: the tile's shape never shows in the
+// bits. Bound by FMA issue where R * V accumulators cover the FMA's latency (8 to 10 chains) and R + V loads cost less
+// than R * V FMAs; by the loads of b (64 bytes a cycle) when R is 1.
 #include <cstddef>
 
 #include "kernels/table.hpp"
@@ -42,8 +42,8 @@ template <class T> constexpr bool fits_panel(int vectors) {
   return vectors % kPanelVectors<T> == 0 || kPanelVectors<T> % vectors == 0;
 }
 
-// The rows of a, four to a pointer: one pointer a row would not fit the integer registers, and reloading it costs an issue
-// slot for every few FMAs. The empty asm keeps the compiler from deriving all pointers from one again.
+// The rows of a, four to a pointer: one pointer a row would not fit the integer registers, and reloading it costs an
+// issue slot for every few FMAs. The empty asm keeps the compiler from deriving all pointers from one again.
 template <class T, Adjacent adjacent> struct RowPointers {
   const char *rows0, *rows4, *rows8;  // of rows 0 to 3, 4 to 7, 8 to 11
   std::ptrdiff_t stride, step;
@@ -75,7 +75,7 @@ template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Til
     Vec<T> bk[V];
 #pragma GCC unroll 12
     for (int j = 0; j < V; ++j)
-      bk[j] = load(b + (j / kPanelVectors<T>) * t.panel_stride + (j % kPanelVectors<T>) * lanes<T>);
+      bk[j] = load(b + (j / kPanelVectors<T>)*t.panel_stride + (j % kPanelVectors<T>)*lanes<T>);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const Vec<T> ar = splat(a.at(r));
@@ -97,7 +97,9 @@ template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Til
 
 // Every shape that fits the registers, by rows and vectors.
 template <class T> using TileFunction = void (*)(const Tile<T>&);
-template <class T> struct TileTable { TileFunction<T> at[kTileRows + 1][kTileVectors + 1]; };
+template <class T> struct TileTable {
+  TileFunction<T> at[kTileRows + 1][kTileVectors + 1];
+};
 
 template <class T, Adjacent adjacent, int R, int V> constexpr void fill_vectors(TileTable<T>& table) {
   if constexpr (V <= kTileVectors && R * V <= kTileAccumulators) {
@@ -140,7 +142,7 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
     const int v = widest_tile<T, adjacent>(strips.widest(), vectors - j);
     T* c = t.c + j * lanes<T>;
     Tile<T> step = t;
-    step.b = t.b + (j / kPanelVectors<T>) * t.panel_stride + (j % kPanelVectors<T>) * lanes<T>;
+    step.b = t.b + (j / kPanelVectors<T>)*t.panel_stride + (j % kPanelVectors<T>)*lanes<T>;
     for (std::int64_t i = 0, r = 0; i < strips.count; r += strips.size(int(i)), ++i) {
       step.a = a + r * (adjacent == Adjacent::depth ? t.a_stride : 1);
       step.c = c + r * t.c_stride;

@@ -34,8 +34,8 @@ struct Encoder::Buffers {
   float *wide, *context, *sum, *middle;  // (tokens, max(3 C, F)), and (tokens, C) three times
 
   Buffers(Index tokens, Index width, Index widest)
-      : storage(allocate_aligned<float>(std::size_t(tokens * (widest + 3 * width)))),
-        wide(storage.get()), context(wide + tokens * widest), sum(context + tokens * width), middle(sum + tokens * width) {}
+      : storage(allocate_aligned<float>(std::size_t(tokens * (widest + 3 * width)))), wide(storage.get()),
+        context(wide + tokens * widest), sum(context + tokens * width), middle(sum + tokens * width) {}
 };
 
 Encoder::Encoder(Embeddings embeddings, std::vector<EncoderLayer> layers, Index width, Index heads, float eps,
@@ -45,9 +45,9 @@ Encoder::Encoder(Embeddings embeddings, std::vector<EncoderLayer> layers, Index 
 
 double Encoder::flops(const PackedBatch& batch) const {
   double weights = 0, scores = 0;
-  for (const EncoderLayer& layer : layers_)
-    weights += double(width_) * double(4 * width_ + 2 * layer.up.weight.n());
-  for (Index b = 0; b < batch.sequences; ++b) scores += std::pow(double(batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]), 2);
+  for (const EncoderLayer& layer : layers_) weights += double(width_) * double(4 * width_ + 2 * layer.up.weight.n());
+  for (Index b = 0; b < batch.sequences; ++b)
+    scores += std::pow(double(batch.cu_seqlens[b + 1] - batch.cu_seqlens[b]), 2);
   return 2 * weights * double(batch.tokens()) + 4 * scores * double(width_) * double(layers_.size());
 }
 

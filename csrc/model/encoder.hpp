@@ -56,16 +56,17 @@ class Encoder {
   const Embeddings& embeddings() const { return embeddings_; }
   double flops(const PackedBatch& batch) const;
 
-  // hidden[i] (tokens, C) takes the embeddings (i = 0) and each layer's output; null where it is not wanted, but for the
-  // last. attentions[i] (B, H, longest, longest), zero on entry, takes layer i's weights; empty where not wanted.
-  void forward(const PackedBatch& batch, const std::vector<float*>& hidden, const std::vector<float*>& attentions) const;
+  // hidden[i] (tokens, C) takes the embeddings (i = 0) and each layer's output; null where it is not wanted, but for
+  // the last. attentions[i] (B, H, longest, longest), zero on entry, takes layer i's weights; empty where not wanted.
+  void forward(const PackedBatch& batch, const std::vector<float*>& hidden,
+               const std::vector<float*>& attentions) const;
 
  private:
   struct Buffers;
   void embed(const PackedBatch& batch, float* out) const;
   void attend(const PackedBatch& batch, const float* qkv, float* out, float* weights) const;
-  void run_layer(const EncoderLayer& layer, const PackedBatch& batch, const Buffers& buffers, const float* in, float* out,
-                 float* weights) const;
+  void run_layer(const EncoderLayer& layer, const PackedBatch& batch, const Buffers& buffers, const float* in,
+                 float* out, float* weights) const;
 
   Embeddings embeddings_;
   std::vector<EncoderLayer> layers_;

@@ -1,10 +1,10 @@
 #pragma once
 // Vec: one register of T, and the twenty-odd operations the kernels are written in.
 //
-// Compiler vector extensions give + - * / & | ^ << >> < > == and `mask ? a : b`, so one text serves every width. Intrinsics
-// stand here only for what the extensions have no word for: fused multiply-add, max, masked memory, wide conversions.
-// Contraction is off (-ffp-contract=off): a*b+c rounds twice and fma(a, b, c) once on every ISA that has FMA, so those
-// ISAs agree bit for bit.
+// Compiler vector extensions give + - * / & | ^ << >> < > == and `mask ? a : b`, so one text serves every width.
+// Intrinsics stand here only for what the extensions have no word for: fused multiply-add, max, masked memory, wide
+// conversions. Contraction is off (-ffp-contract=off): a*b+c rounds twice and fma(a, b, c) once on every ISA that has
+// FMA, so those ISAs agree bit for bit.
 //
 // Everything is in an unnamed namespace: each ISA unit keeps its own copy, and none can reach another unit's.
 #include <cstdint>
@@ -23,7 +23,7 @@
 namespace tfcore {
 namespace {
 
-constexpr int kVecBytes = TFCORE_VEC_BYTES;  // 16, 32 or 64: the row of the ISA table in CMakeLists.txt
+constexpr int kVecBytes = TFCORE_VEC_BYTES;          // 16, 32 or 64: the row of the ISA table in CMakeLists.txt
 constexpr int kVecRegisters = TFCORE_VEC_REGISTERS;  // 16, or 32 for AVX-512 and NEON
 
 typedef float VecF32 __attribute__((vector_size(kVecBytes)));
@@ -32,11 +32,20 @@ typedef std::int32_t VecI32 __attribute__((vector_size(kVecBytes)));
 typedef std::int64_t VecI64 __attribute__((vector_size(kVecBytes)));
 
 template <class T> struct VecTypes;
-template <> struct VecTypes<float> { using Vec = VecF32; using IntVec = VecI32; using Int = std::int32_t; };
-template <> struct VecTypes<double> { using Vec = VecF64; using IntVec = VecI64; using Int = std::int64_t; };
+template <> struct VecTypes<float> {
+  using Vec = VecF32;
+  using IntVec = VecI32;
+  using Int = std::int32_t;
+};
+template <> struct VecTypes<double> {
+  using Vec = VecF64;
+  using IntVec = VecI64;
+  using Int = std::int64_t;
+};
 
-template <class T> using Vec = typename VecTypes<T>::Vec;        // lanes<T> floating-point numbers
-template <class T> using IntVec = typename VecTypes<T>::IntVec;  // as many integers of the same size; also comparison masks
+template <class T> using Vec = typename VecTypes<T>::Vec;  // lanes<T> floating-point numbers
+template <class T> using IntVec =
+    typename VecTypes<T>::IntVec;  // as many integers of the same size; also comparison masks
 template <class T> using Int = typename VecTypes<T>::Int;
 template <class T> constexpr int lanes = kVecBytes / int(sizeof(T));
 template <class V> using Element = std::remove_reference_t<decltype(std::declval<V&>()[0])>;
@@ -154,8 +163,8 @@ template <class M> TFCORE_INLINE bool any(M mask) {
 #endif
 }
 
-// float <-> double: a float register holds two double registers' worth of lanes. (Through memory, as the extensions would
-// have it, two narrow stores meet one wide load and stall.)
+// float <-> double: a float register holds two double registers' worth of lanes. (Through memory, as the extensions
+// would have it, two narrow stores meet one wide load and stall.)
 TFCORE_INLINE void widen(VecF32 x, VecF64& low, VecF64& high) {
 #if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
   low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
