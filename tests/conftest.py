@@ -17,12 +17,6 @@ def isa(request):
         yield request.param
 
 
-@pytest.fixture(params=[1, 2, 5])
-def threads(request):
-    with tfcore.num_threads(request.param):
-        yield request.param
-
-
 @pytest.fixture(params=MACHINES, ids=lambda machine: f"{machine[0]}-{machine[1]}threads")
 def machine(request):
     """Each instruction set with two threads, and the best one also with 1 and 5."""
