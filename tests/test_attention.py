@@ -547,3 +547,11 @@ def test_multi_head_attention_has_eight_heads(rng):
     q, k, v = (normal(rng, n, 64) for n in (5, 7, 7))
     assert np.array_equal(tfcore.multi_head_attention(q, k, v), tfcore.multi_head_attention(q, k, v, 8))
     assert not np.array_equal(tfcore.multi_head_attention(q, k, v), tfcore.multi_head_attention(q, k, v, 4))
+
+
+def test_a_float64_mask_beyond_float32_hides_without_a_warning():
+    q = np.ones((1, 2, 4), np.float32)
+    mask = np.array([[0.0, np.finfo(np.float64).min]])
+    out, weights = tfcore.scaled_dot_product_attention(q, q, q, mask, return_weights=True)
+    assert out.dtype == np.float32
+    assert weights.tolist() == [[[1.0, 0.0], [1.0, 0.0]]]

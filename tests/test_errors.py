@@ -389,3 +389,11 @@ def test_an_error_leaves_everything_usable():
         with contextlib.suppress(TypeError, ValueError):
             call(**arguments)
     assert np.array_equal(attend(), want)
+
+
+@pytest.mark.parametrize(("name", "value"), [("scale", 1e300), ("softcap", 1e300), ("softcap", 1e-60)])
+def test_numbers_beyond_the_dtype(name, value):
+    x = np.ones((1, 2, 4), np.float32)
+    with pytest.raises(ValueError, match=f"{name} is {re.escape(str(value))}"):
+        tfcore.scaled_dot_product_attention(x, x, x, **{name: value})
+    assert np.isfinite(tfcore.scaled_dot_product_attention(*[x.astype(np.float64)] * 3, **{name: value})).all()

@@ -179,6 +179,27 @@ int Door::result_type() const {
   type_error("the arguments' dtypes promote to one wider than float64");
 }
 
+namespace {
+
+// A float64 mask may hold numbers beyond float32; they become infinite, and NumPy would tell the caller of a cast of
+// ours.
+class WithoutOverflowWarning {
+ public:
+  explicit WithoutOverflowWarning(bool narrows) {
+    if (!narrows) return;
+    state_ = py::module_::import("numpy").attr("errstate")(py::arg("over") = "ignore");
+    state_.attr("__enter__")();
+  }
+  ~WithoutOverflowWarning() {
+    if (state_) state_.attr("__exit__")(py::none(), py::none(), py::none());
+  }
+
+ private:
+  py::object state_;
+};
+
+}  // namespace
+
 Array Door::ready(const Array& a, Layout layout) const {
   const int type = compute_type();
   PyArrayObject* p = a.get();
@@ -187,6 +208,7 @@ Array Door::ready(const Array& a, Layout layout) const {
   if (fits && layout == Layout::rows) fits = a.dim(-1) <= 1 || PyArray_STRIDE(p, a.ndim() - 1) == PyArray_ITEMSIZE(p);
   for (int i = 0; fits && i < a.ndim(); ++i) fits = PyArray_STRIDE(p, i) % PyArray_ITEMSIZE(p) == 0;
   if (fits) return a;
+  const WithoutOverflowWarning quiet(a.type() == NPY_DOUBLE && type == NPY_FLOAT);
   return Array::steal(PyArray_FromArray(p, PyArray_DescrFromType(type), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));
 }
 

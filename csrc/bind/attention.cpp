@@ -114,6 +114,10 @@ struct Restrictions {
     softcap = door.number(cap, "softcap");
     if (!(softcap >= 0))
       door.value_error("softcap is " + std::string(py::str(cap)) + ", expected 0 (none) or a positive number");
+    if (door.in_double()) return;
+    if (std::isinf(float(scale))) door.value_error("scale is " + std::string(py::str(value)) + ", beyond float32");
+    if (std::isinf(float(softcap)) || (softcap > 0 && float(softcap) == 0))
+      door.value_error("softcap is " + std::string(py::str(cap)) + ", beyond float32");
   }
 };
 
