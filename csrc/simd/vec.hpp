@@ -141,9 +141,6 @@ template <class V> TFCORE_INLINE V fma(V a, Element<V> b, V c) { return fma(a, s
 template <class T> TFCORE_INLINE IntVec<T> bits(Vec<T> v) { return IntVec<T>(v); }
 template <class T> TFCORE_INLINE Vec<T> from_bits(IntVec<T> v) { return Vec<T>(v); }
 
-// One scalar fused multiply-add, rounded as fma() rounds a lane.
-template <class T> TFCORE_INLINE T fma1(T a, T b, T c) { return fma(splat<T>(a), splat<T>(b), splat<T>(c))[0]; }
-
 template <class T> TFCORE_INLINE Vec<T> abs(Vec<T> v) {
   return from_bits<T>(bits<T>(v) & ~(Int<T>(1) << (8 * sizeof(T) - 1)));
 }
