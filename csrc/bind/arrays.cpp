@@ -1,5 +1,6 @@
 #include "bind/arrays.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace tfcore {
@@ -8,6 +9,20 @@ std::string text(const Shape& shape) {
   std::string s = "(";
   for (std::size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
   return s + (shape.size() == 1 ? ",)" : ")");
+}
+
+std::string shaped(const char* name, const Array& a) { return std::string(name) + " has shape " + text(a.shape()); }
+
+Shape leading(const Array& a, int trailing) {
+  Shape shape = a.shape();
+  shape.resize(std::size_t(std::max(a.ndim() - trailing, 0)));
+  return shape;
+}
+
+Index product(const Shape& shape) {
+  Index n = 1;
+  for (Index d : shape) n *= d;
+  return n;
 }
 
 Array Array::steal(PyObject* p) {
@@ -60,6 +75,20 @@ bool is_float(int type) { return type == NPY_HALF || type == NPY_FLOAT || type =
 bool is_real(int type) { return is_float(type) || PyTypeNum_ISINTEGER(type) || PyTypeNum_ISBOOL(type); }
 
 }  // namespace
+
+Shape broadcast(const Door& door, const Shape& before, const Array& first, const char* name, const Array& array,
+                int trailing) {
+  const Shape own = leading(array, trailing);
+  Shape both(std::max(before.size(), own.size()));
+  for (std::size_t i = 1; i <= both.size(); ++i) {
+    const Index x = i <= before.size() ? before[before.size() - i] : 1, y = i <= own.size() ? own[own.size() - i] : 1;
+    if (!(x == y || x == 1 || y == 1))
+      door.value_error(shaped(name, array) + " with leading axes " + text(own) + ", expected such as broadcast with " +
+                       text(before) + " to match " + text(first.shape()));
+    both[both.size() - i] = x == 1 ? y : x;
+  }
+  return both;
+}
 
 // --- arguments -------------------------------------------------------------------------------------------------------
 

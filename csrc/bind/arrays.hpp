@@ -51,6 +51,10 @@ class Array {
 
 Array new_array(const Shape& shape, int type);
 
+std::string shaped(const char* name, const Array& a);  // "name has shape (…)", as messages begin
+Shape leading(const Array& a, int trailing);           // the shape without its last `trailing` axes
+Index product(const Shape& shape);
+
 // Offset, in elements, of each index of `shape`'s flattened leading axes in an array whose own leading axes broadcast
 // to it.
 class LeadingOffsets {
@@ -116,6 +120,11 @@ class Door {
   Array taken_[kMost];
   const char* names_[kMost] = {};
 };
+
+// NumPy's broadcasting of an array's leading axes, all but its last `trailing`, against those of the arrays before it,
+// of which the message shows the first.
+Shape broadcast(const Door& door, const Shape& before, const Array& first, const char* name, const Array& array,
+                int trailing);
 
 // The GIL is released for work that is worth it: letting go and taking it back costs about as much as 20 kFLOP.
 class WithoutGil {

@@ -10,32 +10,6 @@ namespace {
 constexpr Index kOpen = Index(1) << 40;  // a window's open side: further than any key
 constexpr Index kFar = Index(1) << 40;   // query offsets beyond it change nothing
 
-std::string shaped(const char* name, const Array& a) { return std::string(name) + " has shape " + text(a.shape()); }
-
-// NumPy's broadcasting of leading axes.
-Shape broadcast(const Door& door, const char* name, const Shape& a, const Shape& b) {
-  Shape both(std::max(a.size(), b.size()));
-  for (std::size_t i = 1; i <= both.size(); ++i) {
-    const Index x = i <= a.size() ? a[a.size() - i] : 1, y = i <= b.size() ? b[b.size() - i] : 1;
-    if (!(x == y || x == 1 || y == 1))
-      door.value_error(std::string(name) + " has leading shape " + text(b) + ", expected " + text(a));
-    both[both.size() - i] = x == 1 ? y : x;
-  }
-  return both;
-}
-
-Shape leading(const Array& a, int trailing) {
-  Shape shape = a.shape();
-  shape.resize(std::size_t(std::max(a.ndim() - trailing, 0)));
-  return shape;
-}
-
-Index product(const Shape& shape) {
-  Index n = 1;
-  for (Index d : shape) n *= d;
-  return n;
-}
-
 void expect_heads(const Door& door, const Array& key, Index H, Index G, bool gqa) {
   const bool fits = gqa && G > 0 ? H % G == 0 : G == H;
   if (!fits)
@@ -76,7 +50,7 @@ Sizes measure(const Door& door, const Array& q, const Array& k, const Array& v, 
   if (!(v.dim(-2) == n.S && (!n.heads || v.dim(-3) == n.G)))
     door.value_error(shaped("value", v) + wanted(n.Dv) + " to match key, " + text(k.shape()));
   expect_heads(door, k, n.H, n.G, gqa);
-  n.batch = broadcast(door, "value", broadcast(door, "key", leading(q, 3), leading(k, 3)), leading(v, 3));
+  n.batch = broadcast(door, broadcast(door, leading(q, 3), q, "key", k, 3), q, "value", v, 3);
   n.B = product(n.batch);
   return n;
 }
@@ -358,7 +332,7 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
     door.value_error(shaped("value", in.v) + ", expected a last axis that num_heads, " + std::to_string(n.H) +
                      ", divides");
   n.L = in.q.dim(-2), n.S = in.k.dim(-2), n.D = width / n.H, n.Dv = value_width / n.H;
-  n.batch = broadcast(door, "value", broadcast(door, "key", leading(in.q, 2), leading(in.k, 2)), leading(in.v, 2));
+  n.batch = broadcast(door, broadcast(door, leading(in.q, 2), in.q, "key", in.k, 2), in.q, "value", in.v, 2);
   n.B = product(n.batch);
   in.q = door.ready(in.q, Layout::rows), in.k = door.ready(in.k, Layout::rows), in.v = door.ready(in.v, Layout::rows);
   Shape shape = n.batch;

@@ -7,13 +7,7 @@
 namespace tfcore {
 namespace {
 
-std::string shaped(const char* name, const Array& a) { return std::string(name) + " has shape " + text(a.shape()); }
-
-Index rows_before(const Array& a, int trailing) {
-  Index rows = 1;
-  for (int i = 0; i < a.ndim() - trailing; ++i) rows *= a.dim(i);
-  return rows;
-}
+Index rows_of(const Array& a) { return product(leading(a, 1)); }
 
 // --- matmul ----------------------------------------------------------------------------------------------------------
 
@@ -26,8 +20,7 @@ struct Product {
 
 template <class T> void run_matmul(const Product& p, const Output& out) {
   const LeadingOffsets a_at(p.a, p.batch, p.a_vector ? 1 : 2), b_at(p.b, p.batch, p.b_vector ? 1 : 2);
-  Index batch = 1;
-  for (Index d : p.batch) batch *= d;
+  const Index batch = product(p.batch);
   const WithoutGil released(2.0 * double(batch) * double(p.m) * double(p.n) * double(p.k));
   gemm_batch<T>(batch, [&](Index i) {
     GemmArgs<T> g{};
@@ -50,15 +43,7 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out) {
   const Index b_rows = p.b_vector ? p.b.dim(0) : p.b.dim(-2);
   if (!(b_rows == p.k))
     door.value_error(shaped("b", p.b) + ", expected " + std::to_string(p.k) + " rows to match a, " + text(p.a.shape()));
-  const Shape a_shape = p.a.shape(), b_shape = p.b.shape();
-  const int a_lead = std::max(p.a.ndim() - 2, 0), b_lead = std::max(p.b.ndim() - 2, 0);
-  p.batch.resize(std::max(a_lead, b_lead));
-  for (int i = 1; i <= int(p.batch.size()); ++i) {
-    const Index x = i <= a_lead ? a_shape[a_lead - i] : 1, y = i <= b_lead ? b_shape[b_lead - i] : 1;
-    if (!(x == y || x == 1 || y == 1))
-      door.value_error(shaped("b", p.b) + ", expected leading axes that broadcast with a's, " + text(a_shape));
-    p.batch[p.batch.size() - i] = x == 1 ? y : x;
-  }
+  p.batch = broadcast(door, leading(p.a, 2), p.a, "b", p.b, 2);
   Shape shape = p.batch;
   if (!p.a_vector) shape.push_back(p.m);
   if (!p.b_vector) shape.push_back(p.n);
@@ -103,7 +88,7 @@ struct LinearCall {
     shape.back() = n;
     if (residual && residual.shape() != shape)
       door.value_error(shaped("residual", residual) + ", expected " + text(shape));
-    m = rows_before(x, 1);
+    m = rows_of(x);
     x = door.ready(x, x.ndim() == 2 ? Layout::rows : Layout::contiguous);
     if (bias) bias = door.ready(bias, Layout::contiguous);
     if (residual) residual = door.ready(residual, Layout::contiguous);
@@ -253,8 +238,8 @@ void run_norm(Norm norm, const Array& x, const Array& weight, const Array& bias,
   if (weight) a.weight = weight.data<T>();
   if (bias) a.bias = bias.data<T>();
   const WithoutGil released(double(x.size()) * 8);
-  if (norm == Norm::layer) layer_norm(a, rows_before(x, 1));
-  else rms_norm(a, rows_before(x, 1));
+  if (norm == Norm::layer) layer_norm(a, rows_of(x));
+  else rms_norm(a, rows_of(x));
 }
 
 py::object normalise(Door door, Norm norm, py::handle x_in, py::handle weight_in, py::handle bias_in, py::handle eps_in,
@@ -280,7 +265,7 @@ py::object normalise(Door door, Norm norm, py::handle x_in, py::handle weight_in
 
 template <class T> void run_softmax(const Array& x, const Output& out) {
   const WithoutGil released(double(x.size()) * 16);
-  softmax(x.data<T>(), out.data<T>(), rows_before(x, 1), x.dim(-1));
+  softmax(x.data<T>(), out.data<T>(), rows_of(x), x.dim(-1));
 }
 
 // Over the last axis; the caller moves another one there.

@@ -249,12 +249,6 @@ template <class T> TFCORE_INLINE Vec<T> tanh(Vec<T> x) {
   return copy_sign<T>(a < T(0.625) ? near : far, x);
 }
 
-// 1 / (1 + e^-x), accurate to the smallest normal, 0 a little below. Error: float 2.5 ulp, double 2.3 ulp.
-template <class T> TFCORE_INLINE Vec<T> sigmoid(Vec<T> x) {
-  using C = MathConstants<T>;
-  return T(1) / (exp_bounded<T>(max(splat(-C::kExpUnder), min(splat(C::kExpOver), -x))) + T(1));
-}
-
 // x / (1 + e^-x), within 1.4 times the error of that formula with a correctly rounded exponential. Below -kExpOver the
 // divisor is inf and x stands still, so that -inf gives -0 and not NaN.
 template <class T> TFCORE_INLINE Vec<T> silu(Vec<T> x) {
