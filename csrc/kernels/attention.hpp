@@ -11,6 +11,7 @@
 //
 // Bound with many rows: FMA issue, 4 * D operations a score, beside about a dozen for its exponential; with a few rows,
 // the memory that holds the keys and values.
+#include "kernels/mask.hpp"
 #include "kernels/math.hpp"
 #include "kernels/scores.hpp"
 
@@ -18,32 +19,6 @@ namespace tfcore {
 namespace {
 
 // --- passes over a block of scores -----------------------------------------------------------------------------------
-
-template <class T> TFCORE_INLINE T mask_value(const AttentionArgs<T>& a, Index row, Index key) {
-  const Index at = row / a.queries * a.mask_head + row % a.queries * a.mask_row + key * a.mask_column;
-  if (a.mask_kind == MaskKind::boolean) return static_cast<const unsigned char*>(a.mask)[at] ? T(0) : kMinusInfinity<T>;
-  const T value = static_cast<const T*>(a.mask)[at], scaled = value * T(kLog2e);
-  if (value == kMinusInfinity<T>) return value;
-  return scaled < kLowest<T> ? kLowest<T>
-                             : scaled;  // the lowest number, as many masks have it, hides nothing by itself
-}
-
-// The mask of this block into `bias`; false when it hides everything.
-template <class T, class L> bool read_mask(ScoreBlock<T>& b) {
-  bool shows = false;
-  const bool one_row = b.a.mask_row == 0 && (b.a.mask_head == 0 || b.a.heads == 1);
-  for (Index r = 0; r < b.count; ++r) {
-    T* bias = b.w.bias + r * L::row_stride - b.block * L::key_stride;
-    for (Index key = b.begin; key < b.end; ++key) {
-      const T value =
-          one_row && r > 0 ? bias[key * L::key_stride - L::row_stride] : mask_value(b.a, b.row_begin + b.row + r, key);
-      bias[key * L::key_stride] = value;
-      if (value == kMinusInfinity<T>) b.hides = true;
-      else shows = true;
-    }
-  }
-  return shows;
-}
 
 template <class T, class L> void cap_scores(const ScoreBlock<T>& b) {
   const T factor = T(b.a.softcap * kLog2e);
@@ -81,16 +56,9 @@ template <class T, class L> void hide_outside(const ScoreBlock<T>& b) {
   });
 }
 
-template <class T> bool hides_by_span(const ScoreBlock<T>& b) {
-  for (Index r = b.row; r < b.row + b.count; ++r)
-    if (b.rows.first[r] > b.begin || b.rows.last[r] < b.end) return true;
-  return false;
-}
-
 // Scores in base 2, -inf where a row does not see a key. False when no row sees any.
 template <class T, class L> bool compute_scores(ScoreBlock<T>& b) {
-  const bool spans_differ = hides_by_span(b);
-  b.hides = spans_differ;
+  const bool spans_differ = b.hides;
   if (b.a.mask_kind != MaskKind::none && !read_mask<T, L>(b)) return false;
   L::score(b);
   if (b.a.softcap > 0) cap_scores<T, L>(b);
@@ -100,17 +68,6 @@ template <class T, class L> bool compute_scores(ScoreBlock<T>& b) {
   return true;
 }
 
-template <class T> TFCORE_INLINE Vec<T> finite_or_zero(Vec<T> max) {  // a row that has seen nothing has max = -inf
-  return max == splat(kMinusInfinity<T>) ? Vec<T>{} : max;
-}
-
-template <class T, class L> void exponentiate(const ScoreBlock<T>& b) {
-  L::for_each(b, [&](Index at, Index, Index r) TFCORE_LAMBDA {
-    const Vec<T> max = finite_or_zero<T>(L::of_rows(b.rows.max + b.row + r));
-    store(b.w.scores + at, exp2_nonpositive<T>(load(b.w.scores + at) - max));
-  });
-}
-
 // max, rescale and sum take in the block; its scores become 2^(score - max).
 template <class T, class L> void absorb(const ScoreBlock<T>& b) {
   T* const max = b.rows.max + b.row;
@@ -118,9 +75,8 @@ template <class T, class L> void absorb(const ScoreBlock<T>& b) {
   T* const rescale = b.rows.rescale + b.row;
   for (Index r = 0; r < b.count; r += lanes<T>) store(rescale + r, load(max + r));
   L::take_max(b, max);
-  exponentiate<T, L>(b);
   T block_sum[kQueryBlock] = {};
-  L::add_up(b, block_sum);
+  L::exponentiate(b, max, block_sum);
   for (Index r = 0; r < b.count; r += lanes<T>) {
     store(rescale + r, exp2_nonpositive<T>(load(rescale + r) - finite_or_zero<T>(load(max + r))));
     store(sum + r, fma(load(sum + r), load(rescale + r), load(block_sum + r)));
@@ -151,7 +107,7 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
         if (b.a.mask_kind != MaskKind::none && b.w.bias[at] == kMinusInfinity<T>) continue;
         sum = fma(load_first(b.a.v + key * b.a.v_row + d, columns), b.w.scores[at], sum);
       }
-      store(out + d, fma(load(out + d), b.rows.rescale[b.row + r], sum));
+      store(out + d, b.fresh ? sum : fma(load(out + d), b.rows.rescale[b.row + r], sum));
     }
   }
 }
@@ -169,7 +125,7 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   t.b = values_packed ? b.w.values + (b.begin - b.block) * width : v;
   t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
   t.c = b.w.out + b.row * width, t.c_stride = width;
-  t.accumulate = true, t.c_scale = b.rows.rescale + b.row;
+  t.accumulate = !b.fresh, t.c_scale = b.rows.rescale + b.row;
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
 }
 
@@ -184,13 +140,18 @@ template <class T> void pack_values(const AttentionArgs<T>& a, Index block, KeyS
 
 // --- a task ----------------------------------------------------------------------------------------------------------
 
-template <class T> TFCORE_INLINE T reciprocal_or_zero(T sum) { return sum == T(0) ? T(0) : T(1) / sum; }
+// 1 / sum, and 0 for a row that has seen nothing.
+template <class T> void invert_sums(RowState<T>& s) {
+  for (Index r = 0; r < s.count; r += lanes<T>) {
+    const Vec<T> sum = load(s.sum + r);
+    store(s.sum + r, sum == Vec<T>{} ? Vec<T>{} : T(1) / sum);
+  }
+}
 
-template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& s, Index row_begin, const T* out) {
+template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& s, const T* out) {
   for (Index r = 0; r < s.count; ++r) {
-    const Index row = row_begin + r;
-    const Vec<T> factor = splat(reciprocal_or_zero(s.sum[r]));
-    T* to = a.out + row / a.queries * a.out_head + row % a.queries * a.out_row;
+    const Vec<T> factor = splat(s.sum[r]);
+    T* to = a.out + s.head[r] * a.out_head + s.query[r] * a.out_row;
     const T* from = out + r * padded<T>(a.value_size);
     for (Index d = 0; d < a.value_size; d += lanes<T>) {
       const int columns = a.value_size - d < lanes<T> ? int(a.value_size - d) : lanes<T>;
@@ -201,14 +162,15 @@ template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& 
   }
 }
 
-// weights[row][key] = 2^(score - max) / sum, with the final max and sum; the scores are computed a second time.
+// weights[row][key] = 2^(score - max) / sum, with the final max and inverted sum; the scores are computed a second time.
 template <class T, class L> void write_weights(ScoreBlock<T>& b) {
   if (!compute_scores<T, L>(b)) return;
-  exponentiate<T, L>(b);
+  T sum[kQueryBlock];
+  L::exponentiate(b, b.rows.max + b.row, sum);
   for (Index r = 0; r < b.count; ++r) {
-    const Index row = b.row_begin + b.row + r;
-    T* to = b.a.weights + row / b.a.queries * b.a.weights_head + row % b.a.queries * b.a.weights_row;
-    const T factor = reciprocal_or_zero(b.rows.sum[b.row + r]);
+    const Index row = b.row + r;
+    T* to = b.a.weights + b.rows.head[row] * b.a.weights_head + b.rows.query[row] * b.a.weights_row;
+    const T factor = b.rows.sum[row];
     for (Index key = b.begin; key < b.end; ++key)
       to[key] = factor * b.w.scores[(key - b.block) * L::key_stride + r * L::row_stride];
   }
@@ -216,16 +178,20 @@ template <class T, class L> void write_weights(ScoreBlock<T>& b) {
 
 // Every block of keys that the rows see, every tile of rows that sees some of it.
 template <class T, class Block, class Visit>
-TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, const Workspace<T>& w, Index row_begin,
-                                  Index tile_rows, Block on_block, Visit visit) {
-  const KeySpan all = visible_span(s, 0, s.count, 0, a.key_count);
+TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, const Workspace<T>& w, Index tile_rows,
+                                  Block on_block, Visit visit) {
+  TileSpan spans[kQueryBlock];
+  for (Index row = 0; row < s.count; row += tile_rows)
+    spans[row] = tile_span(s, row, s.count - row < tile_rows ? s.count - row : tile_rows);
+  const KeySpan all = tile_span(s, 0, s.count).some;
   for (Index block = all.begin / kKeyBlock * kKeyBlock; block < all.end; block += kKeyBlock) {
-    on_block(block, visible_span(s, 0, s.count, block, block + kKeyBlock));
+    on_block(block, within(all, block, block + kKeyBlock));
     for (Index row = 0; row < s.count; row += tile_rows) {
-      const Index count = s.count - row < tile_rows ? s.count - row : tile_rows;
-      const KeySpan span = visible_span(s, row, count, block, block + kKeyBlock);
+      const KeySpan span = within(spans[row].some, block, block + kKeyBlock), every = spans[row].every;
       if (span.begin >= span.end) continue;
-      ScoreBlock<T> b{a, s, w, row_begin, row, count, block, span.begin, span.end, false};
+      const Index count = s.count - row < tile_rows ? s.count - row : tile_rows;
+      const bool hides = every.begin > span.begin || every.end < span.end;
+      ScoreBlock<T> b{a, s, w, row, count, block, span.begin, span.end, hides, false};
       visit(b);
     }
   }
@@ -233,24 +199,32 @@ TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, con
 
 template <class T, class L>
 void attend_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, const Workspace<T>& w, Index tile_rows) {
-  RowState<T> s = start_rows(a, row_begin, row_end);
+  RowState<T> s;
+  start_rows(a, row_begin, row_end, s);
   const double factor = a.softcap > 0 ? a.scale / double(a.softcap) : a.scale * kLog2e;
-  L::load_queries(a, row_begin, s.count, T(factor), w.queries);
+  L::load_queries(a, s, T(factor), w.queries);
   const Index width = padded<T>(a.value_size);
   const bool pack = a.value_size % lanes<T> != 0;
-  __builtin_memset(w.out, 0, std::size_t(s.count * width) * sizeof(T));
+  bool fresh[kQueryBlock];  // by first row of a tile
+  for (Index row = 0; row < s.count; row += tile_rows) fresh[row] = true;
   for_each_block(
-      a, s, w, row_begin, tile_rows,
+      a, s, w, tile_rows,
       [&](Index block, KeySpan span) {
         if (pack) pack_values(a, block, span, w.values);
       },
       [&](ScoreBlock<T>& b) {
         if (!compute_scores<T, L>(b)) return;
+        b.fresh = fresh[b.row], fresh[b.row] = false;
         absorb<T, L>(b);
         accumulate<T, L>(b, pack);
       });
-  write_out(a, s, row_begin, w.out);
-  if (a.weights) for_each_block(a, s, w, row_begin, tile_rows, [](Index, KeySpan) {}, write_weights<T, L>);
+  for (Index row = 0; row < s.count; row += tile_rows)
+    if (fresh[row])
+      __builtin_memset(w.out + row * width, 0,
+                       std::size_t((s.count - row < tile_rows ? s.count - row : tile_rows) * width) * sizeof(T));
+  invert_sums(s);
+  write_out(a, s, w.out);
+  if (a.weights) for_each_block(a, s, w, tile_rows, [](Index, KeySpan) {}, write_weights<T, L>);
 }
 
 // Rows [row_begin, row_end) of the heads × L that share these keys. `weights` must be zero on entry.

@@ -4,6 +4,7 @@
 // With many rows the lanes hold queries, and the softmax never reduces across lanes; with a few (a decode step) they
 // hold keys, turned in registers. Both give the same bits: each score is one chain over the head size, each sum of a
 // block four chains by key modulo 4.
+#include "kernels/math.hpp"
 #include "kernels/table.hpp"
 #include "kernels/tile.hpp"
 
@@ -20,43 +21,54 @@ constexpr int kFewRows = 4;  // up to here lanes hold keys: a tile of queries wo
 
 template <class T> struct RowState {
   Index count;
+  Index head[kQueryBlock], query[kQueryBlock];  // query head and position of a row
   Index first[kQueryBlock], last[kQueryBlock];  // the keys a row may see: first <= j < last
   T max[kQueryBlock], sum[kQueryBlock];         // of the scores in base 2 so far, and of 2^(score - max)
   T rescale[kQueryBlock];                       // 2^(old max - new max) of the block at hand
   T slope[kQueryBlock], position[kQueryBlock];  // ALiBi, in base 2
 };
 
-template <class T> RowState<T> start_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end) {
-  RowState<T> s{};
+template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, RowState<T>& s) {
   s.count = row_end - row_begin;
+  Index head = row_begin / a.queries, query = row_begin % a.queries;
   for (Index r = 0; r < s.count; ++r) {
-    const Index head = (row_begin + r) / a.queries, position = (row_begin + r) % a.queries + a.offset;
-    const Index first = position - a.left, last = position + a.right + 1;
+    const Index position = query + a.offset, first = position - a.left, last = position + a.right + 1;
+    s.head[r] = head, s.query[r] = query;
     s.first[r] = first > 0 ? first : 0;
     s.last[r] = last < a.key_count ? last : a.key_count;
     s.max[r] = a.sinks ? T(a.sinks[head] * kLog2e) : kMinusInfinity<T>;
     s.sum[r] = a.sinks && a.sinks[head] != kMinusInfinity<T> ? T(1) : T(0);
     s.slope[r] = a.slopes ? T(a.slopes[head] * kLog2e) : T(0);
     s.position[r] = T(position);
+    if (++query == a.queries) query = 0, ++head;
   }
-  return s;
+  for (Index r = s.count; r % lanes<T>; ++r) s.max[r] = s.sum[r] = s.slope[r] = s.position[r] = T(0);
 }
 
-// The keys that some row of [row, row + count) may see, within [begin, end).
+// The keys that some row of a tile may see, and those that every row sees.
 struct KeySpan {
   Index begin, end;
 };
+struct TileSpan {
+  KeySpan some, every;
+};
 
-template <class T> KeySpan visible_span(const RowState<T>& s, Index row, Index count, Index begin, Index end) {
-  KeySpan span{end, begin};
+template <class T> TileSpan tile_span(const RowState<T>& s, Index row, Index count) {
+  TileSpan t{{s.last[row], 0}, {0, s.last[row]}};
   for (Index r = row; r < row + count; ++r) {
-    if (s.first[r] >= s.last[r]) continue;
-    span.begin = s.first[r] < span.begin ? s.first[r] : span.begin;
-    span.end = s.last[r] > span.end ? s.last[r] : span.end;
+    const Index first = s.first[r], last = s.last[r];
+    t.every.begin = first > t.every.begin ? first : t.every.begin;
+    t.every.end = last < t.every.end ? last : t.every.end;
+    if (first >= last) continue;
+    t.some.begin = first < t.some.begin ? first : t.some.begin;
+    t.some.end = last > t.some.end ? last : t.some.end;
   }
-  span.begin = (span.begin < begin ? begin : span.begin) & ~Index(15);  // absolute, and whole vectors of keys
-  span.end = span.end < end ? span.end : end;
-  return span;
+  return t;
+}
+
+// What of `span` falls into [begin, end), from whole vectors of keys on; empty where begin >= end.
+TFCORE_INLINE KeySpan within(KeySpan span, Index begin, Index end) {
+  return {(span.begin < begin ? begin : span.begin) & ~Index(15), span.end < end ? span.end : end};
 }
 
 // --- scratch ---------------------------------------------------------------------------------------------------------
@@ -94,15 +106,19 @@ template <class T> struct ScoreBlock {
   const AttentionArgs<T>& a;
   RowState<T>& rows;
   const Workspace<T>& w;
-  Index row_begin;   // of the task, to find a row's head and position
   Index row, count;  // within `rows`
   Index block;       // first key of the block; the span is [begin, end)
   Index begin, end;
   bool hides;  // some row does not see some key of the span
+  bool fresh;  // no earlier block reached these rows of `out`
 };
 
-template <class T> TFCORE_INLINE const T* query_row(const AttentionArgs<T>& a, Index row) {
-  return a.q + row / a.queries * a.q_head + row % a.queries * a.q_row;
+template <class T> TFCORE_INLINE const T* query_row(const AttentionArgs<T>& a, const RowState<T>& s, Index r) {
+  return a.q + s.head[r] * a.q_head + s.query[r] * a.q_row;
+}
+
+template <class T> TFCORE_INLINE Vec<T> finite_or_zero(Vec<T> max) {  // a row that has seen nothing has max = -inf
+  return max == splat(kMinusInfinity<T>) ? Vec<T>{} : max;
 }
 
 // --- the two layouts -------------------------------------------------------------------------------------------------
@@ -120,14 +136,14 @@ template <class T> struct QueryLanes {
   }
 
   // queries[tile][d][row] = factor * q[row][d]
-  static void load_queries(const AttentionArgs<T>& a, Index row_begin, Index rows, T factor, T* queries) {
-    for (Index r0 = 0; r0 < rows; r0 += lanes<T>) {
+  static void load_queries(const AttentionArgs<T>& a, const RowState<T>& s, T factor, T* queries) {
+    for (Index r0 = 0; r0 < s.count; r0 += lanes<T>) {
       T* tile = queries + r0 / kTileQueries<T> * a.head_size * kTileQueries<T> + r0 % kTileQueries<T>;
       for (Index d = 0; d < a.head_size; d += lanes<T>) {
         const int columns = a.head_size - d < lanes<T> ? int(a.head_size - d) : lanes<T>;
         Vec<T> square[lanes<T>] = {};
-        for (Index r = 0; r < lanes<T> && r0 + r < rows; ++r)
-          square[r] = factor * load_first(query_row(a, row_begin + r0 + r) + d, columns);
+        for (Index r = 0; r < lanes<T> && r0 + r < s.count; ++r)
+          square[r] = factor * load_first(query_row(a, s, r0 + r) + d, columns);
         transpose<T>(square);
         for (int i = 0; i < columns; ++i) store(tile + (d + i) * kTileQueries<T>, square[i]);
       }
@@ -143,26 +159,48 @@ template <class T> struct QueryLanes {
     multiply_tiles<T, Adjacent::depth>(t, b.end - b.begin, (b.count + lanes<T> - 1) / lanes<T>);
   }
 
+  // values[r][key] into an area laid out as the scores are.
+  static void store_square(const ScoreBlock<T>& b, Vec<T> (&values)[lanes<T>], Index row, int, Index key, int keys,
+                           T* area) {
+    transpose<T>(values);
+    for (int i = 0; i < keys; ++i) store(area + (key - b.block + i) * key_stride + row, values[i]);
+  }
+
+  // Four chains in either pass, by key modulo 4 (the span begins at a multiple of 16), then one tree: one chain alone
+  // would wait for its own latency, 4 cycles a key.
   static void take_max(const ScoreBlock<T>& b, T* max) {
     for (Index r = 0; r < b.count; r += lanes<T>) {
-      Vec<T> m = load(max + r);
-      for (Index key = b.begin; key < b.end; ++key)
-        m = tfcore::max(m, load(b.w.scores + (key - b.block) * key_stride + r));
-      store(max + r, m);
+      Vec<T> chain[4] = {load(max + r), load(max + r), load(max + r), load(max + r)};
+      for_each_four(b, r, [&](T* score, int c) TFCORE_LAMBDA { chain[c] = tfcore::max(chain[c], load(score)); });
+      store(max + r, tfcore::max(tfcore::max(chain[0], chain[1]), tfcore::max(chain[2], chain[3])));
     }
   }
 
-  // Four chains, by key modulo 4 (the span begins at a multiple of 16), then one tree.
-  static void add_up(const ScoreBlock<T>& b, T* sum) {
+  // score = 2^(score - max), and their sums.
+  static void exponentiate(const ScoreBlock<T>& b, const T* max, T* sum) {
     for (Index r = 0; r < b.count; r += lanes<T>) {
+      const Vec<T> m = finite_or_zero<T>(load(max + r));
       Vec<T> chain[4] = {};
-      const T* p = b.w.scores + (b.begin - b.block) * key_stride + r;
-      Index left = b.end - b.begin;
-      for (; left >= 4; left -= 4, p += 4 * key_stride)
-        for (int c = 0; c < 4; ++c) chain[c] = chain[c] + load(p + c * key_stride);
-      for (int c = 0; c < left; ++c) chain[c] = chain[c] + load(p + c * key_stride);
+      for_each_four(b, r, [&](T* score, int c) TFCORE_LAMBDA {
+        const Vec<T> weight = exp2_nonpositive<T>(load(score) - m);
+        store(score, weight);
+        chain[c] = chain[c] + weight;
+      });
       store(sum + r, (chain[0] + chain[1]) + (chain[2] + chain[3]));
     }
+  }
+
+ private:
+  // f(the scores of one key, key modulo 4) for the column of rows at r
+  template <class F> TFCORE_INLINE static void for_each_four(const ScoreBlock<T>& b, Index r, F f) {
+    T* score = b.w.scores + (b.begin - b.block) * key_stride + r;
+    Index left = b.end - b.begin;
+    for (; left >= 4; left -= 4, score += 4 * key_stride)
+#pragma GCC unroll 4
+      for (int c = 0; c < 4; ++c) f(score + c * key_stride, c);
+#pragma GCC unroll 4
+    for (int c = 0; c < 3; ++c)
+      if (c < left) f(score + c * key_stride, c);
   }
 };
 
@@ -180,9 +218,9 @@ template <class T> struct KeyLanes {
       for (Index key = b.begin; key < b.end; key += lanes<T>) f(r * row_stride + key - b.block, key, r);
   }
 
-  static void load_queries(const AttentionArgs<T>& a, Index row_begin, Index rows, T factor, T* queries) {
-    for (Index r = 0; r < rows; ++r)
-      for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, row_begin + r)[d];
+  static void load_queries(const AttentionArgs<T>& a, const RowState<T>& s, T factor, T* queries) {
+    for (Index r = 0; r < s.count; ++r)
+      for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, s, r)[d];
   }
 
   // lanes keys at a time: a square of k is turned, then each of its depths meets every row. Keys past the end repeat
@@ -213,6 +251,11 @@ template <class T> struct KeyLanes {
     kScore[b.count - 1](b);
   }
 
+  static void store_square(const ScoreBlock<T>& b, Vec<T> (&values)[lanes<T>], Index row, int rows, Index key, int,
+                           T* area) {
+    for (int r = 0; r < rows; ++r) store(area + (row + r) * row_stride + key - b.block, values[r]);
+  }
+
   static void take_max(const ScoreBlock<T>& b, T* max) {
     for (Index r = 0; r < b.count; ++r) {
       Vec<T> m = splat(max[r]);
@@ -222,11 +265,14 @@ template <class T> struct KeyLanes {
     }
   }
 
-  static void add_up(const ScoreBlock<T>& b, T* sum) {
+  static void exponentiate(const ScoreBlock<T>& b, const T* max, T* sum) {
     for (Index r = 0; r < b.count; ++r) {
+      const Vec<T> m = finite_or_zero<T>(splat(max[r]));
+      T* score = b.w.scores + r * row_stride - b.block;
+      for (Index key = b.begin; key < b.end; key += lanes<T>)
+        store(score + key, exp2_nonpositive<T>(load(score + key) - m));
       T chain[4] = {};
-      const T* p = b.w.scores + r * row_stride - b.block;
-      for (Index key = b.begin; key < b.end; ++key) chain[key % 4] += p[key];
+      for (Index key = b.begin; key < b.end; ++key) chain[key % 4] += score[key];
       sum[r] = (chain[0] + chain[1]) + (chain[2] + chain[3]);
     }
   }
