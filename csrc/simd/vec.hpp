@@ -100,14 +100,15 @@ template <class V> TFCORE_INLINE void store_first(Element<V>* p, V v, int n) {
 
 // --- arithmetic ------------------------------------------------------------------------------------------------------
 
-// a * b + c, rounded once where the ISA has FMA. max and min return b when a lane of either is NaN.
+// a * b + c, rounded once where the ISA has FMA. max and min return b when a lane of either is NaN. (Masked
+// by all ones: g++ 12 takes the plain forms for uses of an uninitialised register.)
 #if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
 TFCORE_INLINE VecF32 fma(VecF32 a, VecF32 b, VecF32 c) { return _mm512_fmadd_ps(a, b, c); }
 TFCORE_INLINE VecF64 fma(VecF64 a, VecF64 b, VecF64 c) { return _mm512_fmadd_pd(a, b, c); }
-TFCORE_INLINE VecF32 max(VecF32 a, VecF32 b) { return _mm512_max_ps(a, b); }
-TFCORE_INLINE VecF64 max(VecF64 a, VecF64 b) { return _mm512_max_pd(a, b); }
-TFCORE_INLINE VecF32 min(VecF32 a, VecF32 b) { return _mm512_min_ps(a, b); }
-TFCORE_INLINE VecF64 min(VecF64 a, VecF64 b) { return _mm512_min_pd(a, b); }
+TFCORE_INLINE VecF32 max(VecF32 a, VecF32 b) { return _mm512_maskz_max_ps(__mmask16(-1), a, b); }
+TFCORE_INLINE VecF64 max(VecF64 a, VecF64 b) { return _mm512_maskz_max_pd(__mmask8(-1), a, b); }
+TFCORE_INLINE VecF32 min(VecF32 a, VecF32 b) { return _mm512_maskz_min_ps(__mmask16(-1), a, b); }
+TFCORE_INLINE VecF64 min(VecF64 a, VecF64 b) { return _mm512_maskz_min_pd(__mmask8(-1), a, b); }
 #elif defined(__FMA__) && TFCORE_VEC_BYTES == 32
 TFCORE_INLINE VecF32 fma(VecF32 a, VecF32 b, VecF32 c) { return _mm256_fmadd_ps(a, b, c); }
 TFCORE_INLINE VecF64 fma(VecF64 a, VecF64 b, VecF64 c) { return _mm256_fmadd_pd(a, b, c); }
