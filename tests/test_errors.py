@@ -336,12 +336,15 @@ def test_bad_out(name):
             call(kind)
 
 
+IN_PLACE = {"softmax", "softmax, axis 0", "layer_norm", "rms_norm", "gelu", "relu", "silu"}
+
+
 @pytest.mark.parametrize("name", CASES_WITH_OUT)
 def test_out_that_overlaps_an_input(name):
     """The input itself, a part of it, and one row of it; side by side in one buffer is no overlap."""
     call = CASES_WITH_OUT[name]
     for x_at, out_at, overlaps in [
-        (slice(0, 8), slice(0, 8), True),
+        (slice(0, 8), slice(0, 8), name not in IN_PLACE),
         (slice(0, 8), slice(7, 15), True),
         (slice(4, 12), slice(0, 8), True),
         (slice(0, 8), slice(8, 16), False),

@@ -241,7 +241,7 @@ Array Door::ready(const Array& a, Layout layout) const {
   return Array::steal(PyArray_FromArray(p, PyArray_DescrFromType(type), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));
 }
 
-void Door::expect_no_overlap(const Array& out) const {
+void Door::expect_no_overlap(const Array& out, Overlap overlap) const {
   const auto bounds = [](PyArrayObject* a, const char*& low, const char*& high) {
     low = high = static_cast<const char*>(PyArray_DATA(a));
     for (int i = 0; i < PyArray_NDIM(a); ++i) {
@@ -250,6 +250,12 @@ void Door::expect_no_overlap(const Array& out) const {
     }
     high += PyArray_ITEMSIZE(a);
   };
+  const auto same_entries = [](PyArrayObject* a, PyArrayObject* b) {
+    const int n = PyArray_NDIM(a);
+    return PyArray_DATA(a) == PyArray_DATA(b) && n == PyArray_NDIM(b) &&
+           std::equal(PyArray_STRIDES(a), PyArray_STRIDES(a) + n, PyArray_STRIDES(b)) &&
+           PyArray_EquivTypes(PyArray_DESCR(a), PyArray_DESCR(b));
+  };
   const char *low, *high, *their_low, *their_high;
   if (out.size() == 0) return;
   bounds(out.get(), low, high);
@@ -257,12 +263,13 @@ void Door::expect_no_overlap(const Array& out) const {
     if (taken_[i].size() == 0) continue;
     bounds(taken_[i].get(), their_low, their_high);
     if (low >= their_high || their_low >= high) continue;
+    if (i == 0 && overlap == Overlap::in_place && same_entries(out.get(), taken_[i].get())) continue;
     if (py::cast<bool>(py::module_::import("numpy").attr("shares_memory")(out.object(), taken_[i].object())))
       value_error(std::string("out shares memory with ") + names_[i] + ", expected an array of its own");
   }
 }
 
-Output Door::output(py::handle out, const Shape& shape) const {
+Output Door::output(py::handle out, const Shape& shape, Overlap overlap) const {
   const int type = result_type();
   if (out.is_none()) {
     Array work = new_array(shape, compute_type());
@@ -277,7 +284,7 @@ Output Door::output(py::handle out, const Shape& shape) const {
   if (!same_type) type_error("out has dtype " + target.dtype() + ", expected " + name);
   if (target.shape() != shape) value_error("out has shape " + text(target.shape()) + ", expected " + text(shape));
   if (!PyArray_ISWRITEABLE(target.get())) value_error("out is read-only, expected a writeable array");
-  expect_no_overlap(target);
+  expect_no_overlap(target, overlap);
   const bool direct = type == compute_type() && PyArray_ISCARRAY(target.get());
   return Output(target, direct ? target : new_array(shape, compute_type()));
 }

@@ -257,7 +257,7 @@ py::object normalise(Door door, Norm norm, py::handle x_in, py::handle weight_in
   x = door.ready(x, Layout::contiguous);
   if (weight) weight = door.ready(weight, Layout::contiguous);
   if (bias) bias = door.ready(bias, Layout::contiguous);
-  const Output output = door.output(out, x.shape());
+  const Output output = door.output(out, x.shape(), Overlap::in_place);
   if (door.in_double()) run_norm<double>(norm, x, weight, bias, eps, output);
   else run_norm<float>(norm, x, weight, bias, eps, output);
   return output.finish();
@@ -274,7 +274,7 @@ py::object softmax_last(py::handle x_in, py::handle out) {
   Array x = door.array(x_in, "x");
   door.expect_rank(x, "x", 1);
   x = door.ready(x, Layout::contiguous);
-  const Output output = door.output(out, x.shape());
+  const Output output = door.output(out, x.shape(), Overlap::in_place);
   if (x.size() == 0) return output.finish();
   if (door.in_double()) run_softmax<double>(x, output);
   else run_softmax<float>(x, output);
@@ -290,7 +290,7 @@ template <class T> void run_elementwise(Function function, const Array& x, const
 
 py::object apply(Door door, Function function, py::handle x_in, py::handle out) {
   Array x = door.ready(door.array(x_in, "x"), Layout::contiguous);
-  const Output output = door.output(out, x.shape());
+  const Output output = door.output(out, x.shape(), Overlap::in_place);
   if (door.in_double()) run_elementwise<double>(function, x, output);
   else run_elementwise<float>(function, x, output);
   return output.finish();

@@ -319,7 +319,7 @@ def feed_forward(
 
 
 def softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
-    """exp(x) / sum(exp(x)) along an axis, the largest x taken off first.
+    """exp(x) / sum(exp(x)) along an axis, the largest x taken off first. `out` may be x itself.
 
     >>> softmax([0.0, 0.0]).tolist()
     [0.5, 0.5]
@@ -353,6 +353,7 @@ def layer_norm(
     out: Array | None = None,
 ) -> Array:
     """(x - mean) / sqrt(variance + eps) * weight + bias along the last axis (Ba et al. 2016): (..., C) → (..., C).
+    `out` may be x itself.
 
     >>> layer_norm([1.0, 3.0], eps=0.0).tolist()
     [-1.0, 1.0]
@@ -362,6 +363,7 @@ def layer_norm(
 
 def rms_norm(x: ArrayLike, weight: ArrayLike | None = None, *, eps: float = 1e-6, out: Array | None = None) -> Array:
     """x / sqrt(mean(x ** 2) + eps) * weight along the last axis (Zhang & Sennrich 2019): (..., C) → (..., C).
+    `out` may be x itself.
 
     >>> rms_norm([1.0, -1.0], eps=0.0).tolist()
     [1.0, -1.0]
@@ -370,7 +372,7 @@ def rms_norm(x: ArrayLike, weight: ArrayLike | None = None, *, eps: float = 1e-6
 
 
 def gelu(x: ArrayLike, *, approximate: str = "none", out: Array | None = None) -> Array:
-    """x * Φ(x) (Hendrycks & Gimpel 2016), or its form with tanh when approximate="tanh".
+    """x * Φ(x) (Hendrycks & Gimpel 2016), or its form with tanh when approximate="tanh". `out` may be x itself.
 
     >>> gelu([-1.0, 0.0, 1.0]).round(3).tolist()
     [-0.159, 0.0, 0.841]
@@ -379,7 +381,7 @@ def gelu(x: ArrayLike, *, approximate: str = "none", out: Array | None = None) -
 
 
 def relu(x: ArrayLike, *, out: Array | None = None) -> Array:
-    """max(x, 0).
+    """max(x, 0). `out` may be x itself.
 
     >>> relu([-1.0, 2.0]).tolist()
     [0.0, 2.0]
@@ -388,7 +390,7 @@ def relu(x: ArrayLike, *, out: Array | None = None) -> Array:
 
 
 def silu(x: ArrayLike, *, out: Array | None = None) -> Array:
-    """x / (1 + exp(-x)).
+    """x / (1 + exp(-x)). `out` may be x itself.
 
     >>> silu([0.0, 1.0]).round(3).tolist()
     [0.0, 0.731]
