@@ -80,6 +80,10 @@ class Output {
   Array target_, work_;
 };
 
+// What `out` may share memory with: nothing, or all of the first input, entry for entry, where each result is written
+// after everything it depends on was read.
+enum class Overlap { none, in_place };
+
 // One call of one operator.
 class Door {
  public:
@@ -106,12 +110,12 @@ class Door {
   int compute_type() const { return result_type() == NPY_DOUBLE ? NPY_DOUBLE : NPY_FLOAT; }
   bool in_double() const { return compute_type() == NPY_DOUBLE; }
   Array ready(const Array& a, Layout layout) const;  // in the computation's dtype, aligned, laid out as asked
-  Output output(py::handle out, const Shape& shape) const;
+  Output output(py::handle out, const Shape& shape, Overlap overlap = Overlap::none) const;
 
  private:
   void promote(int type);
   Array take(py::handle value, const char* name);
-  void expect_no_overlap(const Array& out) const;
+  void expect_no_overlap(const Array& out, Overlap overlap) const;
 
   const char* op_;
   int type_ = NPY_NOTYPE;
@@ -144,5 +148,6 @@ void bind_attention(py::module_& m);
 void bind_layers(py::module_& m);
 void bind_positions(py::module_& m);
 void bind_encoder(py::module_& m);
+void bind_probe(py::module_& m);
 
 }  // namespace tfcore
