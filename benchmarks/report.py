@@ -1,8 +1,10 @@
-"""Puts the table of a result into a README, between its two marker comments, and draws the picture.
+"""Puts the table of a result into a README, between its two marker comments, and draws its pictures.
 
-tfcore bench --json > benchmarks/results/NAME.json
-python benchmarks/report.py benchmarks/results/NAME.json README.md
-python benchmarks/report.py benchmarks/results/NAME.json --plot speed.png
+tfcore bench --all --scaling --json > benchmarks/results/NAME.json
+python benchmarks/report.py benchmarks/results/NAME.json                  # all cases, and which targets hold
+python benchmarks/report.py benchmarks/results/NAME.json README.md        # the short selection
+python benchmarks/report.py benchmarks/results/NAME.json --plot docs      # a picture a group, into the folder
+python benchmarks/report.py benchmarks/results/NAME.json --plot speed.png # all cases in one picture
 """
 
 from __future__ import annotations
@@ -20,18 +22,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("result", type=Path, help="what `tfcore bench --json` printed")
     parser.add_argument("readme", type=Path, nargs="?", help="the file with the markers; without it, prints the table")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER or FILE")
     options = parser.parse_args(arguments)
     results = json.loads(options.result.read_text(encoding="utf-8"))
     if options.plot:
-        plot.check(options.plot)
-        plot.draw(results, options.plot)
-    table = report.markdown(results)
+        draw(results, options.plot)
     if options.readme:
         old = options.readme.read_text(encoding="utf-8")
+        table = report.markdown(report.short(results))
         options.readme.write_text(between_markers(old, table), encoding="utf-8")
     elif not options.plot:
-        print(table)
+        print(report.markdown(results, targets=True))
+
+
+def draw(results: report.Results, target: Path) -> None:
+    if target.suffix:
+        plot.check(target)
+        plot.draw(results, target)
+    else:
+        plot.draw_all(results, target)
 
 
 def between_markers(text: str, table: str) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tfcore
 from arrays import FLOATS, normal
-from closeness import assert_same_bits
+from closeness import assert_close, assert_same_bits, attention_bound
+from isas import FMA_ISAS
 
 attend = tfcore.scaled_dot_product_attention
 
@@ -210,6 +211,35 @@ def test_step_by_step_with_a_cache_is_one_forward(isa, rng, dtype, groups):
                 assert_same_bits(got, want[:, :, start:stop], f"{start}:{stop} {sorted(options)}")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sinks": np.array([0.5, -np.inf])},
+        {"window": (2500, 0)},
+        {"key_lengths": [2048]},
+        {"key_lengths": [2049], "softcap": 3.0},
+        {"attn_mask": np.arange(5000) >= 4100},
+    ],
+    ids=lambda options: ", ".join(options) or "plain",
+)
+def test_long_rows_however_they_are_shared(isa, rng, dtype, options):
+    """A few rows over many keys: threads take spans of the keys. All rows at once: each thread takes whole rows."""
+    q, k, v = three(rng, dtype, 1, 2, 1, 70, 5000, size=24)
+    options = {"enable_gqa": True, **options}
+    with tfcore.num_threads(1):
+        want = attend(q, k, v, query_offset=4930, **options)
+    wide = [x.astype(np.float64) for x in (q, k, v)]
+    exact, weights = tfcore.reference.scaled_dot_product_attention(
+        *wide, query_offset=4930, return_weights=True, **options
+    )
+    assert_close(want, exact, bound=attention_bound(*wide, weights, dtype), dtype=dtype)
+    for threads, rows in itertools.product((1, 2, 16), (slice(0, 1), slice(66, 70), slice(5, 37))):
+        with tfcore.num_threads(threads):
+            got = attend(q[:, :, rows], k, v, query_offset=4930 + rows.start, **options)
+        assert_same_bits(got, want[:, :, rows], f"{rows}, {threads} threads")
+
+
 def test_a_longer_cache_changes_nothing(isa, rng, dtype):
     """A cache allocated ahead holds rubbish past its length."""
     q, k, v = three(rng, dtype, 1, 2, 2, 1, 500)
@@ -299,9 +329,6 @@ def test_again(machine, dtype):
     want = dict(everything(dtype))
     for name, got in everything(dtype):
         assert_same_bits(got, want[name], name)
-
-
-FMA_ISAS = [name for name in tfcore.available_isas() if name != "x86-64-v2"]  # which rounds a product before adding it
 
 
 @pytest.mark.skipif(len(FMA_ISAS) < 2, reason="this CPU has one instruction set with fused multiply-add")

@@ -51,4 +51,5 @@ PYBIND11_MODULE(_core, m) {
   bind_layers(m);
   bind_positions(m);
   bind_encoder(m);
+  bind_probe(m);
 }

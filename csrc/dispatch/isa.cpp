@@ -6,6 +6,7 @@ namespace tfcore {
 
 #if defined(__x86_64__)
 extern const KernelTable kernels_x86_64_v2, kernels_x86_64_v3, kernels_x86_64_v4;
+extern const KernelTable kernels_x86_64_v4_lowered;  // only with TFCORE_TEST_ISAS
 #else
 extern const KernelTable kernels_neon;
 #endif
@@ -15,6 +16,7 @@ namespace {
 struct Candidate {
   const KernelTable* table;
   bool available;
+  bool offered = true;  // no: used when asked for by name, never by default
 };
 
 // Best first. A level is taken only when the CPU has all of what its compiler flag allows the kernels to use.
@@ -27,7 +29,14 @@ std::vector<Candidate> candidates() {
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
-  return {{&kernels_x86_64_v4, v4}, {&kernels_x86_64_v3, v3}, {&kernels_x86_64_v2, v2}};
+  return {
+      {&kernels_x86_64_v4, v4},
+      {&kernels_x86_64_v3, v3},
+      {&kernels_x86_64_v2, v2},
+#if defined(TFCORE_TEST_ISAS)
+      {&kernels_x86_64_v4_lowered, v3, false},
+#endif
+  };
 #else
   return {{&kernels_neon, true}};
 #endif
@@ -40,7 +49,7 @@ std::atomic<const KernelTable*> g_kernels{nullptr};
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;
   for (const Candidate& c : candidates())
-    if (c.available) names.emplace_back(c.table->isa);
+    if (c.available && c.offered) names.emplace_back(c.table->isa);
   return names;
 }
 

@@ -13,7 +13,7 @@ std::vector<std::string> available_isas();
 // The table in use; the best available unless use_isa chose another.
 const KernelTable& kernels();
 
-// False when `name` is not among available_isas().
+// False when `name` is not among available_isas(), nor one of a test build's that this CPU can run.
 bool use_isa(const std::string& name);
 
 }  // namespace tfcore

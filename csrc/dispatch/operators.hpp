@@ -1,5 +1,6 @@
 #pragma once
 // The operators: how each splits its work into tasks over threads. Threads split rows and columns, never sums.
+#include <algorithm>
 #include <vector>
 
 #include "core/memory.hpp"
@@ -94,6 +95,7 @@ struct AttentionPlan {
 };
 
 Index choose_attention_rows(Index rows_in_all);
+constexpr double kMergeFlops = 8;  // an element of a part, as threads_for counts
 
 template <class T, class At> AttentionPlan plan_attention(Index groups, const At& at) {
   AttentionPlan plan;
@@ -118,10 +120,44 @@ template <class T, class At> AttentionPlan plan_attention(Index groups, const At
   return plan;
 }
 
+// Few rows over many keys, as when a text is continued: too few groups for the threads, so each is cut into spans.
+template <class T, class At> Index spans_per_group(Index groups, const At& at) {
+  if (groups >= 2 * max_threads()) return 1;
+  Index spans = 1;
+  for (Index g = 0; g < groups; ++g) {
+    const AttentionArgs<T> a = at(g);
+    if (a.weights || a.heads * a.queries > kQueryBlock || a.heads * a.queries == 0) return 1;
+    spans = std::max(spans, (a.keys + kKeySpan - 1) / kKeySpan);
+  }
+  return spans;
+}
+
+template <class T, class At>
+void attention_by_spans(Index groups, Index spans, const AttentionPlan& plan, const At& at) {
+  const Kernels<T>& kernel = kernels().of<T>();
+  std::vector<Index> first(std::size_t(groups) + 1);  // part of each group
+  for (Index g = 0; g < groups; ++g) {
+    const AttentionArgs<T> a = at(g);
+    first[g + 1] = first[g] + spans * a.heads * a.queries * (a.value_size + 2);
+  }
+  const AlignedArray<T> parts = allocate_aligned<T>(std::size_t(first.back()));
+  parallel_for(groups * spans, plan.flops, plan.scratch * sizeof(T), [&](Index task, void* scratch) {
+    const Index group = task / spans, span = task % spans;
+    T* part = parts.get() + first[group] + (first[group + 1] - first[group]) / spans * span;
+    kernel.attend_span(at(group), span, part, static_cast<T*>(scratch));
+  });
+  parallel_for(groups, kMergeFlops * double(first.back()), plan.scratch * sizeof(T), [&](Index group, void* scratch) {
+    kernel.merge_spans(at(group), spans, parts.get() + first[group], static_cast<T*>(scratch));
+  });
+}
+
 template <class T, class At> void attention(Index groups, const At& at) {
   if (groups == 0) return;
   const AttentionPlan plan = plan_attention<T>(groups, at);
   const Kernels<T>& kernel = kernels().of<T>();
+  if (threads_for(plan.flops) > 1)
+    if (const Index spans = spans_per_group<T>(groups, at); spans > 1)
+      return attention_by_spans<T>(groups, spans, plan, at);
   parallel_for(plan.tasks(), plan.flops, plan.scratch * sizeof(T), [&](Index task, void* scratch) {
     const Index group = plan.group_of(task);
     const AttentionArgs<T> a = at(group);

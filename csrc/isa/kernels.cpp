@@ -5,13 +5,14 @@
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/position.hpp"
+#include "kernels/probe.hpp"
 
 namespace tfcore {
 namespace {
 
 template <class T> constexpr Kernels<T> kernels() {
-  return {pack<T>,       gemm_scratch<T>, gemm<T>,        attention_scratch<T>, attention<T>, softmax<T>,
-          layer_norm<T>, rms_norm<T>,     elementwise<T>, positions<T>,         rotary<T>};
+  return {pack<T>,    gemm_scratch<T>, gemm<T>,     attention_scratch<T>, attention<T>, attend_span<T>, merge_spans<T>,
+          softmax<T>, layer_norm<T>,   rms_norm<T>, elementwise<T>,       positions<T>, rotary<T>,      probe<T>};
 }
 
 }  // namespace

@@ -4,10 +4,11 @@
 //   out[i] = sum_j softmax_j(cap(scale * q[i] . k[j]) - slope * |i + offset - j| + mask[i][j]) * v[j]
 //   q (L, D), k (S, D), v (S, Dv), out (L, Dv); the query rows of all heads that share k and v are taken together
 //
-// Keys come in absolute blocks of kKeyBlock. A block's scores against a tile of queries are one product, the softmax
-// works on them in place, and their product with v joins the output rows, rescaled when the running maximum rose. A
-// row's arithmetic depends on its own visible keys alone: a block that a row cannot see leaves its state as it was, bit
-// for bit.
+// Keys come in absolute blocks of kKeyBlock, and blocks in spans of kKeySpan. A block's scores against a tile of
+// queries are one product, the softmax works on them in place, and their product with v joins the output rows, rescaled
+// when the running maximum rose. Each span starts afresh and is merged into the total of those before it, in order,
+// whoever computed it. A row's arithmetic depends on its own visible keys alone: a block or span that a row cannot see
+// leaves its state as it was, bit for bit.
 //
 // Bound with many rows: FMA issue, 4 * D operations a score, beside about a dozen for its exponential; with a few rows,
 // the memory that holds the keys and values.
@@ -162,7 +163,8 @@ template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& 
   }
 }
 
-// weights[row][key] = 2^(score - max) / sum, with the final max and inverted sum; the scores are computed a second time.
+// weights[row][key] = 2^(score - max) / sum, with the final max and inverted sum; the scores are computed a second
+// time.
 template <class T, class L> void write_weights(ScoreBlock<T>& b) {
   if (!compute_scores<T, L>(b)) return;
   T sum[kQueryBlock];
@@ -176,65 +178,163 @@ template <class T, class L> void write_weights(ScoreBlock<T>& b) {
   }
 }
 
-// Every block of keys that the rows see, every tile of rows that sees some of it.
+// Every block of the keys of `span` that the rows see, every tile of rows that sees some of it.
 template <class T, class Block, class Visit>
 TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, const Workspace<T>& w, Index tile_rows,
-                                  Block on_block, Visit visit) {
-  TileSpan spans[kQueryBlock];
+                                  KeySpan span, Block on_block, Visit visit) {
+  TileSpan tiles[kQueryBlock];
   for (Index row = 0; row < s.count; row += tile_rows)
-    spans[row] = tile_span(s, row, s.count - row < tile_rows ? s.count - row : tile_rows);
-  const KeySpan all = tile_span(s, 0, s.count).some;
-  for (Index block = all.begin / kKeyBlock * kKeyBlock; block < all.end; block += kKeyBlock) {
-    on_block(block, within(all, block, block + kKeyBlock));
+    tiles[row] = tile_span(s, row, s.count - row < tile_rows ? s.count - row : tile_rows);
+  for (Index block = span.begin / kKeyBlock * kKeyBlock; block < span.end; block += kKeyBlock) {
+    on_block(block, within(span, block, block + kKeyBlock));
     for (Index row = 0; row < s.count; row += tile_rows) {
-      const KeySpan span = within(spans[row].some, block, block + kKeyBlock), every = spans[row].every;
-      if (span.begin >= span.end) continue;
+      const KeySpan keys = within(tiles[row].some, block, block + kKeyBlock), every = tiles[row].every;
+      if (keys.begin >= keys.end) continue;
       const Index count = s.count - row < tile_rows ? s.count - row : tile_rows;
-      const bool hides = every.begin > span.begin || every.end < span.end;
-      ScoreBlock<T> b{a, s, w, row, count, block, span.begin, span.end, hides, false};
+      const bool hides = every.begin > keys.begin || every.end < keys.end;
+      ScoreBlock<T> b{a, s, w, row, count, block, keys.begin, keys.end, hides, false};
       visit(b);
     }
   }
 }
 
-template <class T, class L>
-void attend_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, const Workspace<T>& w, Index tile_rows) {
+// Rows in one layout, from their queries to their output.
+template <class T, class L> struct Rows {
+  static constexpr Index tile = L::adjacent == Adjacent::rows ? kTileQueries<T> : kFewRows;
+
+  const AttentionArgs<T>& a;
+  const Workspace<T>& w;
   RowState<T> s;
-  start_rows(a, row_begin, row_end, s);
-  const double factor = a.softcap > 0 ? a.scale / double(a.softcap) : a.scale * kLog2e;
-  L::load_queries(a, s, T(factor), w.queries);
-  const Index width = padded<T>(a.value_size);
-  const bool pack = a.value_size % lanes<T> != 0;
-  bool fresh[kQueryBlock];  // by first row of a tile
-  for (Index row = 0; row < s.count; row += tile_rows) fresh[row] = true;
-  for_each_block(
-      a, s, w, tile_rows,
-      [&](Index block, KeySpan span) {
-        if (pack) pack_values(a, block, span, w.values);
-      },
-      [&](ScoreBlock<T>& b) {
-        if (!compute_scores<T, L>(b)) return;
-        b.fresh = fresh[b.row], fresh[b.row] = false;
-        absorb<T, L>(b);
-        accumulate<T, L>(b, pack);
-      });
-  for (Index row = 0; row < s.count; row += tile_rows)
-    if (fresh[row])
-      __builtin_memset(w.out + row * width, 0,
-                       std::size_t((s.count - row < tile_rows ? s.count - row : tile_rows) * width) * sizeof(T));
-  invert_sums(s);
-  write_out(a, s, w.out);
-  if (a.weights) for_each_block(a, s, w, tile_rows, [](Index, KeySpan) {}, write_weights<T, L>);
-}
+  Index width = padded<T>(a.value_size);
+  KeySpan seen;  // by some row
+
+  Rows(const AttentionArgs<T>& args, Index row_begin, Index row_end, const Workspace<T>& workspace)
+      : a(args), w(workspace) {
+    start_rows(a, row_begin, row_end, s);
+    const KeySpan some = tile_span(s, 0, s.count).some;
+    seen = {some.begin & ~Index(15), some.end};
+  }
+
+  void load_queries() {
+    const double factor = a.softcap > 0 ? a.scale / double(a.softcap) : a.scale * kLog2e;
+    L::load_queries(a, s, T(factor), w.queries);
+  }
+
+  // max, sum and w.out of the keys [begin, end) alone.
+  void attend(KeySpan keys) {
+    const bool pack = a.value_size % lanes<T> != 0;
+    bool fresh[kQueryBlock];  // by first row of a tile
+    for (Index row = 0; row < s.count; row += tile) fresh[row] = true;
+    for (Index r = 0; r < s.count; r += lanes<T>)
+      store(s.max + r, splat(kMinusInfinity<T>)), store(s.sum + r, Vec<T>{});
+    for_each_block(
+        a, s, w, tile, keys,
+        [&](Index block, KeySpan span) {
+          if (pack) pack_values(a, block, span, w.values);
+        },
+        [&](ScoreBlock<T>& b) {
+          if (!compute_scores<T, L>(b)) return;
+          b.fresh = fresh[b.row], fresh[b.row] = false;
+          absorb<T, L>(b);
+          accumulate<T, L>(b, pack);
+        });
+    for (Index row = 0; row < s.count; row += tile)
+      if (fresh[row])
+        __builtin_memset(w.out + row * width, 0,
+                         std::size_t((s.count - row < tile ? s.count - row : tile) * width) * sizeof(T));
+  }
+
+  // total += what `attend` left, both rescaled to the larger maximum. Joining zeros, 0 * x + y * 1 is y: bits stay.
+  void merge() {
+    T old_scale[kQueryBlock], new_scale[kQueryBlock];
+    for (Index r = 0; r < s.count; r += lanes<T>) {
+      const Vec<T> before = load(s.total_max + r), own = load(s.max + r), most = max(before, own);
+      const Vec<T> reference = finite_or_zero<T>(most);
+      const Vec<T> p = exp2_nonpositive<T>(before - reference), q = exp2_nonpositive<T>(own - reference);
+      store(old_scale + r, p), store(new_scale + r, q), store(s.total_max + r, most);
+      store(s.total_sum + r, fma(load(s.total_sum + r), p, load(s.sum + r) * q));
+    }
+    for (Index r = 0; r < s.count; ++r)
+      for (Index d = 0; d < width; d += lanes<T>) {
+        T* to = w.total + r * width + d;
+        store(to, fma(load(to), old_scale[r], load(w.out + r * width + d) * new_scale[r]));
+      }
+  }
+
+  void start_total() { __builtin_memset(w.total, 0, std::size_t(s.count * width) * sizeof(T)); }
+
+  void use_total() {
+    for (Index r = 0; r < s.count; r += lanes<T>)
+      store(s.max + r, load(s.total_max + r)), store(s.sum + r, load(s.total_sum + r));
+  }
+
+  // A single span needs no merging: the total would be its bits.
+  void run() {
+    load_queries();
+    const Index first = seen.begin / kKeySpan;
+    const bool single = !a.sinks && seen.end <= (first + 1) * kKeySpan;
+    if (single) {
+      attend(seen);
+    } else {
+      start_total();
+      for (Index span = first; span * kKeySpan < seen.end; ++span)
+        attend(within(seen, span * kKeySpan, (span + 1) * kKeySpan)), merge();
+      use_total();
+    }
+    invert_sums(s);
+    write_out(a, s, single ? w.out : w.total);
+    if (a.weights) for_each_block(a, s, w, tile, seen, [](Index, KeySpan) {}, write_weights<T, L>);
+  }
+};
 
 // Rows [row_begin, row_end) of the heads × L that share these keys. `weights` must be zero on entry.
 template <class T> void attention(const AttentionArgs<T>& a, Index row_begin, Index row_end, T* scratch) {
   const Workspace<T> w = lay_out(a, scratch);
   for (Index row = row_begin; row < row_end; row += kQueryBlock) {
     const Index end = row + kQueryBlock < row_end ? row + kQueryBlock : row_end;
-    if (end - row <= kFewRows) attend_rows<T, KeyLanes<T>>(a, row, end, w, kFewRows);
-    else attend_rows<T, QueryLanes<T>>(a, row, end, w, kTileQueries<T>);
+    if (end - row <= kFewRows) Rows<T, KeyLanes<T>>(a, row, end, w).run();
+    else Rows<T, QueryLanes<T>>(a, row, end, w).run();
   }
+}
+
+// --- one span of keys by itself --------------------------------------------------------------------------------------
+
+// A part holds max (rows,), sum (rows,) and out (rows, Dv).
+template <class T, class L> void write_part(Rows<T, L> rows, Index span, T* part) {
+  rows.load_queries();
+  rows.attend(within(rows.seen, span * kKeySpan, (span + 1) * kKeySpan));
+  const Index n = rows.s.count, size = rows.a.value_size;
+  __builtin_memcpy(part, rows.s.max, std::size_t(n) * sizeof(T));
+  __builtin_memcpy(part + n, rows.s.sum, std::size_t(n) * sizeof(T));
+  for (Index r = 0; r < n; ++r)
+    __builtin_memcpy(part + 2 * n + r * size, rows.w.out + r * rows.width, std::size_t(size) * sizeof(T));
+}
+
+template <class T> void attend_span(const AttentionArgs<T>& a, Index span, T* part, T* scratch) {
+  const Workspace<T> w = lay_out(a, scratch);
+  const Index rows = a.heads * a.queries;
+  if (rows <= kFewRows) write_part(Rows<T, KeyLanes<T>>(a, 0, rows, w), span, part);
+  else write_part(Rows<T, QueryLanes<T>>(a, 0, rows, w), span, part);
+}
+
+template <class T> void merge_spans(const AttentionArgs<T>& a, Index spans, const T* parts, T* scratch) {
+  const Workspace<T> w = lay_out(a, scratch);
+  Rows<T, KeyLanes<T>> rows(a, 0, a.heads * a.queries, w);  // merging is the same in both layouts
+  const Index n = rows.s.count, size = a.value_size;
+  rows.start_total();
+  for (Index span = 0; span < spans; ++span, parts += n * (size + 2)) {
+    __builtin_memcpy(rows.s.max, parts, std::size_t(n) * sizeof(T));
+    __builtin_memcpy(rows.s.sum, parts + n, std::size_t(n) * sizeof(T));
+    for (Index r = 0; r < n; ++r) {
+      T* out = w.out + r * rows.width;
+      __builtin_memset(out + size, 0, std::size_t(rows.width - size) * sizeof(T));
+      __builtin_memcpy(out, parts + 2 * n + r * size, std::size_t(size) * sizeof(T));
+    }
+    rows.merge();
+  }
+  rows.use_total();
+  invert_sums(rows.s);
+  write_out(a, rows.s, w.total);
 }
 
 }  // namespace

@@ -50,10 +50,13 @@ template <class T, class L> bool read_mask(ScoreBlock<T>& b) {
       Vec<T> square[lanes<T>] = {};
       for (int r = 0; r < rows; ++r) {
         const Index row = b.row + r0 + r;
-        square[r] = same_for_all && r > 0 ? square[0]
-                                          : mask_lanes(a, b.rows.head[row] * a.mask_head +
-                                                              b.rows.query[row] * a.mask_row + key * a.mask_column, keys);
-        const IntVec<T> hidden = IntVec<T>(square[r] == splat(kMinusInfinity<T>)), used = lane_index<T>() < Int<T>(keys);
+        square[r] =
+            same_for_all && r > 0
+                ? square[0]
+                : mask_lanes(a, b.rows.head[row] * a.mask_head + b.rows.query[row] * a.mask_row + key * a.mask_column,
+                             keys);
+        const IntVec<T> hidden = IntVec<T>(square[r] == splat(kMinusInfinity<T>)),
+                        used = lane_index<T>() < Int<T>(keys);
         b.hides |= any(hidden);
         shows |= any(IntVec<T>(~hidden & used));
       }

@@ -21,11 +21,12 @@ constexpr int kFewRows = 4;  // up to here lanes hold keys: a tile of queries wo
 
 template <class T> struct RowState {
   Index count;
-  Index head[kQueryBlock], query[kQueryBlock];  // query head and position of a row
-  Index first[kQueryBlock], last[kQueryBlock];  // the keys a row may see: first <= j < last
-  T max[kQueryBlock], sum[kQueryBlock];         // of the scores in base 2 so far, and of 2^(score - max)
-  T rescale[kQueryBlock];                       // 2^(old max - new max) of the block at hand
-  T slope[kQueryBlock], position[kQueryBlock];  // ALiBi, in base 2
+  Index head[kQueryBlock], query[kQueryBlock];       // query head and position of a row
+  Index first[kQueryBlock], last[kQueryBlock];       // the keys a row may see: first <= j < last
+  T max[kQueryBlock], sum[kQueryBlock];              // of the span's scores in base 2 so far, and of 2^(score - max)
+  T total_max[kQueryBlock], total_sum[kQueryBlock];  // of the spans before it; a sink comes before the first
+  T rescale[kQueryBlock];                            // 2^(old max - new max) of the block at hand
+  T slope[kQueryBlock], position[kQueryBlock];       // ALiBi, in base 2
 };
 
 template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, RowState<T>& s) {
@@ -36,13 +37,13 @@ template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, I
     s.head[r] = head, s.query[r] = query;
     s.first[r] = first > 0 ? first : 0;
     s.last[r] = last < a.key_count ? last : a.key_count;
-    s.max[r] = a.sinks ? T(a.sinks[head] * kLog2e) : kMinusInfinity<T>;
-    s.sum[r] = a.sinks && a.sinks[head] != kMinusInfinity<T> ? T(1) : T(0);
+    s.total_max[r] = a.sinks ? T(a.sinks[head] * kLog2e) : kMinusInfinity<T>;
+    s.total_sum[r] = a.sinks && a.sinks[head] != kMinusInfinity<T> ? T(1) : T(0);
     s.slope[r] = a.slopes ? T(a.slopes[head] * kLog2e) : T(0);
     s.position[r] = T(position);
     if (++query == a.queries) query = 0, ++head;
   }
-  for (Index r = s.count; r % lanes<T>; ++r) s.max[r] = s.sum[r] = s.slope[r] = s.position[r] = T(0);
+  for (Index r = s.count; r % lanes<T>; ++r) s.total_max[r] = s.total_sum[r] = s.slope[r] = s.position[r] = T(0);
 }
 
 // The keys that some row of a tile may see, and those that every row sees.
@@ -82,13 +83,14 @@ template <class T> struct Workspace {
   T* queries;  // tiles × (D, kTileQueries), or (rows, D): scaled, turned
   T* scores;   // (keys, kTileQueries), or (rows, kKeyBlock)
   T* bias;     // as scores: the mask, -inf where it hides
-  T* out;      // (kQueryBlock, padded Dv)
+  T* out;      // (kQueryBlock, padded Dv), of the span of keys at hand
+  T* total;    // (kQueryBlock, padded Dv), of the spans before it
   T* values;   // (kKeyBlock, padded Dv), only where Dv is not whole vectors
 };
 
 template <class T> std::size_t attention_scratch(const AttentionArgs<T>& a) {
   const Index width = padded<T>(a.value_size);
-  return std::size_t(kQueryBlock * a.head_size + 2 * kScoreArea<T> + (kQueryBlock + kKeyBlock) * width);
+  return std::size_t(kQueryBlock * a.head_size + 2 * kScoreArea<T> + (2 * kQueryBlock + kKeyBlock) * width);
 }
 
 template <class T> Workspace<T> lay_out(const AttentionArgs<T>& a, T* scratch) {
@@ -97,7 +99,8 @@ template <class T> Workspace<T> lay_out(const AttentionArgs<T>& a, T* scratch) {
   w.bias = w.scores + kScoreArea<T>;
   w.queries = w.bias + kScoreArea<T>;
   w.out = w.queries + kQueryBlock * a.head_size;
-  w.values = w.out + kQueryBlock * padded<T>(a.value_size);
+  w.total = w.out + kQueryBlock * padded<T>(a.value_size);
+  w.values = w.total + kQueryBlock * padded<T>(a.value_size);
   return w;
 }
 

@@ -69,6 +69,8 @@ template <class T> struct AttentionArgs {
 constexpr Index kKeyBlock =
     128;  // absolute: the running maximum is renewed at its multiples; 64 to 512 are within noise
 constexpr Index kQueryBlock = 64;  // rows that share one pass over the keys
+// Absolute, too: every span of so many keys has a softmax of its own, merged in order, so that threads may share a row.
+constexpr Index kKeySpan = 2048;
 
 enum class Scheme : int { geometric, linear };
 
@@ -105,18 +107,26 @@ template <class T> struct NormArgs {
 
 enum class Function : int { exp, exp2, tanh, erf, sin, cos, gelu, gelu_tanh, silu, relu };
 
+// What a probe of the machine measures: its arithmetic or its memory at most. Ranges are whole blocks of elements.
+enum class Probe : int { fma, read, write, copy };
+constexpr Index kProbeBlock = 1024;
+
 template <class T> struct Kernels {
   void (*pack)(const GemmArgs<T>&, Index panel_begin, Index panel_end, T* panels);
   std::size_t (*gemm_scratch)(const GemmArgs<T>&);
   void (*gemm)(const GemmArgs<T>&, const GemmRange&, T* scratch);
   std::size_t (*attention_scratch)(const AttentionArgs<T>&);
   void (*attention)(const AttentionArgs<T>&, Index row_begin, Index row_end, T* scratch);
+  // The same for all rows, at most kQueryBlock, cut at spans: `parts` holds rows × (Dv + 2) for each.
+  void (*attend_span)(const AttentionArgs<T>&, Index span, T* part, T* scratch);
+  void (*merge_spans)(const AttentionArgs<T>&, Index spans, const T* parts, T* scratch);
   void (*softmax)(const T* x, T* out, Index rows, Index width);
   void (*layer_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
   void (*rms_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
   void (*elementwise)(Function, const T* x, T* out, Index count);
   void (*positions)(const PositionArgs<T>&, Index row_begin, Index row_end);
   void (*rotary)(const RotaryArgs<T>&, Index row_begin, Index row_end, T* scratch);
+  T (*probe)(Probe, const T* x, T* out, Index begin, Index end);
 };
 
 struct KernelTable {

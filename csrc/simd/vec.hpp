@@ -77,6 +77,12 @@ template <class T> TFCORE_INLINE Vec<T> load_first(const T* p, int n) {
   const IntVec<T> mask = lane_index<T>() < IntVec<T>{} + Int<T>(n);
   if constexpr (sizeof(T) == 4) return _mm256_maskload_ps(p, __m256i(mask));
   else return _mm256_maskload_pd(p, __m256i(mask));
+#elif TFCORE_VEC_BYTES == 16  // lane by lane: a call of memcpy would take longer
+  if (n == lanes<T>) return load(p);
+  Vec<T> v{};
+  for (int i = 0; i < lanes<T> - 1; ++i)
+    if (i < n) v[i] = p[i];
+  return v;
 #else
   Vec<T> v{};
   __builtin_memcpy(&v, p, std::size_t(n) * sizeof(T));
@@ -93,6 +99,10 @@ template <class V> TFCORE_INLINE void store_first(Element<V>* p, V v, int n) {
   const IntVec<T> mask = lane_index<T>() < IntVec<T>{} + Int<T>(n);
   if constexpr (sizeof(T) == 4) _mm256_maskstore_ps(p, __m256i(mask), v);
   else _mm256_maskstore_pd(p, __m256i(mask), v);
+#elif TFCORE_VEC_BYTES == 16
+  if (n == lanes<T>) return store(p, v);
+  for (int i = 0; i < lanes<T> - 1; ++i)
+    if (i < n) p[i] = v[i];
 #else
   __builtin_memcpy(p, &v, std::size_t(n) * sizeof(T));
 #endif
@@ -123,12 +133,15 @@ template <class V> TFCORE_INLINE V max(V a, V b) { return a > b ? a : b; }
 template <class V> TFCORE_INLINE V min(V a, V b) { return a < b ? a : b; }
 #else
 template <class V> TFCORE_INLINE V fma(V a, V b, V c) {
-#if defined(__FMA__)  // vectors wider than the registers: the compiler splits them, the rounding stays single
-  V r;
-  for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i)
-    if constexpr (sizeof(a[0]) == 4) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
-    else r[i] = __builtin_fma(a[i], b[i], c[i]);
-  return r;
+#if defined(__FMA__)  // a Vec of two registers: what the extensions split by themselves, for tests
+  typedef Element<V> Half __attribute__((vector_size(32)));
+  Half x[2], y[2], z[2];
+  __builtin_memcpy(x, &a, sizeof a), __builtin_memcpy(y, &b, sizeof b), __builtin_memcpy(z, &c, sizeof c);
+  for (int i = 0; i < 2; ++i)
+    if constexpr (sizeof(Element<V>) == 4) z[i] = _mm256_fmadd_ps(x[i], y[i], z[i]);
+    else z[i] = _mm256_fmadd_pd(x[i], y[i], z[i]);
+  __builtin_memcpy(&c, z, sizeof c);
+  return c;
 #else
   return a * b + c;
 #endif
@@ -154,6 +167,8 @@ template <class M> TFCORE_INLINE bool any(M mask) {
   return _mm256_movemask_epi8(__m256i(mask)) != 0;
 #elif defined(__SSE2__) && TFCORE_VEC_BYTES == 16
   return _mm_movemask_epi8(__m128i(mask)) != 0;
+#elif defined(__aarch64__) && TFCORE_VEC_BYTES == 16
+  return vmaxvq_u32(uint32x4_t(mask)) != 0;
 #else
   Element<M> all = 0;
   for (unsigned i = 0; i < sizeof(M) / sizeof(all); ++i) all |= mask[i];
@@ -170,6 +185,9 @@ TFCORE_INLINE void widen(VecF32 x, VecF64& low, VecF64& high) {
 #elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
   low = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
   high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+#elif defined(__aarch64__) && TFCORE_VEC_BYTES == 16
+  low = vcvt_f64_f32(vget_low_f32(x));
+  high = vcvt_high_f64_f32(x);
 #else
   typedef float Half __attribute__((vector_size(kVecBytes / 2)));
   Half half[2];
@@ -185,6 +203,8 @@ TFCORE_INLINE VecF32 narrow(VecF64 low, VecF64 high) {
   return _mm512_insertf32x8(_mm512_castps256_ps512(parts[0]), parts[1], 1);
 #elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
   return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
+#elif defined(__aarch64__) && TFCORE_VEC_BYTES == 16
+  return vcvt_high_f32_f64(vcvt_f32_f64(low), high);
 #else
   typedef float Half __attribute__((vector_size(kVecBytes / 2)));
   const Half half[2] = {__builtin_convertvector(low, Half), __builtin_convertvector(high, Half)};

@@ -65,8 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--output", type=_npy, metavar="FILE.npy", help="write the vectors, (texts, dim) float32")
     embed.set_defaults(run=_embed)
 
-    bench = commands.add_parser("bench", help="a short comparison with NumPy and the peers that are installed")
-    bench.add_argument("--only", metavar="TEXT", default="", help="only cases whose name contains TEXT")
+    bench = commands.add_parser("bench", help="a comparison with NumPy and the peers that are installed")
+    bench.add_argument("--all", action="store_true", help="all cases, not the short selection: a quarter of an hour")
+    bench.add_argument("--only", metavar="TEXT", default="", help="only cases whose name or group contains TEXT")
+    bench.add_argument(
+        "--scaling", action="store_true", help="also time and memory of attention from 256 to 16384 keys"
+    )
     bench.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough answer")
     bench.add_argument("--json", action="store_true", help="print JSON")
     bench.add_argument("--plot", metavar="FILE", help="draw the table as a picture")

@@ -1,7 +1,8 @@
 """`tfcore bench`: tfcore beside NumPy and whichever peers are installed, on the shapes people use.
 
 A case is a line in `cases.py`; its rivals are one line each. Every rival is checked against a float64 result before it
-is timed, and rivals take turns, block by block, within one process (`harness.py` says how).
+is timed (`harness.py`), rivals take turns, block by block, within one process (`timing.py`), and what the machine can
+do at most is measured in the same run (`limits.py`).
 
     from tfcore import bench
     results = bench.run(bench.select("attention"))
@@ -13,14 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from . import machine, plot, report
+from . import plot, report, scaling
 from .cases import CASES
-from .harness import FULL, QUICK, Case, Contest, Protocol, Timing, WrongResultError, interleave, measure, verify
-from .progress import Progress, show_progress
+from .harness import Case, Contest, Target, WrongResultError, measure, verify
+from .progress import show_progress
+from .session import Session, run
+from .timing import FULL, QUICK, Protocol, Timing, interleave
 
 __all__ = [
     "CASES",
@@ -29,6 +30,8 @@ __all__ = [
     "Case",
     "Contest",
     "Protocol",
+    "Session",
+    "Target",
     "Timing",
     "WrongResultError",
     "interleave",
@@ -46,14 +49,15 @@ def main(options: argparse.Namespace) -> None:
 
     Parameters
     ----------
-    options : `only` (a part of the cases' names), `quick`, `json`, `plot` (a file, or None).
+    options : `only` (a part of the cases' names), `all`, `scaling`, `quick`, `json`, `plot` (a file, or None).
     """
-    cases = select(options.only)
+    cases = select(options.only, everything=options.all)
     picture = Path(options.plot) if options.plot else None
     if picture:
         plot.check(picture)  # before minutes of work, not after
-    with show_progress(len(cases)) as progress:
-        results = run(cases, QUICK if options.quick else FULL, progress)
+    steps = len(cases) + options.scaling * len(scaling.LENGTHS)
+    with show_progress(steps) as progress:
+        results = run(cases, QUICK if options.quick else FULL, progress, with_scaling=options.scaling)
     if options.json:
         print(json.dumps(results, indent=2, ensure_ascii=False))
     else:
@@ -65,51 +69,18 @@ def main(options: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
 
-def select(text: str = "") -> list[Case]:
-    """The cases whose name contains `text`.
+def select(text: str = "", *, everything: bool = False) -> list[Case]:
+    """The cases whose name or group contains `text`; without a text the short selection, or `everything`.
 
     >>> [case.name for case in select("positional")]
-    ['drop-in positional_encoding 4096x512']
+    ['drop-in positional_encoding 8192x512', 'positional_encoding float32 8192x512']
+    >>> len(select()) < len(select(everything=True))
+    True
     """
-    found = [case for case in CASES if text in case.name]
+    if not text:
+        return [case for case in CASES if case.short or everything]
+    found = [case for case in CASES if text in case.name or text in case.group]
     if not found:
-        raise ValueError(f"no case's name contains {text!r}; the cases are: {', '.join(case.name for case in CASES)}")
+        groups = ", ".join(dict.fromkeys(case.group for case in CASES))
+        raise ValueError(f"no case's name or group contains {text!r}; the groups are: {groups}")
     return found
-
-
-def run(cases: Iterable[Case], protocol: Protocol = FULL, progress: Progress | None = None) -> dict[str, Any]:
-    """Measures case by case. Ctrl-C ends it early: what is done by then is returned, with `complete` False.
-
-    Returns
-    -------
-    dict
-        `tfcore` (version), `date`, `machine` (CPU, instruction set, versions), `threads` of each rival, `protocol`,
-        `cases` (see `harness.measure`), `left_out` (what is not installed → why), `complete`. JSON can hold it.
-    """
-    progress = progress or Progress()
-    done: list[dict[str, Any]] = []
-    left_out: dict[str, str] = {}
-    with machine.same_threads():
-        complete = _measure_all(cases, protocol, progress, done, left_out)
-        about = machine.describe(done)
-    return {**about, "protocol": vars(protocol), "cases": done, "left_out": left_out, "complete": complete}
-
-
-def _measure_all(
-    cases: Iterable[Case],
-    protocol: Protocol,
-    progress: Progress,
-    done: list[dict[str, Any]],
-    left_out: dict[str, str],
-) -> bool:
-    """Appends to `done` and adds to `left_out`; False if interrupted."""
-    try:
-        for case in cases:
-            progress.begin(case.name)
-            result = measure(case, protocol, left_out, progress.advance)
-            if result is not None:
-                done.append(result)
-            progress.end()
-    except KeyboardInterrupt:
-        return False
-    return True

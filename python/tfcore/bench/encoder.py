@@ -1,4 +1,4 @@
-"""Encoders of the BERT kind with random weights: one checkpoint, opened by tfcore and by Transformers."""
+"""Encoders of the BERT kind with random weights: one checkpoint, opened by every rival in its own way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import reference
-from . import plain, torch_peers
+from . import ctranslate2_peers, onnx_graphs, onnxruntime_peers, openvino_peers, plain, torch_peers
+from .timing import Run
 
 __all__ = ["BERT_BASE", "MINILM_L6", "Models", "Shape", "flops", "forward", "opened"]
 
 Weights = dict[str, NDArray[np.float32]]
 Float64 = NDArray[np.float64]
+Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def write_checkpoint(folder: Path, shape: Shape, weights: Weights) -> None:
-    """`config.json` and `model.safetensors`: a length, a JSON header, then the tensors' bytes."""
+    """`config.json`, `vocab.txt` and `model.safetensors`: a length, a JSON header, then the tensors' bytes."""
     config = {
         "model_type": "bert",
         "architectures": ["BertModel"],
@@ -90,9 +91,12 @@ def write_checkpoint(folder: Path, shape: Shape, weights: Weights) -> None:
         "max_position_embeddings": shape.positions,
         "type_vocab_size": 2,
         "hidden_act": "gelu",
+        "position_embedding_type": "absolute",
         "layer_norm_eps": 1e-12,
     }
     (folder / "config.json").write_text(json.dumps(config))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (folder / "vocab.txt").write_text("\n".join([*special, *map(str, range(shape.vocabulary - len(special)))]))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in weights.items():
@@ -108,24 +112,35 @@ def write_checkpoint(folder: Path, shape: Shape, weights: Weights) -> None:
 
 
 class Models:
-    """The weights, and the same checkpoint opened by each rival that is installed."""
+    """The weights, and each rival's call on token ids; the checkpoint is opened once by each that is installed."""
 
     def __init__(self, shape: Shape) -> None:
         self.weights = random_weights(shape)
+        self._graph_of = self.weights, shape.layers, shape.heads
         with tempfile.TemporaryDirectory(prefix="tfcore-bench-") as folder:
             write_checkpoint(Path(folder), shape, self.weights)
             self._tfcore = _unless_missing(_open_tfcore, folder)
             self._torch = _unless_missing(_open_transformers, folder)
+            self._ctranslate2 = _unless_missing(ctranslate2_peers.open_encoder, folder)
 
-    def tfcore(self, ids: NDArray[np.int64]) -> Callable[[], Any]:
+    def tfcore(self, ids: Ids) -> Run:
         model, mask = self._tfcore(), np.ones_like(ids)
         return lambda: model(ids, mask).last_hidden_state
 
-    def torch(self, ids: NDArray[np.int64]) -> Callable[[], Any]:
+    def torch(self, ids: Ids) -> Run:
         model, torch = self._torch(), torch_peers.load()
         inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.ones(ids.shape, dtype=torch.int64)}
-        run: Callable[[], Any] = torch.inference_mode()(lambda: model(**inputs).last_hidden_state)
+        run: Run = torch.inference_mode()(lambda: model(**inputs).last_hidden_state)
         return run
+
+    def onnxruntime(self, ids: Ids) -> Run:
+        return onnxruntime_peers.run(onnx_graphs.FusedEncoder(*self._graph_of).model(ids), {"ids": ids})
+
+    def openvino(self, ids: Ids) -> Run:
+        return openvino_peers.run(onnx_graphs.Encoder(*self._graph_of).model(ids), {"ids": ids})
+
+    def ctranslate2(self, ids: Ids) -> Run:
+        return ctranslate2_peers.run(self._ctranslate2(), ids)
 
 
 def _unless_missing(open_model: Callable[[str], Any], folder: str) -> Callable[[], Any]:
@@ -157,16 +172,13 @@ def _open_tfcore(folder: str) -> Any:
 
 
 def _open_transformers(folder: str) -> Any:
-    torch_peers.load()
-    transformers = import_module("transformers")
-    transformers.utils.logging.disable_progress_bar()
-    return transformers.BertModel.from_pretrained(folder).eval()
+    return torch_peers.load_transformers().BertModel.from_pretrained(folder).eval()
 
 
 # --- the result in float64 -------------------------------------------------------------------------------------------
 
 
-def forward(shape: Shape, weights: Weights, ids: NDArray[np.int64]) -> Float64:
+def forward(shape: Shape, weights: Weights, ids: Ids) -> Float64:
     """last_hidden_state (B, L, C): embeddings, then post-norm blocks, as Devlin et al. 2018 describe them."""
 
     def get(name: str) -> Float64:

@@ -1,53 +1,21 @@
-"""Verify, then time: rivals on the same input, in one process, taking turns.
-
-Thread pools spin for a while after a call and steal the cores of whoever comes next. So rivals take turns by blocks and
-not by calls: a pause in which the others fall asleep, a warm call, then timed calls; round and round, so that a slow
-minute of the machine hits all of them alike.
-"""
+"""Verify, then time: a case's rivals work on the same input, and none is timed whose result is wrong."""
 
 from __future__ import annotations
 
-import gc
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import repeat
-from statistics import median
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "FULL",
-    "QUICK",
-    "Case",
-    "Contest",
-    "Protocol",
-    "Timing",
-    "WrongResultError",
-    "interleave",
-    "measure",
-    "verify",
-]
+from . import limits
+from .timing import Protocol, Run, interleave
 
-Run = Callable[[], Any]
+__all__ = ["Case", "Contest", "Prepare", "Target", "WrongResultError", "measure", "prepare", "verify"]
 
-_SAMPLE_SECONDS = 20e-6  # shorter calls are timed several at once: reading the clock costs 0.1 µs
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How long to measure: `rounds` blocks a rival, each of a pause, a warm call and `block_seconds` of timed calls."""
-
-    rounds: int
-    block_seconds: float
-    pause_seconds: float = 0.02
-
-
-FULL = Protocol(rounds=9, block_seconds=0.1)
-QUICK = Protocol(rounds=3, block_seconds=0.02)
+Float64 = NDArray[np.float64]
+Prepare = Callable[[], Run]
 
 
 @dataclass(frozen=True)
@@ -60,46 +28,50 @@ class Contest:
         package is missing raises ImportError and is left out.
     want : the result in float64.
     bound : the largest absolute error allowed, one number or one for each element.
-    work : how much a call does: floating-point operations (2 a multiply-add), or bytes written.
-    work_unit : "FLOP" or "B".
+    layouts : rival → what brings its result into the layout of `want`, when it is verified and outside of the timing.
+    asides : description → other work of tfcore, prepared alike, timed in the same turns to be compared with; other
+        cases and the tests verify it.
     """
 
-    rivals: Mapping[str, Callable[[], Run]]
-    want: NDArray[np.float64]
-    bound: float | NDArray[np.float64]
-    work: float
-    work_unit: str = "FLOP"
+    rivals: Mapping[str, Prepare]
+    want: Float64
+    bound: float | Float64
+    layouts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    asides: Mapping[str, Prepare] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a case is meant to reach: the best peer's time over tfcore's, and the share of the limit (None: not set)."""
+
+    ratio: float = 1.0
+    share: float | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """A name and the function that makes the inputs, called when the case's turn comes."""
+    """What is measured, and the function that makes the inputs, called when the case's turn comes.
+
+    Attributes
+    ----------
+    work : how much a call does: floating-point operations, 2 a multiply-add; where memory is the limit, the bytes that
+        it has to read and write.
+    limit : what bounds its speed, one of `limits.KINDS`; None where overhead does.
+    target : what it is meant to reach.
+    short : whether it belongs to the short selection.
+    """
 
     name: str
     group: str
     make: Callable[[], Contest]
+    work: float
+    limit: str | None = None
+    target: Target = Target()
+    short: bool = False
 
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds a call: the median over blocks of each block's median, and the best decile of all calls."""
-
-    median: float
-    best_decile: float
-    calls: int
-
-    @staticmethod
-    def of(blocks: list[list[float]], calls_a_sample: int = 1) -> Timing:
-        """
-        >>> Timing.of([[3.0, 1.0, 2.0], [2.0, 9.0, 5.0], [4.0, 4.0, 4.0]]).median
-        4.0
-        """
-        samples = [sample for block in blocks for sample in block]
-        return Timing(
-            median=median(median(block) for block in blocks),
-            best_decile=float(np.quantile(samples, 0.1)),
-            calls=len(samples) * calls_a_sample,
-        )
+    def aims(self, ratio: float = 1.0, share: float | None = None) -> Case:
+        """The same case with a target."""
+        return replace(self, target=Target(ratio, share))
 
 
 class WrongResultError(ValueError):
@@ -109,52 +81,56 @@ class WrongResultError(ValueError):
 def measure(
     case: Case,
     protocol: Protocol,
+    contest: Contest | None = None,
     left_out: dict[str, str] | None = None,
     advance: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any] | None:
     """Verifies and times all rivals of a case that are installed; the others go into `left_out`, with the reason.
 
+    `contest` is the case's own unless given.
+
     Returns
     -------
     dict or None
-        `name`, `group`, `rivals` (name → `median_s`, `best_decile_s`, `rate`, `calls`, `max_error`), `rate_unit`,
-        `best_peer` and `ratio`, its median over tfcore's (both None without peers). None if tfcore itself is left out.
+        `name`, `group`, `short`, `rivals` (name → `median_s`, `best_decile_s`, `rate`, `calls`, `max_error`), `asides`
+        (description → `median_s`), `rate_unit`, `best_peer` and `ratio`, its median over tfcore's (both None without
+        peers), `limit` (its name in the run's limits, or None), `target`. None if tfcore is left out.
     """
-    return compete(case, case.make(), protocol, {} if left_out is None else left_out, advance)
-
-
-def compete(
-    case: Case, contest: Contest, protocol: Protocol, left_out: dict[str, str], advance: Callable[[float], None]
-) -> dict[str, Any] | None:
-    """`measure`, the inputs being made."""
+    contest = contest or case.make()
+    left_out = {} if left_out is None else left_out
     rivals = prepare(contest.rivals, left_out)
     if "tfcore" not in rivals:
         left_out[case.name] = left_out.pop("tfcore")
         return None
-    errors = verify(case.name, rivals, contest.want, contest.bound)
-    timings = interleave(rivals, protocol, advance)
-    medians = {name: timing.median for name, timing in timings.items()}
+    errors = verify(case.name, rivals, contest)
+    asides = {name: prepare() for name, prepare in contest.asides.items()}
+    timings = interleave({**rivals, **asides}, protocol, advance)
+    medians = {name: timings[name].median for name in rivals}
     best_peer = min(medians.keys() - {"tfcore"}, key=medians.__getitem__, default=None)
     return {
         "name": case.name,
         "group": case.group,
+        "short": case.short,
         "rivals": {
             name: {
-                "median_s": timing.median,
-                "best_decile_s": timing.best_decile,
-                "rate": contest.work / timing.median / 1e9,
-                "calls": timing.calls,
+                "median_s": timings[name].median,
+                "best_decile_s": timings[name].best_decile,
+                "rate": case.work / timings[name].median / 1e9,
+                "calls": timings[name].calls,
                 "max_error": errors[name],
             }
-            for name, timing in timings.items()
+            for name in rivals
         },
-        "rate_unit": f"G{contest.work_unit}/s",
+        "asides": {name: {"median_s": timings[name].median} for name in asides},
+        "rate_unit": "GB/s" if case.limit in limits.MEMORY else "GFLOP/s",
         "best_peer": best_peer,
         "ratio": medians[best_peer] / medians["tfcore"] if best_peer else None,
+        "limit": limits.name(case.limit, case.work) if case.limit else None,
+        "target": asdict(case.target),
     }
 
 
-def prepare(rivals: Mapping[str, Callable[[], Run]], left_out: dict[str, str]) -> dict[str, Run]:
+def prepare(rivals: Mapping[str, Prepare], left_out: dict[str, str]) -> dict[str, Run]:
     """Each rival's call; `left_out` gets those whose package is missing, and why."""
     prepared = {}
     for name, prepare in rivals.items():
@@ -165,97 +141,33 @@ def prepare(rivals: Mapping[str, Callable[[], Run]], left_out: dict[str, str]) -
     return prepared
 
 
-def verify(
-    case: str, rivals: Mapping[str, Run], want: NDArray[np.float64], bound: float | NDArray[np.float64]
-) -> dict[str, float]:
+def verify(case: str, rivals: Mapping[str, Run], contest: Contest) -> dict[str, float]:
     """Each rival's largest error. Raises `WrongResultError` unless error <= bound everywhere, so a NaN is caught.
 
-    >>> want = np.array([1.0, 2.0])
-    >>> verify("doubling", {"tfcore": lambda: np.array([1.0, 2.25])}, want, bound=0.5)
+    >>> contest = Contest({}, want=np.array([1.0, 2.0]), bound=0.5)
+    >>> verify("doubling", {"tfcore": lambda: np.array([1.0, 2.25])}, contest)
     {'tfcore': 0.25}
-    >>> verify("doubling", {"tfcore": lambda: np.array([1.0, np.nan])}, want, bound=0.5)
+    >>> verify("doubling", {"tfcore": lambda: np.array([1.0, np.nan])}, contest)
     Traceback (most recent call last):
     tfcore.bench.harness.WrongResultError: doubling: tfcore is wrong: error nan at (1,), allowed 0.5
     """
-    errors = {}
-    for name, run in rivals.items():
-        got = np.asarray(run())
-        if got.shape != want.shape:
-            raise WrongResultError(f"{case}: {name} is wrong: shape {got.shape}, expected {want.shape}")
-        error = np.abs(got.astype(np.float64) - want)
-        allowed = np.broadcast_to(bound, want.shape)
-        fine = error <= allowed
-        if not fine.all():
-            excess = np.where(fine, -np.inf, np.nan_to_num(error - allowed, nan=np.inf))
-            at = np.unravel_index(int(np.argmax(excess)), want.shape)
-            where = tuple(int(i) for i in at)
-            raise WrongResultError(
-                f"{case}: {name} is wrong: error {error[at]:.3g} at {where}, allowed {allowed[at]:.3g}"
-            )
-        errors[name] = float(error.max(initial=0.0))
-    return errors
+    layouts = contest.layouts
+    return {
+        name: _largest_error(f"{case}: {name}", layouts.get(name, np.asarray)(run()), contest.want, contest.bound)
+        for name, run in rivals.items()
+    }
 
 
-def interleave(
-    rivals: Mapping[str, Run], protocol: Protocol = FULL, advance: Callable[[float], None] = lambda share: None
-) -> dict[str, Timing]:
-    """Times calls in turns, a block for each rival a round; each round begins with another one.
-
-    `advance` is told each block's share of the whole.
-
-    >>> timings = interleave({"sum": lambda: sum(range(100)), "max": lambda: max(range(100))}, QUICK)
-    >>> timings["sum"].median > 0
-    True
-    """
-    names = list(rivals)
-    calls = {name: _calls_a_sample(run) for name, run in rivals.items()}
-    blocks: dict[str, list[list[float]]] = {name: [] for name in names}
-    with _no_garbage_collection():
-        for turn in range(protocol.rounds):
-            first = turn % len(names)
-            for name in names[first:] + names[:first]:
-                time.sleep(protocol.pause_seconds)
-                blocks[name].append(_block(rivals[name], calls[name], protocol.block_seconds))
-                advance(1 / (protocol.rounds * len(names)))
-    return {name: Timing.of(blocks[name], calls[name]) for name in names}
-
-
-def _block(run: Run, calls: int, seconds: float) -> list[float]:
-    """A warm call, then samples of `calls` calls for `seconds`, at least one: seconds a call, sample by sample."""
-    clock = time.perf_counter
-    samples = []
-    run()
-    end = clock() + seconds
-    while True:
-        start = clock()
-        for _ in repeat(None, calls):
-            run()
-        stop = clock()
-        samples.append((stop - start) / calls)
-        if stop >= end:
-            return samples
-
-
-def _calls_a_sample(run: Run) -> int:
-    """As many calls as fill a sample; the fastest of a few, because the first ones are cold."""
-    fastest = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        run()
-        fastest = min(fastest, time.perf_counter() - start)
-        if fastest > 50 * _SAMPLE_SECONDS:
-            break
-    return max(1, round(_SAMPLE_SECONDS / fastest))
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """As `timeit` does: a collection in the middle of a call would be charged to it."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+def _largest_error(whose: str, result: Any, want: Float64, bound: float | Float64) -> float:
+    got = np.asarray(result)
+    if got.shape != want.shape:
+        raise WrongResultError(f"{whose} is wrong: shape {got.shape}, expected {want.shape}")
+    error = np.abs(got.astype(np.float64) - want)
+    allowed = np.broadcast_to(bound, want.shape)
+    fine = error <= allowed
+    if not fine.all():
+        excess = np.where(fine, -np.inf, np.nan_to_num(error - allowed, nan=np.inf))
+        at = np.unravel_index(int(np.argmax(excess)), want.shape)
+        where = tuple(int(i) for i in at)
+        raise WrongResultError(f"{whose} is wrong: error {error[at]:.3g} at {where}, allowed {allowed[at]:.3g}")
+    return float(error.max(initial=0.0))

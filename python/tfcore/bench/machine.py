@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import runtime
 
-_VERSIONS_OF = ("numpy", "torch", "transformers")
+_VERSIONS_OF = ("numpy", "torch", "transformers", "onnxruntime", "openvino", "ctranslate2")
 
 
 def describe(cases: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What people write in NumPy: the tutorial's three functions as taught, and attention and a linear layer written well.
+"""What people write in NumPy: the tutorial's three functions as taught, and the operators written well.
 
 The same functions on float64 arrays are the results that all rivals are verified against.
 """
@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 
@@ -43,20 +43,34 @@ class Tutorial:
         return encodings
 
 
-def attention(query: Array, key: Array, value: Array, is_causal: bool = False) -> Array:
+def geometric_encoding(seq_len: int, d_model: int) -> Array:
+    """The tutorial's positional_encoding with the frequencies that its formula was meant to have, in float32.
+
+    >>> geometric_encoding(2, 4).round(3).tolist()[1]
+    [0.8410000205039978, 0.5400000214576721, 0.009999999776482582, 1.0]
+    """
+    positions = np.arange(seq_len)[:, np.newaxis]
+    columns = np.arange(d_model)[np.newaxis, :]
+    angles = positions * np.power(10000.0, -2 * (columns // 2) / d_model)
+    encodings = np.zeros((seq_len, d_model), np.float32)
+    encodings[:, 0::2] = np.sin(angles[:, 0::2])
+    encodings[:, 1::2] = np.cos(angles[:, 1::2])
+    return encodings
+
+
+def attention(query: Array, key: Array, value: Array, hidden: Array | None = None) -> Array:
     """softmax(query @ key.T / sqrt(D)) @ value: (..., L, D), (..., S, D), (..., S, Dv) → (..., L, Dv), in their dtype.
+
+    `hidden` (L, S) is True where a query must not see a key.
 
     >>> attention(np.ones((8, 5, 64)), np.ones((8, 7, 64)), np.ones((8, 7, 32))).shape
     (8, 5, 32)
     """
     scores = query @ np.swapaxes(key, -1, -2)
     scores *= 1 / math.sqrt(query.shape[-1])
-    if is_causal:
-        scores[..., np.arange(scores.shape[-1]) > np.arange(scores.shape[-2])[:, None]] = -np.inf
-    scores -= scores.max(axis=-1, keepdims=True)
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=-1, keepdims=True)
-    return np.asarray(scores @ value)
+    if hidden is not None:
+        scores[..., hidden] = -np.inf
+    return np.asarray(softmax(scores, out=scores) @ value)
 
 
 def linear(x: Array, weight: Array, bias: Array) -> Array:
@@ -68,3 +82,56 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:
     result = x @ weight.T
     result += bias
     return np.asarray(result)
+
+
+def softmax(x: Array, out: Array | None = None) -> Array:
+    """
+    >>> softmax(np.zeros((3, 4))).tolist()[0]
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    out = np.subtract(x, x.max(axis=-1, keepdims=True), out=out)
+    np.exp(out, out=out)
+    out /= out.sum(axis=-1, keepdims=True)
+    return out
+
+
+def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5) -> Array:
+    """
+    >>> layer_norm(np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2), eps=0.0).tolist()
+    [[-1.0, 1.0]]
+    """
+    out = x - x.mean(axis=-1, keepdims=True)
+    out *= 1 / np.sqrt(np.square(out).mean(axis=-1, keepdims=True) + eps)
+    out *= weight
+    out += bias
+    return np.asarray(out)
+
+
+def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Array:
+    """
+    >>> rms_norm(np.array([[1.0, -1.0]]), np.ones(2), eps=0.0).tolist()
+    [[1.0, -1.0]]
+    """
+    out = x * (1 / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + eps))
+    out *= weight
+    return np.asarray(out)
+
+
+def rotary_tables(length: int, size: int, dtype: DTypeLike) -> tuple[Array, Array]:
+    """Cosines and sines (length, size) of positions times frequencies, each frequency in both halves of the columns."""
+    angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, size, 2) / size)
+    angles = np.concatenate([angles, angles], axis=1)
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+
+
+def rotary_embedding(x: Array, cos: Array, sin: Array) -> Array:
+    """Column i is turned with column i + size / 2: x · cos + (-second half, first half) · sin.
+
+    >>> rotary_embedding(np.ones((3, 4)), *rotary_tables(3, 4, np.float64)).shape
+    (3, 4)
+    """
+    half = x.shape[-1] // 2
+    out = x * cos
+    out[..., :half] -= x[..., half:] * sin[:, :half]
+    out[..., half:] += x[..., :half] * sin[:, half:]
+    return np.asarray(out)
