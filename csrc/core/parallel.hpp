@@ -24,8 +24,9 @@ class TaskBody {
   void (*call_)(const void*, std::int64_t, void*);
 };
 
-// body(task, scratch) for every task in [0, tasks), each once, drawn in order by at most `threads` threads. `scratch`
-// holds scratch_bytes, 64-byte aligned, the thread's own, uninitialised. The first exception of a task is thrown here.
+// body(task, scratch) for every task in [0, tasks), each once, by at most `threads` threads: each takes a range of its
+// own in order, then what is left of the others'. `scratch` holds scratch_bytes, 64-byte aligned, the thread's own,
+// uninitialised. The first exception of a task is thrown here.
 void run_tasks(std::int64_t tasks, int threads, std::size_t scratch_bytes, TaskBody body);
 
 template <class F> void parallel_for(std::int64_t tasks, double flops, std::size_t scratch_bytes, const F& body) {

@@ -66,7 +66,7 @@ Index AttentionPlan::group_of(Index task) const {
 }
 
 Index choose_attention_rows(Index rows_in_all) {
-  return rows_in_all >= kQueryBlock * 2 * max_threads() ? kQueryBlock : kQueryBlock / 2;
+  return rows_in_all >= kQueryBlock * 16 * max_threads() ? kQueryBlock : kQueryBlock / 2;
 }
 
 template <class T> void softmax(const T* x, T* out, Index rows, Index width) {

@@ -1,7 +1,6 @@
 """What is measured: the grid of shapes, a line each. The functions that make the cases stand in `*_cases.py`.
 
-Targets: the ratio and the share of the limit that a prototype reached, written for this purpose beforehand; 1 where
-there was none.
+Targets, fixed before the kernels were written: how many times the best peer's speed, and which share of the limit.
 """
 
 from __future__ import annotations
@@ -42,54 +41,60 @@ def encode(shape: encoder.Shape, batch: int, length: int) -> Case:
 
 
 _SMALL = (
-    self_attention(1, 5, 64),
-    one_call(1, 5, 64),
-    multi_head_attention(1, 5, 512, "float64"),
+    self_attention(1, 5, 64).aims(ratio=3),
+    one_call(1, 5, 64).aims(ratio=4),
+    multi_head_attention(1, 5, 512, "float64").aims(ratio=40),
 )
 
 _DROP_IN = (
-    multi_head_attention(512, 512, 512, "float64"),
-    multi_head_attention(512, 512, 512, "float32"),
-    positional_encoding(8192, 512),
-    geometric_encoding(8192, 512),
+    multi_head_attention(512, 512, 512, "float64").aims(ratio=8),
+    multi_head_attention(512, 512, 512, "float32").aims(ratio=11),
+    positional_encoding(8192, 512).aims(ratio=20, share=0.6),
+    geometric_encoding(8192, 512).aims(ratio=35, share=0.6),
 )
 
 _ATTENTION = (
-    attention(1, 8, 128, 128, 64).aims(ratio=1.5, share=0.75),
-    attention(8, 12, 128, 128, 64).aims(ratio=1.7, share=0.75),
-    attention(32, 12, 32, 32, 64).aims(ratio=2.2, share=0.3),
-    attention(1, 12, 512, 512, 64).aims(ratio=1.2, share=0.75),
-    attention(1, 16, 1024, 1024, 128).aims(ratio=1.15, share=0.7),
-    attention(1, 12, 2048, 2048, 64).aims(ratio=1.2, share=0.75),
-    attention(1, 12, 2048, 2048, 64, causal=True).aims(ratio=1.5, share=0.65),
-    attention(1, 8, 8192, 8192, 64, causal=True).aims(ratio=1.3, share=0.7),
-    attention(1, 8, 512, 512, 64, dtype="float64").aims(ratio=1.6, share=0.55),
-    window(8, 8192, 64, left=256),
-    varlen(np.random.default_rng(0).integers(5, 257, 64), 12, 64),
-    decode(32, 32, 2048, 128).aims(ratio=1.35, share=0.65),
-    decode(32, 8, 4096, 128),
+    attention(1, 8, 128, 128, 64).aims(ratio=1.5, share=0.78),
+    attention(8, 12, 128, 128, 64).aims(ratio=1.6, share=0.78),
+    attention(32, 12, 32, 32, 64).aims(ratio=2),
+    attention(1, 12, 512, 512, 64).aims(ratio=1.25, share=0.8),
+    attention(1, 16, 1024, 1024, 128).aims(ratio=1.15, share=0.78),
+    attention(1, 12, 2048, 2048, 64).aims(ratio=1.25, share=0.8),
+    attention(1, 12, 2048, 2048, 64, causal=True).aims(ratio=1.4, share=0.75),
+    attention(1, 8, 8192, 8192, 64, causal=True).aims(ratio=1.3, share=0.75),
+    attention(1, 8, 512, 512, 64, dtype="float64").aims(ratio=1.6, share=0.65),
+    window(8, 8192, 64, left=256).aims(ratio=4),
+    varlen(np.random.default_rng(0).integers(5, 257, 64), 12, 64).aims(ratio=2),
+    decode(32, 32, 2048, 128).aims(ratio=1.35, share=0.85),
+    decode(32, 8, 4096, 128).aims(ratio=1.35, share=0.85),
 )
 
 _LINEAR = (
     *(
-        linear(m, k, n)
+        linear(m, k, n).aims(ratio=1.05, share=0.8 if m >= 128 else None)
         for k, n in ((384, 384), (384, 1536), (1536, 384), (768, 768), (768, 2304), (768, 3072), (3072, 768))
         for m in (1, 16, 128, 512, 1024)
     ),
-    linear_gelu(128, 768, 3072),
-    linear_gelu(512, 768, 3072),
+    linear_gelu(128, 768, 3072).aims(ratio=1.4),
+    linear_gelu(512, 768, 3072).aims(ratio=1.4),
 )
 
-_ELEMENTWISE = (
-    softmax(4096, 1024),
-    layer_norm(4096, 1024),
-    rms_norm(4096, 1024),
-    gelu(4096, 1024),
-    rotary_embedding(16, 4096, 64),
+_ELEMENTWISE = tuple(
+    case.aims(ratio=1.5, share=0.5)
+    for case in (
+        softmax(4096, 1024),
+        layer_norm(4096, 1024),
+        rms_norm(4096, 1024),
+        gelu(4096, 1024),
+        rotary_embedding(16, 4096, 64),
+    )
 )
 
 _ENCODERS = tuple(
-    encode(model, batch, length)
+    encode(model, batch, length).aims(
+        ratio=1.05 if (model, length) == (encoder.BERT_BASE, 16) else 1.15,
+        share=0.8 if (batch, length) == (8, 128) else None,
+    )
     for model in (encoder.MINILM_L6, encoder.BERT_BASE)
     for batch, length in ((1, 16), (1, 128), (8, 128), (1, 512), (32, 32))
 )
