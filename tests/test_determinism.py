@@ -10,6 +10,7 @@ import tfcore
 from arrays import FLOATS, normal
 from closeness import assert_close, assert_same_bits, attention_bound
 from isas import FMA_ISAS
+from tfcore import _core
 
 attend = tfcore.scaled_dot_product_attention
 
@@ -109,6 +110,15 @@ def test_positions_do_not_depend_on_where_they_start(isa, dtype):
         want = tfcore.positional_encoding(300, 50, **options)
         for start, rows in ((0, 1), (7, 1), (3, 100), (299, 1)):
             assert_same_bits(tfcore.positional_encoding(rows, 50, offset=start, **options), want[start : start + rows])
+
+
+def test_an_angle_beyond_the_vector_reduction_leaves_its_neighbours_alone(isa, dtype):
+    x = np.linspace(0, 1e5, 10001).astype(dtype)
+    for function in ("sin", "cos"):
+        for far in (3e7, np.inf, np.nan):
+            mixed = np.stack([x, np.full_like(x, far)], axis=1)
+            got = _core.vector_math(function, mixed.ravel()).reshape(mixed.shape)
+            assert_same_bits(got[:, 0], _core.vector_math(function, x), f"{function}, {far}")
 
 
 def test_rotary_does_not_depend_on_its_neighbours(isa, rng, dtype):
@@ -354,6 +364,7 @@ def test_hostile_numbers_on_every_instruction_set_with_fma(dtype):
     finite = x[np.isfinite(x)]
     rows = np.lib.stride_tricks.sliding_window_view(finite, 5)
     functions += [lambda _: tfcore.softmax(rows), lambda _: tfcore.rotary_embedding(rows[:, :4])]
+    functions += [lambda _: tfcore.rotary_embedding(np.ones((50, 64), dtype), np.arange(50) + 3 * 10**7)]
     with tfcore.use_isa(FMA_ISAS[0]):
         want = [f(x) for f in functions]
     for isa in FMA_ISAS[1:]:

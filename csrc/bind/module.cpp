@@ -33,7 +33,6 @@ void bind_runtime(py::module_& m) {
       },
       py::arg("name"));
   m.attr("compiler") = "g++ " __VERSION__;
-  m.attr("openmp") = _OPENMP;
   m.attr("__version__") = TFCORE_VERSION;
 }
 

@@ -1,8 +1,5 @@
 #include "core/parallel.hpp"
 
-#include <omp.h>
-#include <pthread.h>
-
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -10,6 +7,7 @@
 #include <vector>
 
 #include "core/memory.hpp"
+#include "core/pool.hpp"
 
 namespace tfcore {
 namespace {
@@ -44,15 +42,6 @@ class Scratch {
 };
 
 thread_local Scratch t_scratch;
-
-// libgomp's threads do not survive fork: a child that waits for them hangs. So the pool is let go before every fork,
-// and both sides make a new one when they next need it.
-void release_pool_before_fork() { omp_pause_resource_all(omp_pause_hard); }
-
-void survive_fork() {
-  static std::once_flag once;
-  std::call_once(once, [] { pthread_atfork(release_pool_before_fork, nullptr, nullptr); });
-}
 
 // The tasks of one thread, which others may take from once they have none of their own.
 struct alignas(64) Share {
@@ -112,11 +101,11 @@ int threads_for(double flops) { return int(std::clamp(flops / kFlopsPerThread, 1
 void run_tasks(std::int64_t tasks, int threads, std::size_t scratch_bytes, TaskBody body) {
   if (tasks <= 0) return;
   threads = int(std::min<std::int64_t>(threads, tasks));
-  if (threads == 1) return run_alone(tasks, scratch_bytes, body);
-  survive_fork();
+  Pool* const pool = threads > 1 ? Pool::acquire() : nullptr;
+  if (!pool) return run_alone(tasks, scratch_bytes, body);
   Run run(tasks, threads, scratch_bytes, body);
-#pragma omp parallel num_threads(threads)
-  run.work(omp_get_thread_num());
+  pool->run(threads, [](void* run, int thread) { static_cast<Run*>(run)->work(thread); }, &run);
+  pool->release();
   run.rethrow();
 }
 

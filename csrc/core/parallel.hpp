@@ -1,5 +1,5 @@
 #pragma once
-// Splitting work over threads: the only door to OpenMP in the project.
+// Splitting work over threads: the only door to them in the project.
 #include <cstddef>
 #include <cstdint>
 

@@ -32,16 +32,18 @@ TFCORE_INLINE void sincos_any(VecF64 x, VecF64& s, VecF64& c) {
       }
 }
 
-// float results of double angles.
+// float results of double angles; a far lane alone leaves the vector's way, or its neighbours' bits would depend on it.
 TFCORE_INLINE void sincos_any(VecF64 low, VecF64 high, VecF32& s, VecF32& c) {
+  sincos_narrow(low, high, s, c);
   const VecF64 limit = splat(kSinCosLimit<double>);
-  if (__builtin_expect(any(~((abs<double>(low) <= limit) & (abs<double>(high) <= limit))), 0)) {
-    VecF64 sines[2], cosines[2];
-    sincos_any(low, sines[0], cosines[0]), sincos_any(high, sines[1], cosines[1]);
-    s = narrow(sines[0], sines[1]), c = narrow(cosines[0], cosines[1]);
-  } else {
-    sincos_narrow(low, high, s, c);
-  }
+  const VecI64 far[] = {~(abs<double>(low) <= limit), ~(abs<double>(high) <= limit)};
+  if (__builtin_expect(any(far[0] | far[1]), 0))
+    for (int i = 0; i < lanes<float>; ++i)
+      if (far[i / lanes<double>][i % lanes<double>]) {
+        double si, ci;
+        sincos_scalar(i < lanes<double> ? low[i] : high[i - lanes<double>], si, ci);
+        s[i] = float(si), c[i] = float(ci);
+      }
 }
 
 template <class T> TFCORE_INLINE void sincos_of(Vec<T> x, Vec<T>& s, Vec<T>& c) {

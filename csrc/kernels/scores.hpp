@@ -55,7 +55,8 @@ struct TileSpan {
 };
 
 template <class T> TileSpan tile_span(const RowState<T>& s, Index row, Index count) {
-  TileSpan t{{s.last[row], 0}, {0, s.last[row]}};
+  constexpr Index beyond = Index(1) << 62;  // of a row that sees nothing, the last key may be before key 0
+  TileSpan t{{beyond, 0}, {0, s.last[row]}};
   for (Index r = row; r < row + count; ++r) {
     const Index first = s.first[r], last = s.last[r];
     t.every.begin = first > t.every.begin ? first : t.every.begin;

@@ -5,7 +5,6 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 __version__: str
 compiler: str
-openmp: int
 
 def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...

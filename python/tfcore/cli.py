@@ -99,7 +99,6 @@ def _info_text(config: dict[str, Any]) -> str:
         "instruction set": f"{config['isa']} (available: {', '.join(config['isas'])})",
         "threads": f"{config['threads']} ({config['threads_reason']})",
         "compiler": config["compiler"],
-        "OpenMP": config["openmp"],
     }
     return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
 

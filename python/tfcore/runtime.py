@@ -139,7 +139,7 @@ def config() -> dict[str, Any]:
     """What `show_config` prints, as a dictionary.
 
     >>> sorted(config())
-    ['compiler', 'cpu', 'isa', 'isas', 'openmp', 'threads', 'threads_reason', 'version']
+    ['compiler', 'cpu', 'isa', 'isas', 'threads', 'threads_reason', 'version']
     """
     default, reason = _threads
     return {
@@ -150,7 +150,6 @@ def config() -> dict[str, Any]:
         "threads": get_num_threads(),
         "threads_reason": reason if get_num_threads() == default else "set_num_threads",
         "compiler": _core.compiler,
-        "openmp": _core.openmp,
     }
 
 

@@ -1,0 +1,132 @@
+#include "core/pool.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <system_error>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace tfcore {
+namespace {
+
+// Never destroyed: its threads may outlive every static. A forked child has none of them, and starts another pool.
+std::atomic<Pool*> g_pool{nullptr};
+
+Pool* start_pool() {
+  static std::once_flag once;
+  std::call_once(once, [] { pthread_atfork(nullptr, nullptr, [] { g_pool = nullptr; }); });
+  Pool *fresh = new Pool, *current = nullptr;
+  if (g_pool.compare_exchange_strong(current, fresh)) return fresh;
+  delete fresh;
+  return current;
+}
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Until done() or the time is over; whether it was done.
+template <class Done> bool spin(std::chrono::microseconds time, const Done& done) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (done()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+// A thread that takes no signals: Ctrl-C is the main thread's.
+template <class F> void start_thread(F f) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    std::thread(f).detach();
+  } catch (...) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw;
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+}  // namespace
+
+Pool* Pool::acquire() {
+  Pool* pool = g_pool;
+  if (!pool) pool = start_pool();
+  return pool->taken_.test_and_set(std::memory_order_acquire) ? nullptr : pool;
+}
+
+void Pool::release() { taken_.clear(std::memory_order_release); }
+
+void Pool::grow(int helpers) {
+  try {
+    while (int(helpers_.size()) < helpers) {
+      auto helper = std::make_unique<Helper>();
+      start_thread([this, &helper = *helper, thread = int(helpers_.size()) + 1] { serve(helper, thread); });
+      helpers_.push_back(std::move(helper));
+    }
+  } catch (const std::system_error&) {
+    // no more threads to be had: those that are there do the work
+  }
+}
+
+std::uint64_t Pool::wait_for_run(Helper& helper, std::uint64_t last) {
+  std::uint64_t state;
+  const auto begun = [&] { return number(state = state_.load()) != last; };
+  if (spin(kSpin, begun)) return state;
+  std::unique_lock<std::mutex> lock(helper.mutex);
+  helper.asleep = true;
+  helper.wake.wait(lock, begun);
+  helper.asleep = false;
+  return state;
+}
+
+void Pool::serve(Helper& helper, int thread) {
+  for (std::uint64_t last = 0;;) {
+    std::uint64_t state = wait_for_run(helper, last);
+    last = number(state);
+    while (number(state) == last && state & kOpen && thread <= wanted(state)) {
+      if (!state_.compare_exchange_weak(state, state + kInside)) continue;
+      work_(run_, thread);
+      state_.fetch_sub(kInside);
+      break;
+    }
+  }
+}
+
+// A sleeper says so before it looks at the state for the last time, and the state is set before anyone looks for
+// sleepers: one of the two sees the other.
+void Pool::wake(int helpers) {
+  for (int i = 0; i < helpers; ++i) {
+    Helper& helper = *helpers_[std::size_t(i)];
+    if (!helper.asleep) continue;
+    { const std::lock_guard<std::mutex> lock(helper.mutex); }
+    helper.wake.notify_one();
+  }
+}
+
+void Pool::run(int threads, Work work, void* run) {
+  const int helpers = std::min(threads - 1, kMostHelpers);
+  grow(helpers);
+  const int present = std::min(helpers, int(helpers_.size()));
+  work_ = work, run_ = run;
+  state_ = ((number(state_) + 1) & 0xffffffff) * kNumber + std::uint64_t(present) * kWanted + kOpen;
+  wake(present);
+  work(run, 0);
+  state_ &= ~kOpen;
+  while (!spin(kSpin, [&] { return inside(state_) == 0; })) std::this_thread::yield();
+}
+
+}  // namespace tfcore

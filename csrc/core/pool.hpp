@@ -1,0 +1,57 @@
+#pragma once
+// The threads that help a caller with one run of tasks, kept between runs.
+//
+// Nobody waits for a thread that has not come: a helper enters a run only while it is open, the caller closes it once
+// the tasks are gone, and then waits for those inside alone. So a core that something else keeps busy costs its share
+// of the work and no more, where a barrier would cost a time slice. An idle helper spins for kSpin and then sleeps.
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace tfcore {
+
+class Pool {
+ public:
+  using Work = void (*)(void* run, int thread);
+
+  // The pool, if nobody is using it: a second caller at the same time works alone. Give it back with `release`.
+  static Pool* acquire();
+  void release();
+
+  // work(run, i) on this thread (i = 0) and on those of `threads` - 1 helpers that come before it is done here.
+  void run(int threads, Work work, void* run);
+
+ private:
+  // How long an idle helper stays awake: longer than what lies between the operators of a model.
+  static constexpr std::chrono::microseconds kSpin{200};
+
+  struct Helper {
+    std::mutex mutex;
+    std::condition_variable wake;
+    std::atomic<bool> asleep{false};
+  };
+
+  void grow(int helpers);
+  void serve(Helper& helper, int thread);
+  std::uint64_t wait_for_run(Helper& helper, std::uint64_t last);
+  void wake(int helpers);
+
+  // The run at hand: its number, whether it is open, how many helpers it wants and how many are inside.
+  static constexpr std::uint64_t kInside = 1, kOpen = 1 << 16, kWanted = 1 << 17, kNumber = std::uint64_t(1) << 32;
+  static constexpr int kMostHelpers = 0x7fff;
+  static std::uint64_t number(std::uint64_t state) { return state / kNumber; }
+  static int wanted(std::uint64_t state) { return int(state / kWanted) & kMostHelpers; }
+  static std::uint64_t inside(std::uint64_t state) { return state & 0xffff; }
+
+  alignas(64) std::atomic<std::uint64_t> state_{0};
+  Work work_ = nullptr;  // written while no run is open and nobody inside
+  void* run_ = nullptr;
+  alignas(64) std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
+  std::vector<std::unique_ptr<Helper>> helpers_;
+};
+
+}  // namespace tfcore
