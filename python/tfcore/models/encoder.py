@@ -89,10 +89,15 @@ class EncoderModel:
         if input_ids is None:
             raise TypeError("input_ids is missing")
         ids = integers("input_ids", input_ids)
-        batch = PaddedBatch(mask("attention_mask", 1 if attention_mask is None else attention_mask, ids.shape))
-        types = integers("token_type_ids", 0 if token_type_ids is None else token_type_ids, ids.shape)
-        columns = np.arange(ids.shape[1]) if position_ids is None else position_ids
-        positions = integers("position_ids", columns, ids.shape)
+        shape = ids.shape
+        batch = PaddedBatch(
+            np.ones(shape, bool) if attention_mask is None else mask("attention_mask", attention_mask, shape)
+        )
+        types = np.zeros_like(ids) if token_type_ids is None else integers("token_type_ids", token_type_ids, shape)
+        if position_ids is None:
+            positions = np.broadcast_to(np.arange(shape[1]), shape)
+        else:
+            positions = integers("position_ids", position_ids, shape)
         if position_ids is None:
             self._check_length(batch)
 
@@ -152,10 +157,9 @@ class EncoderModel:
         return self._pooler(last[:, 0], activation="tanh")
 
     def _check_length(self, batch: PaddedBatch) -> None:
-        columns = np.flatnonzero(batch.real.any(axis=0))
-        if columns.size and columns[-1] >= self.max_length:
+        if batch.real.shape[1] > self.max_length < batch.columns_in_use:
             raise ValueError(
-                f"a text has {columns[-1] + 1} tokens, but the model has {self.max_length} positions: call the "
+                f"a text has {batch.columns_in_use} tokens, but the model has {self.max_length} positions: call the "
                 f"tokenizer with truncation=True, max_length={self.max_length}"
             )
 

@@ -8,6 +8,7 @@ Any mask will do: right padding, left padding, holes, a row of nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,22 @@ class PaddedBatch:
 
     real: npt.NDArray[np.bool_]
 
+    @cached_property
+    def full(self) -> bool:
+        """Whether there is no padding: then packing is a matter of shape alone."""
+        return bool(self.real.all())
+
+    @property
+    def columns_in_use(self) -> int:
+        """Up to the last real token of any text."""
+        return int(np.flatnonzero(self.real.any(axis=0)).max(initial=-1)) + 1
+
     def pack(self, input_ids: IntArray, token_type_ids: IntArray, position_ids: IntArray) -> PackedTokens:
         """Three arrays (B, L) without their masked columns."""
+        if self.full:
+            rows, length = self.real.shape
+            borders = np.arange(rows + 1) * length
+            return PackedTokens(input_ids.ravel(), token_type_ids.ravel(), position_ids.ravel(), borders)
         return PackedTokens(
             input_ids[self.real],
             token_type_ids[self.real],
@@ -58,7 +73,7 @@ class PaddedBatch:
 
     def unpack_tokens(self, packed: Float32Array) -> Float32Array:
         """(T, C) → (B, L, C), zeros where masked."""
-        if self.real.all():
+        if self.full:
             return packed.reshape(*self.real.shape, packed.shape[-1])
         padded = np.zeros((*self.real.shape, packed.shape[-1]), packed.dtype)
         padded[self.real] = packed
@@ -66,7 +81,7 @@ class PaddedBatch:
 
     def unpack_attention(self, packed: Float32Array) -> Float32Array:
         """(B, H, M, M), each text's weights in the upper left corner → (B, H, L, L), zeros where masked."""
-        if self.real.size and self.real.all():
+        if self.real.size and self.full:
             return packed
         padded = np.zeros((*packed.shape[:2], *self.real.shape[1:] * 2), packed.dtype)
         for weights, corner, row in zip(padded, packed, self.real, strict=True):
@@ -108,10 +123,11 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]
     array = _fit(name, _as_array(name, value), shape)
     if array.size and array.dtype.kind not in "biuf":
         raise TypeError(f"{name} holds {array.dtype}, expected 0 and 1")
-    wrong = array[(array != 0) & (array != 1)]
+    real = np.not_equal(array, 0)
+    wrong = array[real & (array != 1)]
     if wrong.size:
         raise ValueError(f"{name} holds {wrong[0]}, expected only 1 (a real token) and 0 (padding)")
-    return array.astype(bool)
+    return np.asarray(real, bool)
 
 
 def _as_array(name: str, value: Any) -> npt.NDArray[Any]:
