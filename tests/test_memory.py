@@ -36,6 +36,8 @@ ATTENTION = """
     tfcore.scaled_dot_product_attention(q[:, :200], k[:, :200], v[:, :200], out=out[:, :200])
 """
 
+ONE_CALL = "tfcore.scaled_dot_product_attention(q, k, v, {} out=out)"
+
 
 @linux
 def test_the_measure_sees_what_is_added():
@@ -46,7 +48,13 @@ def test_the_measure_sees_what_is_added():
 @pytest.mark.parametrize("options", ["", "is_causal=True, softcap=5.0,", "attn_mask=np.ones(16384, bool),"])
 def test_long_attention_adds_little(options):
     """The weights alone would be 1024 MiB."""
-    assert added_by(ATTENTION, f"tfcore.scaled_dot_product_attention(q, k, v, {options} out=out)") < 32
+    assert added_by(ATTENTION, ONE_CALL.format(options)) < 32
+
+
+@linux
+def test_attention_over_65536_keys_adds_little():
+    """Half of 16 GiB, the causal weights would be."""
+    assert added_by(ATTENTION.replace("16384", "65536"), ONE_CALL.format("is_causal=True,")) < 32
 
 
 @linux
