@@ -162,7 +162,7 @@ def test_fork_after_use():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_after_use_beside_torch():
-    """torch brings an OpenMP of its own, and ours may then be torch's."""
+    """torch brings threads of its own."""
     pytest.importorskip("torch")
     code = FORK.format(before="import torch; torch.ones(500, 500) @ torch.ones(500, 500)")
     assert in_a_subprocess(code) == "done\n"

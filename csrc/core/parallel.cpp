@@ -101,11 +101,10 @@ int threads_for(double flops) { return int(std::clamp(flops / kFlopsPerThread, 1
 void run_tasks(std::int64_t tasks, int threads, std::size_t scratch_bytes, TaskBody body) {
   if (tasks <= 0) return;
   threads = int(std::min<std::int64_t>(threads, tasks));
-  Pool* const pool = threads > 1 ? Pool::acquire() : nullptr;
+  const Pool::Lease pool = threads > 1 ? Pool::acquire() : nullptr;
   if (!pool) return run_alone(tasks, scratch_bytes, body);
   Run run(tasks, threads, scratch_bytes, body);
   pool->run(threads, [](void* run, int thread) { static_cast<Run*>(run)->work(thread); }, &run);
-  pool->release();
   run.rethrow();
 }
 

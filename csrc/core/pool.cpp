@@ -62,13 +62,11 @@ template <class F> void start_thread(F f) {
 
 }  // namespace
 
-Pool* Pool::acquire() {
+Pool::Lease Pool::acquire() {
   Pool* pool = g_pool;
   if (!pool) pool = start_pool();
-  return pool->taken_.test_and_set(std::memory_order_acquire) ? nullptr : pool;
+  return Lease(pool->taken_.test_and_set(std::memory_order_acquire) ? nullptr : pool);
 }
-
-void Pool::release() { taken_.clear(std::memory_order_release); }
 
 void Pool::grow(int helpers) {
   try {

@@ -18,9 +18,13 @@ class Pool {
  public:
   using Work = void (*)(void* run, int thread);
 
-  // The pool, if nobody is using it: a second caller at the same time works alone. Give it back with `release`.
-  static Pool* acquire();
-  void release();
+  struct GiveBack {
+    void operator()(Pool* pool) const { pool->taken_.clear(std::memory_order_release); }
+  };
+  using Lease = std::unique_ptr<Pool, GiveBack>;
+
+  // The pool, or null if somebody is using it: a second caller at the same time works alone.
+  static Lease acquire();
 
   // work(run, i) on this thread (i = 0) and on those of `threads` - 1 helpers that come before it is done here.
   void run(int threads, Work work, void* run);

@@ -22,7 +22,7 @@ __all__ = ["FULL", "QUICK", "Protocol", "Run", "Timing", "fastest", "interleave"
 
 Run = Callable[[], Any]
 
-_SPIN_SECONDS = {"ctranslate2": 0.25}  # after a call, where that is more than the pause: Intel's OpenMP waits 0.2 s
+_SPIN_SECONDS = {"ctranslate2": 0.25}  # after a call, where a rival was seen to keep the cores beyond the pause
 _SAMPLE_SECONDS = 20e-6  # shorter calls are timed several at once: reading the clock costs 0.1 µs
 
 
