@@ -151,6 +151,13 @@ void attention_by_spans(Index groups, Index spans, const AttentionPlan& plan, co
   });
 }
 
+// Small heads without gaps come one after another: the last task of one fetches the next.
+template <class T> void expect_next(AttentionArgs<T>& a, const AttentionArgs<T>& next) {
+  const bool small = a.keys <= kKeyBlock && a.keys > 0 && next.keys == a.keys;
+  if (!small || next.k_row != a.head_size || next.v_row != a.value_size || next.q_row != a.head_size) return;
+  a.next_q = next.q, a.next_k = next.k, a.next_v = next.v;
+}
+
 template <class T, class At> void attention(Index groups, const At& at) {
   if (groups == 0) return;
   const AttentionPlan plan = plan_attention<T>(groups, at);
@@ -160,7 +167,8 @@ template <class T, class At> void attention(Index groups, const At& at) {
       return attention_by_spans<T>(groups, spans, plan, at);
   parallel_for(plan.tasks(), plan.flops, plan.scratch * sizeof(T), [&](Index task, void* scratch) {
     const Index group = plan.group_of(task);
-    const AttentionArgs<T> a = at(group);
+    AttentionArgs<T> a = at(group);
+    if (task + 1 == plan.first[group + 1] && group + 1 < groups) expect_next(a, at(group + 1));
     const Index begin = (task - plan.first[group]) * plan.rows_per_task, rows = a.heads * a.queries;
     kernel.attention(a, begin, begin + plan.rows_per_task < rows ? begin + plan.rows_per_task : rows,
                      static_cast<T*>(scratch));

@@ -127,6 +127,8 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
   t.c = b.w.out + b.row * width, t.c_stride = width;
   t.accumulate = !b.fresh, t.c_scale = b.rows.rescale + b.row;
+  const Index steps = Strips(b.count).count * t.depth * ((width / lanes<T> + 1) / 2);
+  fetch_ahead(b, L::adjacent == Adjacent::rows ? b.a.next_v : nullptr, steps, t);
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
 }
 
@@ -154,6 +156,8 @@ template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& 
     const Vec<T> factor = splat(s.sum[r]);
     T* to = a.out + s.head[r] * a.out_head + s.query[r] * a.out_row;
     const T* from = out + r * padded<T>(a.value_size);
+    if (a.next_q)
+      for (Index d = 0; d < a.head_size; d += kPanel<T>) __builtin_prefetch(a.next_q + r * a.head_size + d, 0, 2);
     for (Index d = 0; d < a.value_size; d += lanes<T>) {
       const int columns = a.value_size - d < lanes<T> ? int(a.value_size - d) : lanes<T>;
       const Vec<T> y = fma(load(from + d), factor, Vec<T>{});  // + 0 turns -0 into 0: a hidden key must not show

@@ -40,6 +40,7 @@ template <class T> struct Tile {
   // kFewRowsAhead bytes on (3 to 10 % out of L3 and memory; 4096 is as good, 8192 loses 10 %).
   const char* ahead;
   Index ahead_step;
+  bool panels_follow;  // b is packed: what comes next is its next column, whatever `ahead` says
 };
 
 constexpr int kAheadRows = 4;
@@ -159,7 +160,7 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
     const int v = widest_tile<T, adjacent>(strips.widest(), vectors - j);
     T* c = t.c + j * lanes<T>;
     Tile<T> step = t;
-    if (t.b_stride == kPanel<T>) {
+    if (t.panels_follow) {
       const Index line_bytes = v * kVecBytes / strips.count;
       step.ahead = reinterpret_cast<const char*>(t.b + (j + v) / kPanelVectors<T> * t.panel_stride);
       step.ahead_step = line_bytes < 16 ? 16 : line_bytes;
@@ -169,9 +170,10 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
       step.a = a + r * (adjacent == Adjacent::depth ? t.a_stride : 1);
       step.c = c + r * t.c_stride;
       step.c_scale = c_scale ? c_scale + r : nullptr;
-      if (i > 0) step.ahead += step.ahead_step * t.depth;
       kTiles<T, adjacent>.at[strips.size(int(i))][v](step);
+      step.ahead += step.ahead_step * t.depth;
     }
+    t.ahead = step.ahead;
     j += v;
   }
 }
