@@ -69,6 +69,7 @@ Pool::Lease Pool::acquire() {
 }
 
 void Pool::grow(int helpers) {
+  helpers_.reserve(std::size_t(helpers));  // so that nothing throws between a thread's start and its entry
   try {
     while (int(helpers_.size()) < helpers) {
       auto helper = std::make_unique<Helper>();

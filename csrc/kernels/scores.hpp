@@ -128,7 +128,6 @@ template <class T> TFCORE_INLINE Vec<T> finite_or_zero(Vec<T> max) {  // a row t
 // While the product t of a tile of queries runs, `steps` steps of tiles in all: its share of the rows at `next`. 5 to
 // 25 % on heads of 32 to 128 rows out of L3.
 template <class T> TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const T* next, Index steps, Tile<T>& t) {
-  t.ahead = reinterpret_cast<const char*>(t.b);
   if (!next || steps == 0) return;
   const Index bytes = b.a.keys * b.a.head_size * Index(sizeof(T)), shares = (b.rows.count + b.count - 1) / b.count;
   t.ahead = reinterpret_cast<const char*>(next) + bytes / shares * (b.row / kTileQueries<T>);

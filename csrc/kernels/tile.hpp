@@ -37,7 +37,7 @@ template <class T> struct Tile {
   const T* c_scale;  // (R,), or null for ones
   // What is wanted in L2 soon: at every k one line is asked for, from `ahead` on in steps of ahead_step bytes. Costs
   // nothing where FMAs are the bound. Fewer than kAheadRows rows wait for b: there each load asks for b itself,
-  // kFewRowsAhead bytes on (3 to 10 % out of L3 and memory; 4096 is as good, 8192 loses 10 %).
+  // kFewRowsAhead bytes on (3 to 10 % out of L3 and memory; 4096 is as good, 8192 loses 10 %). Null asks for nothing.
   const char* ahead;
   Index ahead_step;
   bool panels_follow;  // b is packed: what comes next is its next column, whatever `ahead` says
@@ -156,6 +156,7 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
   const Strips strips(rows);
   const T* a = t.a;
   const T* c_scale = t.c_scale;
+  if (!t.ahead) t.ahead = reinterpret_cast<const char*>(t.b);  // at hand, where address 0 would be looked for each time
   for (std::int64_t j = 0; j < vectors;) {
     const int v = widest_tile<T, adjacent>(strips.widest(), vectors - j);
     T* c = t.c + j * lanes<T>;
