@@ -147,7 +147,7 @@ class WithoutGil {
 void bind_attention(py::module_& m);
 void bind_layers(py::module_& m);
 void bind_positions(py::module_& m);
-void bind_encoder(py::module_& m);
+void bind_stack(py::module_& m);
 void bind_probe(py::module_& m);
 
 }  // namespace tfcore

@@ -49,6 +49,6 @@ PYBIND11_MODULE(_core, m) {
   bind_attention(m);
   bind_layers(m);
   bind_positions(m);
-  bind_encoder(m);
+  bind_stack(m);
   bind_probe(m);
 }

@@ -57,6 +57,7 @@ template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
     plan.panel_step = ceil_div(plan.panel_step, 2);
   if (!g.packed && ceil_div(panels, plan.panel_step) < wanted)
     plan.row_step = std::max(kRowStep, ceil_div(g.m * ceil_div(panels, plan.panel_step), wanted));
+  if (g.gated) plan.panel_step += plan.panel_step % 2;  // a gate and what it gates stay together
   plan.row_blocks = ceil_div(g.m, plan.row_step);
   plan.panel_groups = ceil_div(panels, plan.panel_step);
   return plan;
@@ -99,6 +100,12 @@ template <class T> void positions(const PositionArgs<T>& a, Index rows) {
                 [&](Index begin, Index end, void*) { kernels().of<T>().positions(a, begin, end); });
 }
 
+template <class T> void rotary_tables(const RotaryArgs<T>& a, T* tables) {
+  parallel_rows(a.rows, kSineFlops * double(a.rotary), 0, [&](Index begin, Index end, void*) {
+    kernels().of<T>().rotary_tables(a, begin, end, tables);
+  });
+}
+
 template <class T> void rotary(const RotaryArgs<T>& a) {
   const double flops_per_row = kSineFlops * double(a.rotary) + kNormFlops * double(a.lead) * double(a.width);
   parallel_rows(a.rows, flops_per_row, std::size_t(3 * a.rotary) * sizeof(T),
@@ -115,6 +122,7 @@ template <class T> void rotary(const RotaryArgs<T>& a) {
   template void rms_norm<T>(const NormArgs<T>&, Index);        \
   template void elementwise<T>(Function, const T*, T*, Index); \
   template void positions<T>(const PositionArgs<T>&, Index);   \
+  template void rotary_tables<T>(const RotaryArgs<T>&, T*);    \
   template void rotary<T>(const RotaryArgs<T>&);
 TFCORE_INSTANTIATE(float)
 TFCORE_INSTANTIATE(double)

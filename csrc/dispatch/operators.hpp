@@ -47,6 +47,7 @@ template <class T> void layer_norm(const NormArgs<T>& a, Index rows);
 template <class T> void rms_norm(const NormArgs<T>& a, Index rows);
 template <class T> void elementwise(Function function, const T* x, T* out, Index count);
 template <class T> void positions(const PositionArgs<T>& a, Index rows);
+template <class T> void rotary_tables(const RotaryArgs<T>& a, T* tables);  // (rows, 2 * rotary)
 template <class T> void rotary(const RotaryArgs<T>& a);
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -97,6 +97,7 @@ template <class T> bool all_finite(const T* v, Index v_row, Index rows, Index wi
 // Row by row, reading only the values a row sees: 0 * NaN must not reach it. The same sums as the tiles'.
 template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
   const Index width = padded<T>(b.a.value_size);
+  const T* v = values_of(b.a, b.block);
   for (Index r = 0; r < b.count; ++r) {
     T* out = b.w.out + (b.row + r) * width;
     for (Index d = 0; d < width; d += lanes<T>) {
@@ -106,7 +107,7 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
         const Index at = (key - b.block) * L::key_stride + r * L::row_stride;
         if (key < b.rows.first[b.row + r] || key >= b.rows.last[b.row + r]) continue;
         if (b.a.mask_kind != MaskKind::none && b.w.bias[at] == kMinusInfinity<T>) continue;
-        sum = fma(load_first(b.a.v + key * b.a.v_row + d, columns), b.w.scores[at], sum);
+        sum = fma(load_first(v + key * b.a.v_row + d, columns), b.w.scores[at], sum);
       }
       store(out + d, b.fresh ? sum : fma(load(out + d), b.rows.rescale[b.row + r], sum));
     }
@@ -117,7 +118,7 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
 // such a block first gained 4 % at best (8 heads of 64 in rows of 4 KB) and lost 5 to 9 % at 128 and 40 tokens.
 template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
   const Index width = padded<T>(b.a.value_size), keys = b.end - b.begin;
-  const T* v = b.a.v + b.begin * b.a.v_row;
+  const T* v = values_of(b.a, b.block) + b.begin * b.a.v_row;
   if (b.hides && !all_finite(v, b.a.v_row, keys, b.a.value_size)) return accumulate_seen<T, L>(b);
   Tile<T> t{};
   t.depth = keys;
@@ -135,10 +136,11 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
 // Values whose rows are not whole vectors, for the keys [begin, end) of the block, zero beyond Dv.
 template <class T> void pack_values(const AttentionArgs<T>& a, Index block, KeySpan span, T* values) {
   const Index width = padded<T>(a.value_size);
+  const T* v = values_of(a, block);
   for (Index key = span.begin; key < span.end; ++key)
     for (Index d = 0; d < width; d += lanes<T>)
       store(values + (key - block) * width + d,
-            load_first(a.v + key * a.v_row + d, a.value_size - d < lanes<T> ? int(a.value_size - d) : lanes<T>));
+            load_first(v + key * a.v_row + d, a.value_size - d < lanes<T> ? int(a.value_size - d) : lanes<T>));
 }
 
 // --- a task ----------------------------------------------------------------------------------------------------------

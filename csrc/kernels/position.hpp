@@ -55,7 +55,7 @@ template <class T> void positions(const PositionArgs<T>& a, Index row_begin, Ind
 }
 
 // cosine[j] and sine[j] for every rotated column j, the sine carrying the sign of its half of the pair.
-template <class T> void rotary_tables(const RotaryArgs<T>& a, double position, T* cosine, T* sine) {
+template <class T> void tabulate(const RotaryArgs<T>& a, double position, T* cosine, T* sine) {
   const Index half = a.rotary / 2;
   for (Index i = 0; i < half; i += lanes<T>) {
     const int count = half - i < lanes<T> ? int(half - i) : lanes<T>;
@@ -74,6 +74,11 @@ template <class T> void rotary_tables(const RotaryArgs<T>& a, double position, T
   }
 }
 
+template <class T> void rotary_tables(const RotaryArgs<T>& a, Index row_begin, Index row_end, T* tables) {
+  for (Index row = row_begin; row < row_end; ++row)
+    tabulate(a, a.positions[row], tables + row * 2 * a.rotary, tables + (row * 2 + 1) * a.rotary);
+}
+
 // out[j] = x[j] * cosine[j] + partner[j] * sine[j] over n columns
 template <class T>
 TFCORE_INLINE void rotate(const T* x, const T* partner, const T* cosine, const T* sine, T* out, Index n) {
@@ -87,11 +92,11 @@ TFCORE_INLINE void rotate(const T* x, const T* partner, const T* cosine, const T
 
 template <class T> void rotary(const RotaryArgs<T>& a, Index row_begin, Index row_end, T* scratch) {
   const Index half = a.rotary / 2;
-  T* const cosine = scratch;
-  T* const sine = cosine + a.rotary;
-  T* const swapped = sine + a.rotary;  // the other column of each interleaved pair
+  T* const swapped = scratch + 2 * a.rotary;  // the other column of each interleaved pair
   for (Index row = row_begin; row < row_end; ++row) {
-    rotary_tables(a, a.positions[row], cosine, sine);
+    if (!a.tables) tabulate(a, a.positions[row], scratch, scratch + a.rotary);
+    const T* cosine = a.tables ? a.tables + row * 2 * a.rotary : scratch;
+    const T* sine = cosine + a.rotary;
     for (Index i = 0; i < a.lead; ++i) {
       const T* x = a.x + row * a.x_row + i * a.x_lead;
       T* out = a.out + row * a.out_row + i * a.out_lead;

@@ -121,6 +121,15 @@ template <class T> TFCORE_INLINE const T* query_row(const AttentionArgs<T>& a, c
   return a.q + s.head[r] * a.q_head + s.query[r] * a.q_row;
 }
 
+// Where key 0, value 0 of the array would be of which the block is a part.
+template <class T> TFCORE_INLINE const T* keys_of(const AttentionArgs<T>& a, Index block) {
+  return a.blocks ? a.blocks[block / kKeyBlock] + a.k_offset - block * a.k_row : a.k;
+}
+
+template <class T> TFCORE_INLINE const T* values_of(const AttentionArgs<T>& a, Index block) {
+  return a.blocks ? a.blocks[block / kKeyBlock] + a.v_offset - block * a.v_row : a.v;
+}
+
 template <class T> TFCORE_INLINE Vec<T> finite_or_zero(Vec<T> max) {  // a row that has seen nothing has max = -inf
   return max == splat(kMinusInfinity<T>) ? Vec<T>{} : max;
 }
@@ -166,7 +175,7 @@ template <class T> struct QueryLanes {
   static void score(const ScoreBlock<T>& b) {
     Tile<T> t{};
     t.depth = b.a.head_size;
-    t.a = b.a.k + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
+    t.a = keys_of(b.a, b.block) + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
     t.b = b.w.queries + b.row * b.a.head_size, t.b_stride = kTileQueries<T>, t.panel_stride = kPanel<T>;
     t.c = b.w.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
     fetch_ahead(b, b.a.next_k, Strips(b.end - b.begin).count * t.depth, t);
@@ -241,13 +250,14 @@ template <class T> struct KeyLanes {
   // the last one and are hidden afterwards.
   template <int R> static void score_rows(const ScoreBlock<T>& b) {
     const T* q = b.w.queries;
+    const T* keys = keys_of(b.a, b.block);
     for (Index key = b.begin; key < b.end; key += lanes<T>) {
       Vec<T> sum[R] = {};
       for (Index d = 0; d < b.a.head_size; d += lanes<T>) {
         const int columns = b.a.head_size - d < lanes<T> ? int(b.a.head_size - d) : lanes<T>;
         Vec<T> square[lanes<T>];
         for (int i = 0; i < lanes<T>; ++i) {
-          const T* k = b.a.k + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row + d;
+          const T* k = keys + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row + d;
           __builtin_prefetch(k + lanes<T> * b.a.k_row);  // 5 to 20 % where keys come from L3 or memory
           square[i] = columns == lanes<T> ? load(k) : load_first(k, columns);
         }

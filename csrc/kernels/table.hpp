@@ -34,6 +34,10 @@ template <class T> struct GemmArgs {
   Activation activation;
   const T* residual;  // (M, N) or null
   Index residual_row;
+  // Gated products have panels in pairs, a gate's beside what it gates: gated = activation(c of the gate) * c of the
+  // other, (M, gated_width). c is scratch then. Null elsewhere.
+  T* gated;
+  Index gated_row, gated_width;
 };
 
 struct GemmRange {
@@ -51,6 +55,10 @@ template <class T> struct AttentionArgs {
   Index k_row;
   const T* v;
   Index v_row;
+  // Keys and values in blocks of kKeyBlock rows instead, as a cache grows: block i has its keys from blocks[i] +
+  // k_offset on, its values from blocks[i] + v_offset on. Null where k and v are arrays.
+  const T* const* blocks;
+  Index k_offset, v_offset;
   T* out;
   Index out_head, out_row;
   T* weights;  // (heads, L, S) with adjacent keys, or null
@@ -96,6 +104,7 @@ template <class T> struct RotaryArgs {
   Index width, rotary;
   bool interleaved;
   double magnitude;
+  const T* tables;  // (rows, 2 * rotary), what rotary_tables left, or null: computed on the way
 };
 
 template <class T> struct NormArgs {
@@ -128,6 +137,7 @@ template <class T> struct Kernels {
   void (*elementwise)(Function, const T* x, T* out, Index count);
   void (*positions)(const PositionArgs<T>&, Index row_begin, Index row_end);
   void (*rotary)(const RotaryArgs<T>&, Index row_begin, Index row_end, T* scratch);
+  void (*rotary_tables)(const RotaryArgs<T>&, Index row_begin, Index row_end, T* tables);
   T (*probe)(Probe, const T* x, T* out, Index begin, Index end);
 };
 

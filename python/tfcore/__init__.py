@@ -49,15 +49,40 @@ from .runtime import (
 
 if TYPE_CHECKING:
     from .embedding import SentenceEncoder
-    from .models import AutoModel, AutoTokenizer
+    from .models import (
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForMaskedLM,
+        AutoModelForQuestionAnswering,
+        AutoModelForSeq2SeqLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+        AutoTokenizer,
+    )
 
 __version__: str = _core.__version__
 
 # Imported when first asked for: they need tfcore[models].
-_LATER = {"AutoModel": "models", "AutoTokenizer": "models", "SentenceEncoder": "embedding"}
+_LATER = {
+    "AutoModel": "models",
+    "AutoModelForCausalLM": "models",
+    "AutoModelForMaskedLM": "models",
+    "AutoModelForQuestionAnswering": "models",
+    "AutoModelForSeq2SeqLM": "models",
+    "AutoModelForSequenceClassification": "models",
+    "AutoModelForTokenClassification": "models",
+    "AutoTokenizer": "models",
+    "SentenceEncoder": "embedding",
+}
 
 __all__ = [
     "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForMaskedLM",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
     "AutoTokenizer",
     "PackedLinear",
     "SentenceEncoder",

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any, final
 
 from numpy import dtype
@@ -113,22 +114,34 @@ def rotary_embedding(
 ) -> NDArray[Any]: ...
 
 @final
-class Encoder:
-    def __init__(
-        self,
-        embeddings: dict[str, NDArray[Any]],
-        layers: list[dict[str, NDArray[Any]]],
-        *,
-        num_heads: int,
-        eps: float,
-        activation: str,
-    ) -> None: ...
+class CrossKeys: ...
+
+@final
+class Stack:
+    def __init__(self, spec: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None: ...
     def forward(
         self,
         input_ids: ArrayLike,
-        token_type_ids: ArrayLike,
+        token_type_ids: ArrayLike | None,
         position_ids: ArrayLike,
+        turns: NDArray[Any],
         cu_seqlens: ArrayLike,
+        rotations: list[tuple[NDArray[Any], bool, float]],
+        relative_bias: NDArray[Any] | None,
+        cache: Cache | None,
+        cross_keys: CrossKeys | None,
+        sources: ArrayLike | None,
         output_hidden_states: bool,
         output_attentions: bool,
-    ) -> tuple[list[NDArray[Any]], list[NDArray[Any]] | None]: ...
+    ) -> tuple[list[NDArray[Any]], list[NDArray[Any]], list[NDArray[Any]]]: ...
+    def cross_keys(self, encoded: NDArray[Any], cu_seqlens: ArrayLike) -> CrossKeys: ...
+    def logits(self, x: NDArray[Any]) -> NDArray[Any]: ...
+
+@final
+class Cache:
+    def __init__(self, stack: Stack, sequences: int) -> None: ...
+    def select(self, parents: ArrayLike) -> None: ...
+    @property
+    def lengths(self) -> tuple[int, ...]: ...
+    @property
+    def nbytes(self) -> int: ...

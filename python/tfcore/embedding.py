@@ -20,8 +20,8 @@ import numpy.typing as npt
 from . import ops
 from .models.checkpoint import Float32Array
 from .models.config import Config, read_json
-from .models.encoder import EncoderModel
 from .models.hub import SENTENCE_FILES, resolve
+from .models.model import Model
 from .models.packing import IntArray, PackedTokens
 from .models.tokenizer import AutoTokenizer
 
@@ -61,7 +61,7 @@ class SentenceEncoder:
         self.folder = resolve(name, SENTENCE_FILES, revision=revision).resolve()
         modules = _read_modules(self.folder)
         self._tokenizer = AutoTokenizer.from_pretrained(modules.transformer)
-        self._model = EncoderModel(modules.transformer)
+        self._model = Model(modules.transformer)
         self._pooling = modules.pooling
         self._normalize = modules.normalize
         settings = _read_optional(modules.transformer / "sentence_bert_config.json")

@@ -1,19 +1,34 @@
-"""`AutoModel`: from a name to a model, whatever its family."""
+"""The `AutoModel` classes: from a name to a model, whatever its family."""
 
 from __future__ import annotations
 
 import os
+from typing import Any, ClassVar
 
-from .encoder import EncoderModel
+from .encoder_decoder import EncoderDecoderModel
+from .families import find_family
 from .hub import MODEL_FILES, resolve
+from .model import Model
+from .pretrained import (
+    CAUSAL_LM,
+    MASKED_LM,
+    QUESTION,
+    SEQ2SEQ_LM,
+    SEQUENCE,
+    TOKEN,
+    Pretrained,
+    open_checkpoint,
+)
 
 
 class AutoModel:
     """Opens pretrained models without their task's head. `AutoModel.from_pretrained(…)` is all there is to it."""
 
-    @staticmethod
-    def from_pretrained(name: str | os.PathLike[str], *, revision: str | None = None) -> EncoderModel:
-        """The model of a checkpoint folder or hub name.
+    task: ClassVar[str | None] = None
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], *, revision: str | None = None) -> Any:
+        """The model of a checkpoint folder, hub name or GGUF file.
 
         >>> model = AutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
         >>> model([[101, 7592, 102]]).last_hidden_state.shape  # doctest: +SKIP
@@ -22,22 +37,62 @@ class AutoModel:
         Parameters
         ----------
         name : str or path
-            A folder in Hugging Face's layout (`config.json`, `model.safetensors` or its shards), a name in the local
-            Hugging Face cache, or a name on the hub.
+            A folder in Hugging Face's layout (`config.json`, `model.safetensors` or its shards), a `.gguf` file, a name
+            in the local Hugging Face cache, or a name on the hub.
         revision : str, optional
             A branch, tag or commit of the hub's.
 
         Returns
         -------
-        EncoderModel
-            Called as in Transformers: `model(**inputs)`.
+        Model or EncoderDecoderModel
+            Called as in Transformers: `model(**inputs)`; language models also have `generate`.
 
         Raises
         ------
         FileNotFoundError
             There is no such folder or name, or it lacks a file.
         ValueError
-            The config's `model_type` is not known (the message lists those that are), a config field or tensor is
-            missing or wrong, a file lies about itself. The message names file and field or tensor.
+            The config's `model_type` is not known (the message lists those that are) or has no such head, a config field
+            or tensor is missing or wrong, a file lies about itself. The message names file and field or tensor.
         """
-        return EncoderModel(resolve(name, MODEL_FILES, revision=revision))
+        path = resolve(name, MODEL_FILES, revision=revision)
+        config, _ = open_checkpoint(path)
+        stacks = find_family(config).describe(config).stacks()
+        kind: type[Pretrained] = EncoderDecoderModel if len(stacks) > 1 else Model
+        return kind(path, cls.task)
+
+
+class AutoModelForCausalLM(AutoModel):
+    """Opens decoders that write text: `logits` (B, L, V), and `generate`."""
+
+    task = CAUSAL_LM
+
+
+class AutoModelForSeq2SeqLM(AutoModel):
+    """Opens encoder-decoders that write text: `logits` (B, L, V), and `generate`."""
+
+    task = SEQ2SEQ_LM
+
+
+class AutoModelForMaskedLM(AutoModel):
+    """Opens encoders that fill in masked words: `logits` (B, L, V)."""
+
+    task = MASKED_LM
+
+
+class AutoModelForSequenceClassification(AutoModel):
+    """Opens classifiers of texts: `logits` (B, labels)."""
+
+    task = SEQUENCE
+
+
+class AutoModelForTokenClassification(AutoModel):
+    """Opens classifiers of tokens: `logits` (B, L, labels)."""
+
+    task = TOKEN
+
+
+class AutoModelForQuestionAnswering(AutoModel):
+    """Opens models that find answers in texts: `start_logits` and `end_logits` (B, L)."""
+
+    task = QUESTION

@@ -1,4 +1,8 @@
-"""What models return: named arrays, reachable by attribute, key, index and slice, as in Transformers."""
+"""What models return: named arrays, reachable by attribute, key, index and slice, as in Transformers.
+
+Letters: B texts of L columns, C wide, H heads, V words. Masked columns are zeros. Every output also has `hidden_states`,
+layers + 1 arrays (B, L, C), and `attentions`, one array (B, H, L, L) a layer, where they were asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
+States = tuple[FloatArray, ...]
 
 
 class ModelOutput(Mapping[str, Any]):
     """A record that is also a mapping and a sequence. A field that is None is an attribute, but no key and no item.
 
-    >>> output = EncoderOutput(np.zeros((1, 3, 4)), pooler_output=np.zeros((1, 4)))
+    >>> output = BaseModelOutput(np.zeros((1, 3, 4)), pooler_output=np.zeros((1, 4)))
     >>> output.last_hidden_state.shape, output["pooler_output"].shape, output[0].shape, len(output[:2])
     ((1, 3, 4), (1, 4), (1, 3, 4), 2)
     >>> output.attentions is None, "attentions" in output, list(output)
@@ -44,16 +49,69 @@ class ModelOutput(Mapping[str, Any]):
 
 
 @dataclass(frozen=True, eq=False)
-class EncoderOutput(ModelOutput):
-    """What an encoder returns. B texts of L columns, C wide, H heads; masked columns are zeros.
-
-    last_hidden_state  (B, L, C)
-    pooler_output      (B, C), where the checkpoint has a pooler
-    hidden_states      layers + 1 arrays (B, L, C), where asked for: the embeddings, then each layer's output
-    attentions         one array (B, H, L, L) a layer, where asked for
-    """
+class BaseModelOutput(ModelOutput):
+    """last_hidden_state (B, L, C); pooler_output (B, C) where the checkpoint has a pooler."""
 
     last_hidden_state: FloatArray
     pooler_output: FloatArray | None = None
-    hidden_states: tuple[FloatArray, ...] | None = None
-    attentions: tuple[FloatArray, ...] | None = None
+    hidden_states: States | None = None
+    attentions: States | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LogitsOutput(ModelOutput):
+    """logits: (B, L, V) of a language model, (B, L, labels) of tokens, (B, labels) of texts."""
+
+    logits: FloatArray
+    hidden_states: States | None = None
+    attentions: States | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class QuestionAnsweringOutput(ModelOutput):
+    """start_logits, end_logits (B, L): where an answer begins and ends."""
+
+    start_logits: FloatArray
+    end_logits: FloatArray
+    hidden_states: States | None = None
+    attentions: States | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Seq2SeqModelOutput(ModelOutput):
+    """last_hidden_state (B, L, C), of the decoder, and what encoder and decoder went through."""
+
+    last_hidden_state: FloatArray
+    decoder_hidden_states: States | None = None
+    decoder_attentions: States | None = None
+    cross_attentions: States | None = None
+    encoder_last_hidden_state: FloatArray | None = None
+    encoder_hidden_states: States | None = None
+    encoder_attentions: States | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Seq2SeqLogitsOutput(ModelOutput):
+    """logits: (B, L, V) of a language model, (B, L, labels) of tokens, (B, labels) of texts."""
+
+    logits: FloatArray
+    decoder_hidden_states: States | None = None
+    decoder_attentions: States | None = None
+    cross_attentions: States | None = None
+    encoder_last_hidden_state: FloatArray | None = None
+    encoder_hidden_states: States | None = None
+    encoder_attentions: States | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Seq2SeqQuestionAnsweringOutput(ModelOutput):
+    """start_logits, end_logits (B, L): where an answer begins and ends."""
+
+    start_logits: FloatArray
+    end_logits: FloatArray
+    decoder_hidden_states: States | None = None
+    decoder_attentions: States | None = None
+    cross_attentions: States | None = None
+    encoder_last_hidden_state: FloatArray | None = None
+    encoder_hidden_states: States | None = None
+    encoder_attentions: States | None = None

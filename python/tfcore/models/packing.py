@@ -7,6 +7,7 @@ Any mask will do: right padding, left padding, holes, a row of nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,17 +30,23 @@ class PackedTokens:
     cu_seqlens: IntArray
 
     @classmethod
-    def from_texts(cls, texts: list[list[int]]) -> PackedTokens:
-        """Texts of token ids, each a segment of its own: token types 0, positions from 0."""
+    def from_texts(cls, texts: Sequence[Sequence[int] | IntArray], past: Sequence[int] | int = 0) -> PackedTokens:
+        """Texts of token ids, each a segment of its own: token types 0, positions from each text's `past` on."""
         lengths = np.array([len(text) for text in texts], np.int64)
         cu_seqlens = _borders(lengths)
         total = int(cu_seqlens[-1])
+        first = cu_seqlens[:-1] - np.asarray(past, np.int64)
         return cls(
             input_ids=np.fromiter((token for text in texts for token in text), np.int64, total),
             token_type_ids=np.zeros(total, np.int64),
-            position_ids=np.arange(total, dtype=np.int64) - np.repeat(cu_seqlens[:-1], lengths),
+            position_ids=np.arange(total, dtype=np.int64) - np.repeat(first, lengths),
             cu_seqlens=cu_seqlens,
         )
+
+    @property
+    def lengths(self) -> IntArray:
+        """How many tokens each text has."""
+        return np.diff(self.cu_seqlens)
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,13 @@ class PaddedBatch:
         """Whether there is no padding: then packing is a matter of shape alone."""
         return bool(self.real.all())
 
-    @property
-    def columns_in_use(self) -> int:
-        """Up to the last real token of any text."""
-        return int(np.flatnonzero(self.real.any(axis=0)).max(initial=-1)) + 1
+    @cached_property
+    def positions(self) -> IntArray:
+        """(B, L): columns counted from each text's first real one, so that padding on the left changes nothing."""
+        columns = np.arange(self.real.shape[1])
+        if self.full or not self.real.size:
+            return np.broadcast_to(columns, self.real.shape)
+        return np.maximum(columns - self.real.argmax(axis=1)[:, None], 0)
 
     def pack(self, input_ids: IntArray, token_type_ids: IntArray, position_ids: IntArray) -> PackedTokens:
         """Three arrays (B, L) without their masked columns."""
@@ -79,14 +89,18 @@ class PaddedBatch:
         padded[self.real] = packed
         return padded
 
-    def unpack_attention(self, packed: Float32Array) -> Float32Array:
-        """(B, H, M, M), each text's weights in the upper left corner → (B, H, L, L), zeros where masked."""
-        if self.real.size and self.full:
+    def unpack_attention(self, packed: Float32Array, keys: PaddedBatch | None = None) -> Float32Array:
+        """(B, H, M, N), each text's weights in the upper left corner → (B, H, L, S), zeros where masked.
+
+        The queries are this batch's; so are the keys, if no other batch is given.
+        """
+        keys = keys or self
+        if self.real.size and self.full and keys.full:
             return packed
-        padded = np.zeros((*packed.shape[:2], *self.real.shape[1:] * 2), packed.dtype)
-        for weights, corner, row in zip(padded, packed, self.real, strict=True):
-            columns = np.flatnonzero(row)
-            weights[:, columns[:, None], columns] = corner[:, : len(columns), : len(columns)]
+        padded = np.zeros((*packed.shape[:2], self.real.shape[1], keys.real.shape[1]), packed.dtype)
+        for weights, corner, row, key_row in zip(padded, packed, self.real, keys.real, strict=True):
+            rows, columns = np.flatnonzero(row), np.flatnonzero(key_row)
+            weights[:, rows[:, None], columns] = corner[:, : len(rows), : len(columns)]
         return padded
 
 

@@ -3,8 +3,10 @@
 from ..config import Config
 from ..family import Family
 from .bert import BERT
+from .llama import LLAMA
+from .t5 import T5
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (BERT,)}
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (BERT, LLAMA, T5)}
 
 
 def find_family(config: Config) -> Family:

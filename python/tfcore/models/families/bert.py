@@ -1,47 +1,89 @@
 """BERT: learned positions, token types, post-norm blocks. Also MiniLM, BGE, E5, GTE and all that say "bert"."""
 
-from ..family import Family, Tensor, linear, norm
+from ..architecture import Architecture, Block, Embeddings, Head, Stack
+from ..config import Config
+from ..family import Family, Part, bias_only, module
+from .common import activation, classifiers, head_size, labels, layers
+
+
+def describe(config: Config) -> Architecture:
+    config.expect("position_embedding_type", "absolute")
+    config.expect("is_decoder", False)
+    config.expect("add_cross_attention", False)
+    width, heads = config.positive_int("hidden_size"), config.positive_int("num_attention_heads")
+    words, act = config.positive_int("vocab_size"), activation(config, "hidden_act", "gelu")
+    eps = config.positive_number("layer_norm_eps", default=1e-12)
+    block = Block(
+        heads=heads,
+        key_heads=heads,
+        head_size=head_size(config),
+        inner=config.positive_int("intermediate_size"),
+        norm="layer",
+        placement="post",
+        eps=eps,
+        activation=act,
+    )
+    embeddings = Embeddings(
+        vocabulary=words,
+        width=width,
+        positions=config.positive_int("max_position_embeddings"),
+        token_types=config.positive_int("type_vocab_size", default=2),
+        norm=True,
+    )
+    masked = Head("all", words, tied=True, dense=width, activation=act, norm=eps)
+    return Architecture(
+        encoder=Stack(width, embeddings, (block,) * layers(config)),
+        heads={
+            "masked_lm": masked,
+            "sequence_classification": Head("pooler", labels(config)),
+            **classifiers(config),
+        },
+        pooler=True,
+    )
+
 
 _LAYER = "encoder.layer.{i}"
+_ATTENTION = f"{_LAYER}.attention"
 
 BERT = Family(
     model_type="bert",
-    prefix="bert.",
-    sizes={
-        "V": "vocab_size",
-        "P": "max_position_embeddings",
-        "Y": "type_vocab_size",
-        "C": "hidden_size",
-        "F": "intermediate_size",
+    describe=describe,
+    parts={
+        "encoder": Part(
+            outside=(
+                module("embeddings.word", "embeddings.word_embeddings"),
+                module("embeddings.position", "embeddings.position_embeddings"),
+                module("embeddings.token_type", "embeddings.token_type_embeddings"),
+                module("embeddings.norm", "embeddings.LayerNorm"),
+            ),
+            block=(
+                module("attention.query", f"{_ATTENTION}.self.query"),
+                module("attention.key", f"{_ATTENTION}.self.key"),
+                module("attention.value", f"{_ATTENTION}.self.value"),
+                module("attention.output", f"{_ATTENTION}.output.dense"),
+                module("attention.after_norm", f"{_ATTENTION}.output.LayerNorm"),
+                module("feed_forward.up", f"{_LAYER}.intermediate.dense"),
+                module("feed_forward.down", f"{_LAYER}.output.dense"),
+                module("feed_forward.after_norm", f"{_LAYER}.output.LayerNorm"),
+            ),
+        )
     },
-    layers="num_hidden_layers",
-    heads="num_attention_heads",
-    eps="layer_norm_eps",
-    activation="hidden_act",
-    defaults={"type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu"},
-    expected={"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False},
+    heads={
+        "masked_lm": (
+            module("head.dense", "cls.predictions.transform.dense"),
+            module("head.norm", "cls.predictions.transform.LayerNorm"),
+            module("head.out", "cls.predictions.decoder"),
+            bias_only("head.out", "cls.predictions.bias"),
+        ),
+        "sequence_classification": (module("head.out", "classifier"),),
+        "token_classification": (module("head.out", "classifier"),),
+        "question_answering": (module("head.out", "qa_outputs"),),
+    },
+    pooler="pooler.dense",
+    prefixes=("bert.",),
     renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
-    embeddings={
-        "word": Tensor("embeddings.word_embeddings.weight", "VC"),
-        "position": Tensor("embeddings.position_embeddings.weight", "PC"),
-        "token_type": Tensor("embeddings.token_type_embeddings.weight", "YC"),
-        **norm("norm", "embeddings.LayerNorm"),
-    },
-    layer={
-        **linear("query", f"{_LAYER}.attention.self.query", "CC"),
-        **linear("key", f"{_LAYER}.attention.self.key", "CC"),
-        **linear("value", f"{_LAYER}.attention.self.value", "CC"),
-        **linear("output", f"{_LAYER}.attention.output.dense", "CC"),
-        **norm("attention_norm", f"{_LAYER}.attention.output.LayerNorm"),
-        **linear("intermediate", f"{_LAYER}.intermediate.dense", "FC"),
-        **linear("down", f"{_LAYER}.output.dense", "CF"),
-        **norm("norm", f"{_LAYER}.output.LayerNorm"),
-    },
-    pooler=linear("pooler", "pooler.dense", "CC"),
     ignored=(
         r"embeddings\.(position_ids|token_type_ids)",  # buffers that old versions saved
-        r"cls\..*",  # masked language modelling, next sentence
-        r"classifier\..*",  # sequences, tokens, multiple choice
-        r"qa_outputs\..*",  # question answering
+        r"cls\.seq_relationship\..*",  # next sentence
     ),
 )

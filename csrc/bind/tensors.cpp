@@ -1,0 +1,219 @@
+#include "bind/tensors.hpp"
+
+#include <cstring>
+
+namespace tfcore {
+namespace {
+
+// A mapping of names to arrays, which may read each from a file when it is asked for; `at` is a part of the model.
+class Tensors {
+ public:
+  Tensors(const Door& door, py::object tensors, std::string at = "")
+      : door_(door), tensors_(std::move(tensors)), at_(std::move(at)) {}
+
+  Tensors part(const std::string& name) const { return Tensors(door_, tensors_, at_ + name + "."); }
+  bool has(const std::string& name) const { return tensors_.contains(py::str(at_ + name)); }
+
+  // -1 in `wanted` is any size.
+  Array get(const std::string& name, const Shape& wanted) const {
+    const std::string label = "tensor '" + at_ + name + "'";
+    if (!has(name)) door_.value_error(label + " is missing");
+    const py::object value = tensors_[py::str(at_ + name)];
+    if (!PyArray_Check(value.ptr()))
+      door_.type_error(label + " is of type " + std::string(py::str(py::type::of(value))) + ", expected numpy.ndarray");
+    const Array a(value);
+    if (a.type() != NPY_FLOAT || !PyArray_ISCARRAY_RO(a.get()))
+      door_.type_error(label + " has dtype " + a.dtype() + ", expected contiguous float32");
+    Shape shape = a.shape();
+    for (std::size_t i = 0; i < wanted.size() && i < shape.size(); ++i)
+      if (wanted[i] < 0) shape[i] = wanted[i];
+    if (!(shape == wanted))
+      door_.value_error(label + " has shape " + text(a.shape()) + ", expected " + text(wanted) + " (-1: any)");
+    return a;
+  }
+
+  std::vector<float> values(const std::string& name, const Shape& wanted) const {
+    const Array a = get(name, wanted);
+    return std::vector<float>(a.data<float>(), a.data<float>() + a.size());
+  }
+
+  std::vector<float> optional(const std::string& name, Index size) const {
+    return has(name) ? values(name, {size}) : std::vector<float>();
+  }
+
+  Linear linear(const std::string& name, Index n, Index k) const {
+    const Array weight = get(name + ".weight", {n, k});
+    return {PackedMatrix<float>(weight.data<float>(), k, weight.dim(0), 1, k),
+            optional(name + ".bias", weight.dim(0))};
+  }
+
+  Norm norm(const std::string& name, Index width) const {
+    if (!has(name + ".weight")) return {};
+    return {values(name + ".weight", {width}), optional(name + ".bias", width)};
+  }
+
+  Norms norms(Index width) const { return {norm("norm", width), norm("branch_norm", width), norm("after_norm", width)}; }
+
+ private:
+  const Door& door_;
+  py::object tensors_;
+  std::string at_;
+};
+
+// Rows of several linear layers of one input put together as one product.
+class Rows {
+ public:
+  Rows(Index n, Index k) : n_(n), k_(k), weight_(std::size_t(n * k)), bias_(std::size_t(n)) {}
+
+  // Rows `from` to `from + count` of a layer become rows `to` on.
+  void put(const Array& weight, const std::vector<float>& bias, Index from, Index count, Index to) {
+    std::memcpy(weight_.data() + to * k_, weight.data<float>() + from * k_, std::size_t(count * k_) * sizeof(float));
+    if (bias.empty()) return;
+    biased_ = true;
+    std::memcpy(bias_.data() + to, bias.data() + from, std::size_t(count) * sizeof(float));
+  }
+
+  Linear pack() const {
+    return {PackedMatrix<float>(weight_.data(), k_, n_, 1, k_), biased_ ? bias_ : std::vector<float>()};
+  }
+
+ private:
+  Index n_, k_;
+  std::vector<float> weight_, bias_;
+  bool biased_ = false;
+};
+
+struct Part {
+  const char* name;
+  Index rows;
+};
+
+Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, Index k) {
+  Index n = 0;
+  for (const Part& part : parts) n += part.rows;
+  Rows rows(n, k);
+  Index to = 0;
+  for (const Part& part : parts) {
+    const std::string name = part.name;
+    rows.put(t.get(name + ".weight", {part.rows, k}), t.optional(name + ".bias", part.rows), 0, part.rows, to);
+    to += part.rows;
+  }
+  return rows.pack();
+}
+
+// Panels of the gate's and of the other's columns in turn; what is past the last column stays zero.
+Linear in_turn(const Tensors& t, Index inner, Index k) {
+  constexpr Index panel = kPanelColumns<float>;
+  const Index panels = (inner + panel - 1) / panel;
+  Rows rows(2 * panels * panel, k);
+  for (const auto& [name, place] : {std::pair<std::string, Index>{"gate", 0}, {"up", panel}}) {
+    const Array weight = t.get(name + ".weight", {inner, k});
+    const std::vector<float> bias = t.optional(name + ".bias", inner);
+    for (Index p = 0; p < panels; ++p)
+      rows.put(weight, bias, p * panel, std::min(panel, inner - p * panel), 2 * p * panel + place);
+  }
+  return rows.pack();
+}
+
+class Spec {
+ public:
+  Spec(const Door& door, py::dict fields, std::string at) : door_(door), fields_(std::move(fields)), at_(std::move(at)) {}
+
+  py::object field(const char* name) const {
+    if (!fields_.contains(name)) door_.value_error(label(name) + " is missing");
+    return fields_[name];
+  }
+  Index integer(const char* name, Index least) const {
+    return door_.integer(field(name), label(name).c_str(), least, Index(1) << 31);
+  }
+  float number(const char* name) const { return float(door_.number(field(name), label(name).c_str())); }
+  bool flag(const char* name) const { return door_.flag(field(name), label(name).c_str()); }
+  NormKind norm() const {
+    const std::string kind = door_.word(field("norm"), label("norm").c_str());
+    if (kind != "layer" && kind != "rms") door_.value_error(label("norm") + " is '" + kind + "', expected 'layer' or 'rms'");
+    return kind == "layer" ? NormKind::layer : NormKind::rms;
+  }
+  Activation activation() const { return door_.activation(field("activation")); }
+
+ private:
+  std::string label(const char* name) const { return at_ + "['" + name + "']"; }
+  const Door& door_;
+  py::dict fields_;
+  std::string at_;
+};
+
+BlockSpec read_spec(const Spec& f) {
+  BlockSpec s{};
+  s.inner = f.integer("inner", 1), s.heads = f.integer("heads", 1), s.key_heads = f.integer("key_heads", 1), s.head_size = f.integer("head_size", 1);
+  s.norm = f.norm(), s.eps = f.number("eps"), s.parallel = f.flag("parallel");
+  s.activation = f.activation();
+  s.scale = f.number("scale"), s.softcap = f.number("softcap");
+  s.causal = f.flag("causal"), s.left = f.integer("left", -1), s.right = f.integer("right", -1);
+  s.rotary = f.integer("rotary", -1), s.relative = f.flag("relative");
+  return s;
+}
+
+Block read_block(const Tensors& t, const BlockSpec& s, Index width) {
+  const Tensors self = t.part("attention"), cross = t.part("cross"), ff = t.part("feed_forward");
+  const Index q = s.query_width(), k = s.key_width(), inner = s.inner;
+  const bool gated = ff.has("gate.weight");
+  Block block{s,
+              {self.norms(width), below_one_another(self, {{"query", q}, {"key", k}, {"value", k}}, width),
+               self.norm("query_norm", s.head_size), self.norm("key_norm", s.head_size), self.linear("output", width, q)},
+              {},
+              {ff.norms(width), gated ? in_turn(ff, inner, width) : ff.linear("up", inner, width), gated,
+               ff.linear("down", width, inner)}};
+  if (cross.has("query.weight"))
+    block.cross.push_back({cross.norms(width), cross.linear("query", q, width),
+                           below_one_another(cross, {{"key", k}, {"value", k}}, width),
+                           cross.linear("output", width, q)});
+  return block;
+}
+
+Table read_table(const Tensors& t, const char* name, Index width) {
+  const std::string weight = std::string(name) + ".weight";
+  if (!t.has(weight)) return {};
+  const Array a = t.get(weight, {-1, width});
+  return {a.dim(0), a.dim(1), std::vector<float>(a.data<float>(), a.data<float>() + a.size())};
+}
+
+Embeddings read_embeddings(const Tensors& t, const StackParts& parts, float scale) {
+  Embeddings e;
+  e.scale = scale;
+  e.word = read_table(t, "word", -1);
+  const bool tied = e.word.values.empty();
+  e.vocabulary = tied ? parts.head.front().weight.n() : e.word.rows, e.width = tied ? parts.width : e.word.width;
+  e.position = read_table(t, "position", e.width), e.token_type = read_table(t, "token_type", e.width);
+  e.norm = t.norm("norm", e.width);
+  if (t.has("projection.weight")) e.projection.push_back(t.linear("projection", parts.width, e.width));
+  return e;
+}
+
+}  // namespace
+
+StackParts read_stack(const Door& door, py::dict spec, py::object tensors) {
+  const Spec f(door, spec, "spec");
+  const Tensors t(door, std::move(tensors));
+  StackParts parts;
+  parts.width = f.integer("width", 1), parts.norm = f.norm(), parts.eps = f.number("eps");
+  if (t.has("head.weight")) parts.head.push_back(t.linear("head", -1, parts.width));
+  else if (!t.has("embeddings.word.weight")) door.value_error("tensor 'embeddings.word.weight' is missing");
+  parts.embeddings = read_embeddings(t.part("embeddings"), parts, f.number("embedding_scale"));
+  const Embeddings& e = parts.embeddings;
+  if (e.projection.empty() && e.width != parts.width)
+    door.value_error("tensor 'embeddings.word.weight' is " + std::to_string(e.width) + " wide, expected " +
+                     std::to_string(parts.width) + " or a projection");
+  const py::list blocks = f.field("blocks");
+  for (py::size_t i = 0; i < blocks.size(); ++i) {
+    const std::string at = "blocks." + std::to_string(i);
+    const BlockSpec s = read_spec(Spec(door, blocks[i], at));
+    if (s.heads % s.key_heads != 0) door.value_error(at + "['heads'] is no multiple of key_heads");
+    if (i > 0 && (s.key_heads != parts.blocks[0].spec.key_heads || s.head_size != parts.blocks[0].spec.head_size))
+      door.value_error(at + " differs from the first block in key_heads or head_size, which a cache does not allow");
+    parts.blocks.push_back(read_block(t.part(at), s, parts.width));
+  }
+  parts.final_norm = t.norm("final_norm", parts.width);
+  return parts;
+}
+
+}  // namespace tfcore

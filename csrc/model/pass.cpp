@@ -1,0 +1,198 @@
+#include "model/pass.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tfcore {
+
+Pass::Pass(const StackParts& parts, const Batch& batch, const Results& results)
+    : parts_(parts), batch_(batch), results_(results), tokens_(batch.tokens()), turns_(tabulate_rotations()),
+      buffers_(allocate()) {
+  sequence_of_.reserve(std::size_t(tokens_));
+  for (Index b = 0; b < batch.sequences; ++b) sequence_of_.insert(sequence_of_.end(), std::size_t(batch.count(b)), b);
+}
+
+Pass::Buffers Pass::allocate() const {
+  Index wide = 0, inner = 0;
+  for (const Block& block : parts_.blocks) {
+    const FeedForward& f = block.feed_forward;
+    wide = std::max({wide, block.attention.qkv.weight.n(), f.gated ? f.up.weight.n() : 0});
+    inner = std::max({inner, block.spec.query_width(), block.spec.inner});
+  }
+  const Index width = parts_.width;
+  Buffers b;
+  b.storage = allocate_aligned<float>(std::size_t(tokens_ * (wide + inner + 4 * width)));
+  b.wide = b.storage.get(), b.inner = b.wide + tokens_ * wide, b.normed = b.inner + tokens_ * inner;
+  b.sum = b.normed + tokens_ * width, b.first = b.sum + tokens_ * width, b.second = b.first + tokens_ * width;
+  return b;
+}
+
+// Cosines and sines of all tokens once a pass, not once a block.
+std::vector<AlignedArray<float>> Pass::tabulate_rotations() const {
+  std::vector<AlignedArray<float>> tables;
+  for (const Rotation& r : batch_.rotations) {
+    RotaryArgs<float> a{};
+    a.rows = tokens_, a.rotary = r.rotary, a.interleaved = r.interleaved, a.magnitude = r.magnitude;
+    a.positions = batch_.turns, a.frequencies = r.frequencies;
+    tables.push_back(allocate_aligned<float>(std::size_t(tokens_ * 2 * r.rotary)));
+    rotary_tables(a, tables.back().get());
+  }
+  return tables;
+}
+
+void Pass::run(Index i, const float* x, float* out) const {
+  const Block& block = parts_.blocks[i];
+  attend_self(i, x, buffers_.first);
+  const float* sum = buffers_.first;
+  if (!block.cross.empty()) attend_encoder(i, sum, buffers_.second), sum = buffers_.second;
+  feed_forward(i, block.spec.parallel ? x : sum, sum, out);
+}
+
+// --- the three parts of a block --------------------------------------------------------------------------------------
+
+void Pass::attend_self(Index i, const float* x, float* out) const {
+  const SelfAttention& a = parts_.blocks[i].attention;
+  const BlockSpec& s = parts_.blocks[i].spec;
+  apply(a.qkv, tokens_, before(a.norms, s, x), buffers_.wide);
+  if (batch_.cache || s.rotary >= 0 || a.query_norm) prepare_heads(i, buffers_.wide);
+  attend(i, buffers_.wide, buffers_.inner);
+  finish(a.norms, s, a.output, buffers_.inner, x, out);
+}
+
+void Pass::attend_encoder(Index i, const float* x, float* out) const {
+  const CrossAttention& a = parts_.blocks[i].cross.front();
+  const BlockSpec& s = parts_.blocks[i].spec;
+  const Index row = 2 * s.key_width();
+  apply(a.query, tokens_, before(a.norms, s, x), buffers_.wide);
+  attention<float>(batch_.sequences * s.key_heads, [&](Index task) {
+    const Index b = task / s.key_heads, group = task % s.key_heads;
+    AttentionArgs<float> args = arguments(s, b, group, buffers_.wide, s.query_width(), buffers_.inner,
+                                          batch_.source_length(b));
+    args.k = batch_.cross->blocks[i].get() + batch_.cross->cu_seqlens[batch_.sources[b]] * row + group * s.head_size;
+    args.v = args.k + s.key_width();
+    args.k_row = args.v_row = row;
+    write_weights(args, results_.cross_attentions, i, s.heads, b, group, results_.sources);
+    return args;
+  });
+  finish(a.norms, s, a.output, buffers_.inner, x, out);
+}
+
+void Pass::feed_forward(Index i, const float* x, const float* residual, float* out) const {
+  const FeedForward& f = parts_.blocks[i].feed_forward;
+  const BlockSpec& s = parts_.blocks[i].spec;
+  const float* in = before(f.norms, s, x);
+  if (f.gated) apply_gated(f.up, tokens_, in, buffers_.wide, buffers_.inner, s.inner, s.activation);
+  else apply(f.up, tokens_, in, buffers_.inner, s.activation);
+  finish(f.norms, s, f.down, buffers_.inner, residual, out);
+}
+
+const float* Pass::before(const Norms& norms, const BlockSpec& s, const float* x) const {
+  if (!norms.before) return x;
+  apply(norms.before, s.norm, s.eps, tokens_, parts_.width, x, buffers_.normed);
+  return buffers_.normed;
+}
+
+// out = after(residual + branch(last(x)))
+void Pass::finish(const Norms& norms, const BlockSpec& s, const Linear& last, const float* x, const float* residual,
+                  float* out) const {
+  const Index width = parts_.width;
+  if (norms.branch) {
+    apply(last, tokens_, x, buffers_.sum);
+    apply(norms.branch, s.norm, s.eps, tokens_, width, buffers_.sum, buffers_.sum);
+    add(residual, buffers_.sum, out, tokens_ * width);
+  } else {
+    apply(last, tokens_, x, norms.after ? buffers_.sum : out, Activation::none, residual);
+  }
+  if (norms.after)
+    apply(norms.after, s.norm, s.eps, tokens_, width, norms.branch ? out : buffers_.sum, out);
+}
+
+// --- attention -------------------------------------------------------------------------------------------------------
+
+// Token by token: norms over heads, rotation, and the way of keys and values into the cache.
+void Pass::prepare_heads(Index i, float* qkv) const {
+  const SelfAttention& self = parts_.blocks[i].attention;
+  const BlockSpec& s = parts_.blocks[i].spec;
+  const Kernels<float>& kernel = kernels().of<float>();
+  const Index turned = s.query_width() + s.key_width(), d = s.head_size;
+  RotaryArgs<float> r{};
+  if (s.rotary >= 0) {
+    const Rotation& rotation = batch_.rotations[s.rotary];
+    r.rows = tokens_, r.lead = s.heads + s.key_heads, r.width = d, r.rotary = rotation.rotary;
+    r.interleaved = rotation.interleaved, r.tables = turns_[s.rotary].get();
+    r.x_lead = r.out_lead = d;
+  }
+  const std::size_t scratch_bytes = std::size_t(turned + 3 * r.rotary) * sizeof(float);
+  const auto norm_heads = [&](const Norm& norm, const float* x, float* out, Index heads) {
+    kernel.rms_norm(NormArgs<float>{d, x, out, norm.weight.data(), nullptr, s.eps}, 0, heads);
+  };
+  parallel_for(tokens_, 16.0 * double(tokens_) * double(turned), scratch_bytes, [&](Index token, void* scratch) {
+    float* const row = qkv + token * s.qkv_width();
+    float* const keys = row + s.query_width();
+    if (self.query_norm) norm_heads(self.query_norm, row, row, s.heads), norm_heads(self.key_norm, keys, keys, s.key_heads);
+    if (s.rotary >= 0) {
+      float* const before = static_cast<float*>(scratch);
+      std::memcpy(before, row, std::size_t(turned) * sizeof(float));
+      RotaryArgs<float> mine = r;
+      mine.tables += token * 2 * r.rotary, mine.x = before, mine.out = row;
+      kernel.rotary(mine, 0, 1, before + turned);
+    }
+    if (!batch_.cache) return;
+    const Index b = sequence_of_[token];
+    float* to = batch_.cache->key(b, i, batch_.past(b) + token - batch_.cu_seqlens[b]);
+    for (Index h = 0; h < s.key_heads; ++h, to += batch_.cache->head_stride()) {
+      std::memcpy(to, keys + h * d, std::size_t(d) * sizeof(float));
+      std::memcpy(to + batch_.cache->value_offset(), keys + s.key_width() + h * d, std::size_t(d) * sizeof(float));
+    }
+  });
+}
+
+void Pass::attend(Index i, const float* qkv, float* out) const {
+  const BlockSpec& s = parts_.blocks[i].spec;
+  const RelativeBias& bias = batch_.relative;
+  attention<float>(batch_.sequences * s.key_heads, [&](Index task) {
+    const Index b = task / s.key_heads, group = task % s.key_heads, past = batch_.past(b);
+    const Index keys = past + batch_.count(b), shared = s.heads / s.key_heads;
+    AttentionArgs<float> a = arguments(s, b, group, qkv, s.qkv_width(), out, keys);
+    a.offset = past;
+    a.left = s.left < 0 ? keys : s.left;
+    a.right = s.causal ? 0 : s.right < 0 ? keys : s.right;
+    a.softcap = s.softcap;
+    if (batch_.cache) {
+      a.blocks = batch_.cache->chunks(b), a.k_row = a.v_row = s.head_size;
+      a.k_offset = batch_.cache->key_offset(i, group), a.v_offset = a.k_offset + batch_.cache->value_offset();
+    } else {
+      a.k = qkv + batch_.cu_seqlens[b] * s.qkv_width() + s.query_width() + group * s.head_size;
+      a.v = a.k + s.key_width(), a.k_row = a.v_row = s.qkv_width();
+    }
+    if (s.relative) {
+      a.mask_kind = MaskKind::additive, a.mask_head = 2 * bias.reach + 1, a.mask_row = -1, a.mask_column = 1;
+      a.mask = bias.bias + group * shared * a.mask_head + bias.reach - past;
+    }
+    write_weights(a, results_.attentions, i, s.heads, b, group, results_.keys);
+    return a;
+  });
+}
+
+// The query heads of sequence b that share key head `group`; rows of q, and of out, hold all heads of a token.
+AttentionArgs<float> Pass::arguments(const BlockSpec& s, Index b, Index group, const float* q, Index q_row, float* out,
+                                     Index keys) const {
+  const Index shared = s.heads / s.key_heads, first = batch_.cu_seqlens[b], d = s.head_size;
+  AttentionArgs<float> a{};
+  a.heads = shared, a.queries = batch_.count(b), a.keys = a.key_count = keys;
+  a.head_size = a.value_size = d;
+  a.q = q + first * q_row + group * shared * d, a.q_head = d, a.q_row = q_row;
+  a.out = out + first * s.query_width() + group * shared * d, a.out_head = d, a.out_row = s.query_width();
+  a.left = a.right = keys + a.queries;
+  a.scale = s.scale;
+  return a;
+}
+
+void Pass::write_weights(AttentionArgs<float>& a, const std::vector<float*>& weights, Index i, Index heads, Index b,
+                         Index group, Index columns) const {
+  if (weights.empty()) return;
+  a.weights_row = columns, a.weights_head = results_.queries * columns;
+  a.weights = weights[i] + (b * heads + group * a.heads) * a.weights_head;
+}
+
+}  // namespace tfcore

@@ -1,0 +1,48 @@
+#pragma once
+// One forward pass of a batch through the blocks of a stack, and what it needs on the way.
+#include "model/layers.hpp"
+#include "model/stack.hpp"
+
+namespace tfcore {
+
+class Pass {
+ public:
+  Pass(const StackParts& parts, const Batch& batch, const Results& results);
+
+  // out (T, C) = block i of x (T, C); the two may be the same memory
+  void run(Index i, const float* x, float* out) const;
+
+ private:
+  // Places in one allocation, reused by every block.
+  struct Buffers {
+    AlignedArray<float> storage;
+    float *wide, *inner, *normed, *sum, *first, *second;
+  };
+  Buffers allocate() const;
+  std::vector<AlignedArray<float>> tabulate_rotations() const;
+
+  void attend_self(Index i, const float* x, float* out) const;
+  void attend_encoder(Index i, const float* x, float* out) const;
+  void feed_forward(Index i, const float* x, const float* residual, float* out) const;
+
+  void prepare_heads(Index i, float* qkv) const;
+  void attend(Index i, const float* qkv, float* out) const;
+  AttentionArgs<float> arguments(const BlockSpec& s, Index b, Index group, const float* q, Index q_row, float* out,
+                                 Index keys) const;
+  void write_weights(AttentionArgs<float>& a, const std::vector<float*>& weights, Index i, Index heads, Index b,
+                     Index group, Index columns) const;
+
+  const float* before(const Norms& norms, const BlockSpec& s, const float* x) const;
+  void finish(const Norms& norms, const BlockSpec& s, const Linear& last, const float* x, const float* residual,
+              float* out) const;
+
+  const StackParts& parts_;
+  const Batch& batch_;
+  const Results& results_;
+  Index tokens_;
+  std::vector<Index> sequence_of_;  // of each token
+  std::vector<AlignedArray<float>> turns_;
+  Buffers buffers_;
+};
+
+}  // namespace tfcore

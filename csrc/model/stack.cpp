@@ -1,0 +1,67 @@
+#include "model/stack.hpp"
+
+#include "model/pass.hpp"
+
+namespace tfcore {
+namespace {
+
+// Row `row` of a packed matrix (N, K): K entries, one to a line of its panel.
+void unpack_row(const PackedMatrix<float>& matrix, Index row, float* out) {
+  for (Index k = 0; k < matrix.k(); ++k) out[k] = matrix.at(k, row);
+}
+
+}  // namespace
+
+void Stack::embed(const Batch& batch, float* out) const {
+  const Embeddings& e = parts_.embeddings;
+  const Index tokens = batch.tokens(), width = e.width;
+  AlignedArray<float> narrow;
+  if (!e.projection.empty()) narrow = allocate_aligned<float>(std::size_t(tokens * width));
+  float* const x = narrow ? narrow.get() : out;
+  parallel_for(tokens, 8.0 * double(tokens) * double(width), 0, [&](Index token, void*) {
+    float* const row = x + token * width;
+    if (e.word.values.empty()) unpack_row(parts_.head.front().weight, batch.ids[token], row);
+    const float* word = e.word.values.empty() ? row : e.word.values.data() + batch.ids[token] * width;
+    const float* type = e.token_type.rows ? e.token_type.values.data() + batch.token_types[token] * width : nullptr;
+    const float* position = e.position.rows ? e.position.values.data() + batch.positions[token] * width : nullptr;
+    for (Index c = 0; c < width; ++c) row[c] = e.scale * word[c];
+    if (type)
+      for (Index c = 0; c < width; ++c) row[c] += type[c];
+    if (position)
+      for (Index c = 0; c < width; ++c) row[c] += position[c];
+  });
+  if (e.norm) apply(e.norm, parts_.norm, parts_.eps, tokens, width, x, x);
+  if (narrow) apply(e.projection.front(), tokens, x, out);
+}
+
+void Stack::forward(const Batch& batch, const Results& results) const {
+  for (Index b = 0; batch.cache && b < batch.sequences; ++b) batch.cache->reserve(b, batch.count(b));
+  const std::vector<float*>& hidden = results.hidden;
+  float* const last = hidden.back();
+  float* x = hidden.front() ? hidden.front() : last;
+  embed(batch, x);
+  const Pass pass(parts_, batch, results);
+  for (Index i = 0; i < blocks(); ++i) {
+    float* const out = hidden[i + 1] ? hidden[i + 1] : last;
+    pass.run(i, x, out);
+    x = out;
+  }
+  if (parts_.final_norm) apply(parts_.final_norm, parts_.norm, parts_.eps, batch.tokens(), width(), last, last);
+  for (Index b = 0; batch.cache && b < batch.sequences; ++b) batch.cache->extend(b, batch.count(b));
+}
+
+CrossKeys Stack::cross_keys(const float* encoded, std::vector<Index> cu_seqlens) const {
+  CrossKeys keys;
+  const Index tokens = cu_seqlens.back();
+  for (const Block& block : parts_.blocks)
+    for (const CrossAttention& cross : block.cross) {
+      keys.blocks.push_back(allocate_aligned<float>(std::size_t(tokens * cross.key_value.weight.n())));
+      apply(cross.key_value, tokens, encoded, keys.blocks.back().get());
+    }
+  keys.cu_seqlens = std::move(cu_seqlens);
+  return keys;
+}
+
+void Stack::logits(const float* x, Index rows, float* out) const { apply(parts_.head.front(), rows, x, out); }
+
+}  // namespace tfcore

@@ -1,0 +1,155 @@
+"""Encoder-decoders: a text in, hidden states or logits of another text that attends to it out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from .checkpoint import Float32Array
+from .model import padded_batch
+from .outputs import Seq2SeqLogitsOutput, Seq2SeqModelOutput, Seq2SeqQuestionAnsweringOutput
+from .packing import IntArray, PackedTokens, PaddedBatch, integers
+from .pretrained import QUESTION, SEQ2SEQ_LM, Pretrained, check_length
+from .stack import Hidden, Stack
+from .weights import Weights
+
+
+class EncoderDecoderModel(Pretrained):
+    """A pretrained encoder-decoder, with a task's head or without. Made by the `AutoModel` classes.
+
+    Attributes
+    ----------
+    config
+        The fields of the checkpoint's `config.json`, as attributes.
+
+    Calls from several threads at once are fine. A pickle holds the checkpoint's path and opens it again.
+    """
+
+    def _build(self, weights: Weights) -> None:
+        self.encoder: Stack = self._stack("encoder", weights)
+        self.decoder: Stack = self._stack("decoder", weights)
+        self._head = self._make_head(weights, "decoder")
+        self._scale = weights.head.scale if weights.head else 1.0
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        decoder_input_ids: Any = None,
+        decoder_attention_mask: Any = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        return_dict: bool = True,
+    ) -> Any:
+        """What the model makes of a batch of texts and of what the decoder is given.
+
+        **Masked positions come back as zeros**, and no work is done on them.
+
+        Parameters
+        ----------
+        input_ids : (B, L) integers
+            The encoder's token ids: lists, a NumPy array, a CPU tensor of PyTorch.
+        attention_mask : (B, L), optional
+            1 for real tokens, 0 for padding, on any side.
+        decoder_input_ids : (B, M) integers, optional
+            The decoder's. If not given, the encoder's shifted by one behind the start token, as BART does.
+        decoder_attention_mask : (B, M), optional
+            As `attention_mask`.
+        output_hidden_states, output_attentions : bool
+            Whether to return every layer's hidden states, attention weights.
+        return_dict : bool
+            False returns the tuple of the output's values.
+
+        Returns
+        -------
+        ModelOutput
+            `last_hidden_state` (B, M, C), or with a head `logits`, or `start_logits` and `end_logits`;
+            `encoder_last_hidden_state` (B, L, C); where asked for `encoder_…` and `decoder_hidden_states`, `…_attentions`,
+            and `cross_attentions`.
+
+        Raises
+        ------
+        TypeError
+            An argument is missing or holds the wrong kind of thing.
+        ValueError
+            A shape does not fit, an id is outside its table, a text is longer than the model has positions.
+        """
+        if input_ids is None:
+            raise TypeError("input_ids is missing")
+        ids = integers("input_ids", input_ids)
+        batch = padded_batch(ids.shape, attention_mask)
+        check_length(batch, self.encoder)
+        tokens = batch.pack(ids, np.zeros_like(ids), batch.positions)
+        if decoder_input_ids is None:
+            written, written_batch = self._shifted(tokens, batch)
+        else:
+            decoder_ids = integers("decoder_input_ids", decoder_input_ids)
+            if len(decoder_ids) != len(ids):
+                raise ValueError(f"decoder_input_ids has {len(decoder_ids)} rows, expected {len(ids)} as input_ids")
+            written_batch = padded_batch(decoder_ids.shape, decoder_attention_mask, "decoder_attention_mask")
+            written = written_batch.pack(decoder_ids, np.zeros_like(decoder_ids), written_batch.positions)
+        check_length(written_batch, self.decoder)
+        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        encoded = self.encoder.run(tokens, **wanted)
+        decoded = self.decoder.run(
+            written,
+            encoded=self.decoder.core.cross_keys(encoded.states[-1], tokens.cu_seqlens),
+            sources=np.arange(len(ids)),
+            **wanted,
+        )
+        rest = _rest(encoded, decoded, batch, written_batch, output_hidden_states, output_attentions)
+        output = self._output(decoded.states[-1], tokens, written, written_batch, rest)
+        return output if return_dict else output.to_tuple()
+
+    def encode_packed(self, tokens: PackedTokens) -> _core.CrossKeys:
+        """The keys and values of packed texts, as the decoder's blocks attend to them."""
+        return self.decoder.core.cross_keys(self.encoder.run(tokens).states[-1], tokens.cu_seqlens)
+
+    def logits(self, states: Float32Array) -> Float32Array:
+        """Of the decoder's states (R, C): (R, V)."""
+        scaled = states if self._scale == 1 else states * np.float32(self._scale)
+        return self.decoder.core.logits(scaled)
+
+    def _shifted(self, tokens: PackedTokens, batch: PaddedBatch) -> tuple[PackedTokens, PaddedBatch]:
+        """Each text behind the start token, without its last."""
+        start = self.architecture.start
+        if start is None:
+            raise TypeError("decoder_input_ids is missing, and the config names no decoder_start_token_id")
+        shifted: IntArray = np.roll(tokens.input_ids, 1)
+        begins = tokens.cu_seqlens[:-1][tokens.lengths > 0]
+        shifted[begins] = start
+        return PackedTokens(shifted, tokens.token_type_ids, tokens.position_ids, tokens.cu_seqlens), batch
+
+    def _output(
+        self, last: Float32Array, tokens: PackedTokens, written: PackedTokens, batch: PaddedBatch, rest: dict[str, Any]
+    ) -> Any:
+        if self.task is None:
+            return Seq2SeqModelOutput(batch.unpack_tokens(last), **rest)
+        if self.task == SEQ2SEQ_LM or self._head is None:
+            return Seq2SeqLogitsOutput(batch.unpack_tokens(self.logits(last)), **rest)
+        at = tokens if self._head.data.rows == "eos" else written  # the decoder read the encoder's text, shifted
+        logits = self._head(last, at)
+        if self._head.data.rows == "all":
+            logits = batch.unpack_tokens(logits)
+        if self.task == QUESTION:
+            return Seq2SeqQuestionAnsweringOutput(logits[..., 0], logits[..., 1], **rest)
+        return Seq2SeqLogitsOutput(logits, **rest)
+
+
+def _rest(
+    encoded: Hidden, decoded: Hidden, batch: PaddedBatch, written: PaddedBatch, states: bool, attentions: bool
+) -> dict[str, Any]:
+    """What both stacks went through, padded."""
+    rest: dict[str, Any] = {"encoder_last_hidden_state": batch.unpack_tokens(encoded.states[-1])}
+    if states:
+        rest["encoder_hidden_states"] = tuple(map(batch.unpack_tokens, encoded.states))
+        rest["decoder_hidden_states"] = tuple(map(written.unpack_tokens, decoded.states))
+    if attentions:
+        rest["encoder_attentions"] = tuple(map(batch.unpack_attention, encoded.attentions))
+        rest["decoder_attentions"] = tuple(map(written.unpack_attention, decoded.attentions))
+        rest["cross_attentions"] = tuple(
+            written.unpack_attention(weights, batch) for weights in decoded.cross_attentions
+        )
+    return rest

@@ -1,0 +1,103 @@
+"""T5 and Flan-T5 (Raffel et al. 2020): relative positions, RMS norms before, no biases. Also its encoder alone."""
+
+from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, RelativeBuckets, Stack
+from ..config import Config
+from ..family import Family, Part, module
+from .common import activation, labels, layers
+
+_ENCODERS = {"T5EncoderModel", "T5ForTokenClassification"}  # the classes whose checkpoints have no decoder
+_GATED = {"gated-gelu": "gelu_new"}  # the paper's name of a gated layer → its activation
+
+
+def describe(config: Config) -> Architecture:
+    words, width = config.positive_int("vocab_size"), config.positive_int("d_model")
+    count = layers(config, "num_layers")
+    encoder = _stack(config, words, width, count, decoder=False)
+    if _ENCODERS & set(config.get("architectures") or []):
+        return Architecture(encoder=encoder, heads={"token_classification": Head("all", labels(config))})
+    scaled = config.get("scale_decoder_outputs", config.flag("tie_word_embeddings", default=True))
+    return Architecture(
+        encoder=encoder,
+        decoder=_stack(config, words, width, layers(config, "num_decoder_layers", count), decoder=True),
+        heads={
+            "seq2seq_lm": Head("all", words, tied=True, bias=False, scale=width**-0.5 if scaled else 1.0),
+            "sequence_classification": Head("eos", labels(config), dense=width, activation="tanh"),
+            "question_answering": Head("all", 2),
+        },
+        start=config.get("decoder_start_token_id", 0),
+    )
+
+
+def _stack(config: Config, words: int, width: int, count: int, *, decoder: bool) -> Stack:
+    heads = config.positive_int("num_heads")
+    projection = config.text("feed_forward_proj", default="relu")
+    gated = projection.startswith("gated-")
+    name = _GATED.get(projection, projection.removeprefix("gated-"))
+    block = Block(
+        heads=heads,
+        key_heads=heads,
+        head_size=config.positive_int("d_kv"),
+        inner=config.positive_int("d_ff"),
+        norm="rms",
+        placement="pre",
+        eps=config.positive_number("layer_norm_epsilon", default=1e-6),
+        activation=activation(Config({"feed_forward_proj": name}, config.path), "feed_forward_proj"),
+        gated=gated,
+        biases=NO_BIAS,
+        scale=1.0,
+        causal=decoder,
+        relative=True,
+        cross=decoder,
+    )
+    relative = RelativeBuckets(
+        config.positive_int("relative_attention_num_buckets", default=32),
+        config.positive_int("relative_attention_max_distance", default=128),
+        bidirectional=not decoder,
+    )
+    return Stack(width, Embeddings(words, width), (block,) * count, final_norm=True, relative=relative)
+
+
+def _part(role: str) -> Part:
+    layer = f"{role}.block.{{i}}.layer"
+    last = 2 if role == "decoder" else 1
+    attentions = [("attention", 0, "SelfAttention")]
+    if role == "decoder":
+        attentions.append(("cross", 1, "EncDecAttention"))
+    block = [
+        module(f"{ours}.{name}", f"{layer}.{number}.{theirs}.{name[0]}")
+        for ours, number, theirs in attentions
+        for name in ("query", "key", "value", "output")
+    ]
+    block += [module(f"{ours}.norm", f"{layer}.{number}.layer_norm") for ours, number, _ in attentions]
+    dense = f"{layer}.{last}.DenseReluDense"
+    block += [
+        module("feed_forward.up", f"{dense}.wi"),
+        module("feed_forward.gate", f"{dense}.wi_0"),
+        module("feed_forward.up", f"{dense}.wi_1"),
+        module("feed_forward.down", f"{dense}.wo"),
+        module("feed_forward.norm", f"{layer}.{last}.layer_norm"),
+    ]
+    outside = (
+        module("embeddings.word", "shared"),
+        module("relative", f"{role}.block.0.layer.0.SelfAttention.relative_attention_bias"),
+        module("final_norm", f"{role}.final_layer_norm"),
+    )
+    return Part(outside, tuple(block))
+
+
+T5 = Family(
+    model_type="t5",
+    describe=describe,
+    parts={"encoder": _part("encoder"), "decoder": _part("decoder")},
+    heads={
+        "seq2seq_lm": (module("head.out", "lm_head"),),
+        "sequence_classification": (
+            module("head.dense", "classification_head.dense"),
+            module("head.out", "classification_head.out_proj"),
+        ),
+        "token_classification": (module("head.out", "classifier"),),
+        "question_answering": (module("head.out", "qa_outputs"),),
+    },
+    prefixes=("transformer.",),
+    ignored=(r"(encoder|decoder)\.embed_tokens\.weight",),
+)

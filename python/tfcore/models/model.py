@@ -1,0 +1,146 @@
+"""Models of one stack, encoders and decoders alike: token ids in, hidden states or a task's logits out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from .checkpoint import Float32Array
+from .heads import pool
+from .outputs import BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput
+from .packing import PackedTokens, PaddedBatch, integers, mask
+from .pretrained import QUESTION, Pretrained, check_length
+from .stack import Hidden, Stack
+from .weights import Weights
+
+
+class Model(Pretrained):
+    """A pretrained encoder or decoder, with a task's head or without. Made by the `AutoModel` classes.
+
+    >>> from tfcore import AutoModel, AutoTokenizer  # doctest: +SKIP
+    >>> tokenizer = AutoTokenizer.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> model = AutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> model(**tokenizer("Hello!", return_tensors="np")).last_hidden_state.shape  # doctest: +SKIP
+    (1, 4, 384)
+
+    Attributes
+    ----------
+    config
+        The fields of the checkpoint's `config.json`, as attributes.
+
+    Calls from several threads at once are fine. A pickle holds the checkpoint's path and opens it again.
+    """
+
+    def _build(self, weights: Weights) -> None:
+        [role] = self.architecture.stacks()
+        self.stack: Stack = self._stack(role, weights)
+        self._head = self._make_head(weights, role)
+        self._pooler = None
+        if self.task is None and weights.pooler:
+            self._pooler = ops.PackedLinear(weights["pooler.weight"], weights["pooler.bias"])
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        return_dict: bool = True,
+    ) -> Any:
+        """What the model makes of a batch of texts.
+
+        **Masked positions come back as zeros.** No work is done on padding, so there is nothing else to return there
+        (Transformers returns what its padding tokens happened to compute). Real positions do not depend on it: without
+        `position_ids`, positions count from each text's first real token, whichever side the padding is on.
+
+        Parameters
+        ----------
+        input_ids : (B, L) integers
+            Token ids: lists, a NumPy array, a CPU tensor of PyTorch.
+        attention_mask : (B, L), optional
+            1 for real tokens, 0 for padding, anywhere: right, left, holes. All real if not given.
+        token_type_ids : (B, L) integers, optional
+            The segment each token belongs to. 0 if not given; of no consequence to models without segments.
+        position_ids : (B, L) or (1, L) integers, optional
+            Positions as Transformers counts them for this family.
+        output_hidden_states, output_attentions : bool
+            Whether to return every layer's hidden states, attention weights.
+        return_dict : bool
+            False returns the tuple of the output's values.
+
+        Returns
+        -------
+        ModelOutput
+            `last_hidden_state` (B, L, C) and, where the checkpoint has a pooler, `pooler_output` (B, C), from each text's
+            first token; with a head `logits`, or `start_logits` and `end_logits`; `hidden_states` and `attentions` where
+            asked for. NumPy arrays of float32.
+
+        Raises
+        ------
+        TypeError
+            An argument is missing or holds the wrong kind of thing.
+        ValueError
+            A shape does not fit, an id is outside its table, a text is longer than the model has positions.
+        """
+        if input_ids is None:
+            raise TypeError("input_ids is missing")
+        ids = integers("input_ids", input_ids)
+        batch = padded_batch(ids.shape, attention_mask)
+        types = np.zeros_like(ids) if token_type_ids is None else integers("token_type_ids", token_type_ids, ids.shape)
+        if position_ids is None:
+            check_length(batch, self.stack)
+            positions = batch.positions
+        else:
+            offset = self.stack.data.embeddings.position_offset
+            positions = integers("position_ids", position_ids, ids.shape) - offset
+        tokens = batch.pack(ids, types, positions)
+        hidden = self.stack.run(tokens, output_hidden_states=output_hidden_states, output_attentions=output_attentions)
+        rest = {
+            "hidden_states": tuple(batch.unpack_tokens(states) for states in hidden.states)
+            if output_hidden_states
+            else None,
+            "attentions": tuple(batch.unpack_attention(weights) for weights in hidden.attentions)
+            if output_attentions
+            else None,
+        }
+        output = self._output(hidden, tokens, batch, rest)
+        return output if return_dict else output.to_tuple()
+
+    def forward_packed(self, tokens: PackedTokens) -> Float32Array:
+        """The last hidden states (T, C) of packed tokens.
+
+        Raises
+        ------
+        ValueError
+            A token id, token type or position is outside its table.
+        """
+        return self.stack.run(tokens).states[-1]
+
+    @property
+    def max_length(self) -> int | None:
+        """How many tokens a text may have; None where no table bounds it."""
+        return self.stack.max_length
+
+    def _output(self, hidden: Hidden, tokens: PackedTokens, batch: PaddedBatch, rest: dict[str, Any]) -> ModelOutput:
+        last = hidden.states[-1]
+        if self.task is None:
+            states = rest["hidden_states"][-1] if rest["hidden_states"] else batch.unpack_tokens(last)
+            pooled = pool(self._pooler, last, tokens) if self._pooler is not None else None
+            return BaseModelOutput(states, pooled, **rest)
+        if self._head is None:
+            return LogitsOutput(batch.unpack_tokens(self.stack.core.logits(last)), **rest)
+        logits = self._head(last, tokens)
+        if self._head.data.rows == "all":
+            logits = batch.unpack_tokens(logits)
+        if self.task == QUESTION:
+            return QuestionAnsweringOutput(logits[..., 0], logits[..., 1], **rest)
+        return LogitsOutput(logits, **rest)
+
+
+def padded_batch(shape: tuple[int, ...], attention_mask: Any, name: str = "attention_mask") -> PaddedBatch:
+    """Which columns are real: all, if no mask is given."""
+    return PaddedBatch(np.ones(shape, bool) if attention_mask is None else mask(name, attention_mask, shape))

@@ -1,0 +1,107 @@
+"""A checkpoint opened as one of its models: config, family, architecture, weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .architecture import Architecture
+from .checkpoint import Checkpoint
+from .config import Config
+from .families import find_family
+from .heads import Head
+from .packing import IntArray, PaddedBatch
+from .stack import Stack
+from .weights import Weights
+
+CAUSAL_LM, SEQ2SEQ_LM, MASKED_LM = "causal_lm", "seq2seq_lm", "masked_lm"
+SEQUENCE, TOKEN, QUESTION = "sequence_classification", "token_classification", "question_answering"
+_CORE_HEADS = (CAUSAL_LM, SEQ2SEQ_LM)  # the core has these itself: a step of generation wants one row of logits
+
+
+class Pretrained:
+    """What all models share. Calls from several threads at once are fine; a pickle holds the path and opens it again.
+
+    Attributes
+    ----------
+    config
+        The fields of the checkpoint's `config.json`, as attributes.
+    """
+
+    def __init__(self, path: Path, task: str | None = None) -> None:
+        self.path = path.resolve()
+        self.task = task
+        self.config, checkpoint = open_checkpoint(self.path)
+        family = find_family(self.config)
+        self.architecture: Architecture = family.describe(self.config)
+        if task and task not in self.architecture.heads:
+            heads = ", ".join(sorted(self.architecture.heads)) or "none"
+            raise ValueError(
+                f"{self.path}: models of type {family.model_type!r} have no head for {task}, those known are: {heads}"
+            )
+        weights = Weights(family, self.architecture, task, checkpoint, self.path)
+        self._num_parameters = weights.size
+        self._build(weights)
+
+    def _build(self, weights: Weights) -> None:
+        """Packs the weights into the core's layout; the files' memory maps can go afterwards."""
+        raise NotImplementedError
+
+    def _stack(self, role: str, weights: Weights) -> Stack:
+        data = self.architecture.stacks()[role]
+        names = {name.removeprefix(f"{role}."): name for name in weights if name.startswith(f"{role}.")}
+        head = weights.head
+        if head and self.task in _CORE_HEADS and role == "decoder":
+            words = names["embeddings.word.weight"]
+            if head.tied and data.embeddings.width == data.width:
+                del names["embeddings.word.weight"]  # the head's panels serve for both
+            names["head.weight"] = words if head.tied else "head.out.weight"
+            if head.bias:
+                names["head.bias"] = "head.out.bias"
+        return Stack(data, weights.under(names))
+
+    def _make_head(self, weights: Weights, role: str) -> Head | None:
+        if weights.head is None or self.task in _CORE_HEADS:
+            return None
+        return Head(weights.head, weights, f"{role}.embeddings.word.weight", _end_tokens(self.config))
+
+    def num_parameters(self) -> int:
+        """How many numbers the checkpoint holds for this model."""
+        return self._num_parameters
+
+    def eval(self) -> Any:
+        """The model itself: it knows no other mode. Here so that lines written for PyTorch run."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.task)
+
+    def __repr__(self) -> str:
+        stacks = ", ".join(
+            f"{len(stack.blocks)} {role} layers, {stack.width} wide, {stack.blocks[0].heads} heads"
+            for role, stack in self.architecture.stacks().items()
+        )
+        return f"{type(self).__name__}({self.config.model_type}: {stacks}, {self._num_parameters:,} parameters)"
+
+
+def open_checkpoint(path: Path) -> tuple[Config, Any]:
+    """The config and the tensors of a checkpoint's folder."""
+    return Config.read(path / "config.json"), Checkpoint.open(path)
+
+
+def _end_tokens(config: Config) -> IntArray:
+    eos = config.get("eos_token_id")
+    return np.atleast_1d(np.asarray([] if eos is None else eos, np.int64))
+
+
+def check_length(batch: PaddedBatch, stack: Stack) -> None:
+    """Refuses texts longer than the stack has positions for."""
+    limit = stack.max_length
+    longest = int(batch.positions[batch.real].max(initial=-1)) + 1
+    if limit is not None and longest > limit:
+        raise ValueError(
+            f"a text has {longest} tokens, but the model has {limit} positions: call the tokenizer with "
+            f"truncation=True, max_length={limit}"
+        )

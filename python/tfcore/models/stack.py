@@ -1,0 +1,183 @@
+"""One stack of blocks at work: packed tokens in, hidden states out, in one call of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _core
+from ..ops import positional_encoding
+from ..rope import rotary_frequencies
+from .architecture import Block, Rotary
+from .architecture import Stack as StackData
+from .checkpoint import Float32Array
+from .packing import IntArray, PackedTokens
+from .relative import relative_bias
+
+
+class Hidden(NamedTuple):
+    """What a forward pass left: states (T, C), the last or all of them, and weights (B, H, L, S) a block."""
+
+    states: list[Float32Array]
+    attentions: list[Float32Array]
+    cross_attentions: list[Float32Array]
+
+
+class Stack:
+    """A stack of the core with its weights packed, and what changes from call to call computed here.
+
+    `head` names the tensors of a last product over the words, {"weight": …, "bias": …}, or nothing.
+    """
+
+    def __init__(self, data: StackData, tensors: Mapping[str, Float32Array]) -> None:
+        self.data = data
+        self._rotaries = list(dict.fromkeys(block.rotary for block in data.blocks if block.rotary))
+        if data.embeddings.sinusoidal:
+            tensors = _With(tensors, "embeddings.position.weight", _sinusoids(data))
+        self._relative_table = tensors["relative.weight"] if data.relative else None
+        self._relative: Float32Array | None = None
+        self._fixed_rotations: list[tuple[Any, bool, float]] | None = None
+        self.core = _core.Stack(_spec(data, self._rotaries), tensors)
+
+    def run(
+        self,
+        tokens: PackedTokens,
+        *,
+        cache: _core.Cache | None = None,
+        encoded: _core.CrossKeys | None = None,
+        sources: IntArray | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> Hidden:
+        """A forward pass. With a cache, the tokens follow those in it and join it.
+
+        Raises
+        ------
+        ValueError
+            A token id, token type or position is outside its table.
+        """
+        self._check(tokens)
+        turns = tokens.position_ids.astype(np.float64)
+        longest = int(tokens.position_ids.max(initial=-1)) + 1
+        return Hidden(
+            *self.core.forward(
+                tokens.input_ids,
+                tokens.token_type_ids if self.data.embeddings.token_types else None,
+                tokens.position_ids + self.data.embeddings.position_offset,
+                turns,
+                tokens.cu_seqlens,
+                self._rotations(longest),
+                self._bias(longest),
+                cache,
+                encoded,
+                sources,
+                output_hidden_states,
+                output_attentions,
+            )
+        )
+
+    @property
+    def max_length(self) -> int | None:
+        """How many positions its table has for a text; None where positions are no matter of a table."""
+        e = self.data.embeddings
+        return e.positions - e.position_offset if e.positions else None
+
+    def _rotations(self, length: int) -> list[tuple[Any, bool, float]]:
+        if self._fixed_rotations is None or any(_follows_length(rotary) for rotary in self._rotaries):
+            self._fixed_rotations = [_rotation(rotary, length) for rotary in self._rotaries]
+        return self._fixed_rotations
+
+    def _bias(self, length: int) -> Float32Array | None:
+        """The relative bias of distances to at least `length`, computed for twice as many whenever it must grow."""
+        if self.data.relative is None or self._relative_table is None:
+            return None
+        if self._relative is None or self._relative.shape[1] < 2 * length + 1:
+            self._relative = relative_bias(self._relative_table, self.data.relative, max(2 * length, 64))
+        return self._relative
+
+    def _check(self, tokens: PackedTokens) -> None:
+        e = self.data.embeddings
+        _check_range("input_ids", tokens.input_ids, e.vocabulary, "the vocabulary has")
+        if e.token_types:
+            _check_range("token_type_ids", tokens.token_type_ids, e.token_types, "token types known are")
+        if self.max_length is not None:
+            _check_range(
+                "position_ids", tokens.position_ids, self.max_length, "positions known are", -e.position_offset
+            )
+
+
+class _With(Mapping[str, Float32Array]):
+    """A mapping and one entry more."""
+
+    def __init__(self, rest: Mapping[str, Float32Array], name: str, value: Float32Array) -> None:
+        self._rest, self._name, self._value = rest, name, value
+
+    def __getitem__(self, name: str) -> Float32Array:
+        return self._value if name == self._name else self._rest[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name == self._name or name in self._rest
+
+    def __iter__(self) -> Any:
+        yield from (*self._rest, self._name)
+
+    def __len__(self) -> int:
+        return len(self._rest) + 1
+
+
+def _spec(data: StackData, rotaries: Sequence[Rotary]) -> dict[str, Any]:
+    """The description in the core's words."""
+    first = data.blocks[0]
+    return {
+        "width": data.width,
+        "norm": first.norm,
+        "eps": first.eps,
+        "embedding_scale": data.embeddings.scale,
+        "blocks": [_block_spec(block, rotaries) for block in data.blocks],
+    }
+
+
+def _block_spec(block: Block, rotaries: Sequence[Rotary]) -> dict[str, Any]:
+    return {
+        "inner": block.inner,
+        "heads": block.heads,
+        "key_heads": block.key_heads,
+        "head_size": block.head_size,
+        "norm": block.norm,
+        "eps": block.eps,
+        "parallel": block.placement == "parallel",
+        "activation": block.activation,
+        "scale": block.head_size**-0.5 if block.scale is None else block.scale,
+        "softcap": block.softcap,
+        "causal": block.causal,
+        "left": block.window[0],
+        "right": block.window[1],
+        "rotary": rotaries.index(block.rotary) if block.rotary else -1,
+        "relative": block.relative,
+    }
+
+
+def _sinusoids(data: StackData) -> Float32Array:
+    e = data.embeddings
+    return positional_encoding(e.positions, e.width, layout="split", dtype=np.float32)
+
+
+def _follows_length(rotary: Rotary) -> bool:
+    scaling = rotary.scaling or {}
+    return scaling.get("rope_type", scaling.get("type")) in ("dynamic", "longrope")
+
+
+def _rotation(rotary: Rotary, length: int) -> tuple[Any, bool, float]:
+    frequencies, magnitude = rotary_frequencies(rotary.dim, base=rotary.base, scaling=rotary.scaling, length=length)
+    return np.ascontiguousarray(frequencies), rotary.interleaved, magnitude
+
+
+def _check_range(name: str, values: IntArray, size: int, what: str, least: int = 0) -> None:
+    if not values.size:
+        return
+    low, high = int(values.min()), int(values.max())
+    if low < least or high >= size:
+        wrong = low if low < least else high
+        raise ValueError(f"{name} holds {wrong}, but {what} {size}: expected {least} to {size - 1}")
