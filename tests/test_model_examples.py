@@ -8,7 +8,7 @@ import pytest
 from checkpoints import minilm
 
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
-MODULES = ["models.auto", "models.checkpoint", "models.encoder", "models.tokenizer", "embedding"]
+MODULES = ["models.auto", "models.checkpoint", "models.model", "models.relative", "models.tokenizer", "embedding"]
 RUN = """
 import doctest, importlib, sys
 from pathlib import Path

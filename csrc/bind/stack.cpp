@@ -250,7 +250,9 @@ py::tuple lengths(const SharedCache& shared) {
 
 void bind_stack(py::module_& m) {
   py::class_<CrossKeys>(m, "CrossKeys");
-  py::class_<Stack>(m, "Stack")
+  py::class_<Stack> stack(m, "Stack");  // named before what takes one, for the signatures in docstrings
+  py::class_<SharedCache> cache(m, "Cache");
+  stack
       .def(py::init([](py::dict spec, py::object tensors) {
              return std::make_unique<Stack>(read_stack(Door("Stack"), std::move(spec), std::move(tensors)));
            }),
@@ -260,8 +262,7 @@ void bind_stack(py::module_& m) {
            py::arg("cross_keys"), py::arg("sources"), py::arg("output_hidden_states"), py::arg("output_attentions"))
       .def("cross_keys", &cross_keys, py::arg("encoded"), py::arg("cu_seqlens"))
       .def("logits", &logits, py::arg("x"));
-  py::class_<SharedCache>(m, "Cache")
-      .def(py::init(&make_cache), py::arg("stack"), py::arg("sequences"))
+  cache.def(py::init(&make_cache), py::arg("stack"), py::arg("sequences"))
       .def("select", &select, py::arg("parents"))
       .def_property_readonly("lengths", &lengths)
       .def_property_readonly("nbytes", [](const SharedCache& shared) { return shared.cache.bytes(); });

@@ -66,7 +66,8 @@ class SentenceEncoder:
         self._normalize = modules.normalize
         settings = _read_optional(modules.transformer / "sentence_bert_config.json")
         limit = settings.positive_int("max_seq_length", default=self._tokenizer.model_max_length)
-        self.max_seq_length = min(limit, self._model.max_length)
+        most = self._model.max_length
+        self.max_seq_length = limit if most is None else min(limit, most)
         self._lower_case = settings.flag("do_lower_case", default=False)
         self._options = _read_optional(self.folder / "config_sentence_transformers.json")
 
@@ -150,7 +151,7 @@ class SentenceEncoder:
     @property
     def dimension(self) -> int:
         """The length of a vector."""
-        return int(self._model.config.hidden_size) * len(self._pooling.modes)
+        return self._model.stack.data.width * len(self._pooling.modes)
 
     def _prepare(self, sentences: Iterable[str], prompt: str) -> list[str]:
         texts = list(sentences)
@@ -169,7 +170,7 @@ class SentenceEncoder:
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 packed = PackedTokens.from_texts([ids[row] for row in rows])
-                (hidden,), _ = self._model.forward_packed(packed)
+                hidden = self._model.forward_packed(packed)
                 yield [first + row for row in rows], hidden, packed.cu_seqlens
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:

@@ -19,6 +19,7 @@ from .pretrained import (
     Pretrained,
     open_checkpoint,
 )
+from .writing import CausalLM, Seq2SeqLM
 
 
 class AutoModel:
@@ -57,9 +58,9 @@ class AutoModel:
         """
         path = resolve(name, MODEL_FILES, revision=revision)
         config, _ = open_checkpoint(path)
-        stacks = find_family(config).describe(config).stacks()
-        kind: type[Pretrained] = EncoderDecoderModel if len(stacks) > 1 else Model
-        return kind(path, cls.task)
+        both = len(find_family(config).describe(config).stacks()) > 1
+        kinds: dict[str | None, type[Pretrained]] = {CAUSAL_LM: CausalLM, SEQ2SEQ_LM: Seq2SeqLM}
+        return kinds.get(cls.task, EncoderDecoderModel if both else Model)(path, cls.task)
 
 
 class AutoModelForCausalLM(AutoModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,12 @@ class Pretrained:
 def open_checkpoint(path: Path) -> tuple[Config, Any]:
     """The config and the tensors of a checkpoint's folder."""
     return Config.read(path / "config.json"), Checkpoint.open(path)
+
+
+def generation_settings(path: Path, config: Config) -> Mapping[str, Any]:
+    """What the checkpoint says of generation: in a file of its own, or in the config of older ones."""
+    file = path / "generation_config.json"
+    return Config.read(file) if file.is_file() else config
 
 
 def _end_tokens(config: Config) -> IntArray:

@@ -1,0 +1,199 @@
+"""Models that write: `generate` and `stream`, over sessions that keep what was read in a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..generation import Decode, GenerationOptions, Session, Step, Streamer, generate, stream
+from .checkpoint import Float32Array
+from .encoder_decoder import EncoderDecoderModel
+from .model import Model, padded_batch
+from .packing import IntArray, PackedTokens, PaddedBatch, integers
+from .pretrained import Pretrained, check_length, generation_settings
+from .stack import Stack
+
+
+class Writing(Pretrained):
+    """What language models share. Each says how a session begins and what its decoder reads first."""
+
+    def generate(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        *,
+        streamer: Streamer | Callable[[IntArray], Any] | None = None,
+        tokenizer: Any = None,
+        **settings: Any,
+    ) -> IntArray:
+        """Texts and their continuations.
+
+        >>> model = AutoModelForCausalLM.from_pretrained("HuggingFaceTB/SmolLM2-135M")  # doctest: +SKIP
+        >>> model.generate([[19556, 28]], max_new_tokens=5).shape  # doctest: +SKIP
+        (1, 7)
+
+        Texts of different length cost no padding, whichever side of `input_ids` it is on, and a text's continuation does
+        not depend on its neighbours. Ctrl-C ends it between two tokens; the model is as it was.
+
+        Parameters
+        ----------
+        input_ids : (B, L) integers, optional
+            Token ids: lists, a NumPy array, a CPU tensor of PyTorch. Default, for a decoder: one beginning of a text.
+        attention_mask : (B, L), optional
+            1 for real tokens, 0 for padding.
+        streamer : object with `put` and `end`, or a function, optional
+            Hears of each step's tokens as they come.
+        tokenizer : optional
+            Whose `decode` finds `stop_strings` in the text.
+        **settings
+            Those of `tfcore.generation.GenerationOptions`, instead of the checkpoint's: `max_new_tokens`, `do_sample`,
+            `temperature`, `top_k`, `top_p`, `min_p`, `num_beams`, `eos_token_id` (None never stops early), `seed`, …
+
+        Returns
+        -------
+        (R, M) int64
+            `num_return_sequences` rows a text: for a decoder, the columns of `input_ids` and what follows; for an
+            encoder-decoder the decoder's text. Padding, on the right, is the padding token, else the first end token.
+
+        Raises
+        ------
+        TypeError
+            A setting is unknown, an argument holds the wrong kind of thing.
+        ValueError
+            A setting is out of range, an id is outside the vocabulary, the model has too few positions.
+        """
+        options = self._options(settings)
+        session, prompts, shown = self._begin(input_ids, attention_mask, options)
+        written = generate(session, prompts, options, streamer=streamer, decode=_decode(tokenizer))
+        return _padded(shown, prompts, written.sequences, options)
+
+    def stream(
+        self, input_ids: Any = None, attention_mask: Any = None, *, tokenizer: Any = None, **settings: Any
+    ) -> Iterator[Step]:
+        """The same, token by token: yields `rows`, the texts still unfinished, and a token for each.
+
+        >>> for step in model.stream([[19556, 28]], max_new_tokens=5):  # doctest: +SKIP
+        ...     print(step.tokens)
+
+        It may be left at any step. Parameters and errors are those of `generate`, but for beams, which have no text
+        before the end.
+        """
+        options = self._options(settings)
+        session, prompts, _ = self._begin(input_ids, attention_mask, options)
+        return stream(session, prompts, options, decode=_decode(tokenizer))
+
+    def _options(self, settings: dict[str, Any]) -> GenerationOptions:
+        return GenerationOptions.merged(generation_settings(self.path, self.config), **settings)
+
+    def _begin(
+        self, input_ids: Any, attention_mask: Any, options: GenerationOptions
+    ) -> tuple[Session, list[IntArray], IntArray]:
+        """A session, what its decoder reads first, and the columns (B, L) that results show before what is written."""
+        raise NotImplementedError
+
+
+class CausalLM(Model, Writing):
+    """A decoder that writes: called for `logits` (B, L, V), and `generate`."""
+
+    def _begin(
+        self, input_ids: Any, attention_mask: Any, options: GenerationOptions
+    ) -> tuple[Session, list[IntArray], IntArray]:
+        if input_ids is None:
+            if options.bos_token_id is None:
+                raise TypeError("input_ids is missing, and the checkpoint names no bos_token_id to begin with")
+            input_ids = [[options.bos_token_id]]
+        ids = integers("input_ids", input_ids)
+        batch = padded_batch(ids.shape, attention_mask)
+        prompts = [row[real] for row, real in zip(ids, batch.real, strict=True)]
+        for row, prompt in enumerate(prompts):
+            if not len(prompt):
+                raise ValueError(f"input_ids[{row}] has no real token, expected at least one")
+        _check_room(self.stack, max(map(len, prompts), default=0), options)
+        return _DecoderSession(self.stack, len(prompts)), prompts, ids
+
+
+class Seq2SeqLM(EncoderDecoderModel, Writing):
+    """An encoder-decoder that writes: called for `logits` (B, M, V), and `generate`."""
+
+    def _begin(
+        self, input_ids: Any, attention_mask: Any, options: GenerationOptions
+    ) -> tuple[Session, list[IntArray], IntArray]:
+        if input_ids is None:
+            raise TypeError("input_ids is missing")
+        ids = integers("input_ids", input_ids)
+        batch = padded_batch(ids.shape, attention_mask)
+        check_length(batch, self.encoder)
+        start = options.decoder_start_token_id
+        start = next((s for s in (start, self.architecture.start, options.bos_token_id) if s is not None), None)
+        if start is None:
+            raise ValueError(f"{self.path}: decoder_start_token_id is not said, expected the decoder's first token")
+        prompts = [np.array([start], np.int64) for _ in ids]
+        _check_room(self.decoder, 1, options)
+        return _EncoderDecoderSession(self, ids, batch), prompts, np.full((len(ids), 1), start)
+
+
+class _DecoderSession:
+    """Texts in progress of a decoder alone."""
+
+    def __init__(self, stack: Stack, texts: int) -> None:
+        self._stack = stack
+        self._cache = _core.Cache(stack.core, texts)
+
+    def step(self, tokens: Sequence[IntArray], /) -> Float32Array:
+        packed = PackedTokens.from_texts(tokens, self._cache.lengths)
+        states = self._stack.run(packed, cache=self._cache).states[-1]
+        return self._stack.core.logits(states[packed.cu_seqlens[1:] - 1])
+
+    def select(self, parents: IntArray, /) -> None:
+        self._cache.select(parents)
+
+
+class _EncoderDecoderSession:
+    """Texts in progress that attend to encoded ones; copies of a text share what was encoded."""
+
+    def __init__(self, model: EncoderDecoderModel, ids: IntArray, batch: PaddedBatch) -> None:
+        self._model = model
+        self._cache = _core.Cache(model.decoder.core, len(ids))
+        self._encoded = model.encode_packed(batch.pack(ids, np.zeros_like(ids), batch.positions))
+        self._sources = np.arange(len(ids))
+
+    def step(self, tokens: Sequence[IntArray], /) -> Float32Array:
+        packed = PackedTokens.from_texts(tokens, self._cache.lengths)
+        run = self._model.decoder.run
+        states = run(packed, cache=self._cache, encoded=self._encoded, sources=self._sources).states[-1]
+        return self._model.logits(states[packed.cu_seqlens[1:] - 1])
+
+    def select(self, parents: IntArray, /) -> None:
+        self._cache.select(parents)
+        self._sources = self._sources[parents]
+
+
+def _check_room(stack: Stack, longest: int, options: GenerationOptions) -> None:
+    """Refuses at the start what would run out of positions in the middle."""
+    most, limit = options.limit(longest), stack.max_length
+    if limit is not None and most > limit:
+        raise ValueError(
+            f"a text may grow to {most} tokens, but the model has {limit} positions: pass max_new_tokens of at most "
+            f"{max(limit - longest, 0)}"
+        )
+
+
+def _decode(tokenizer: Any) -> Decode | None:
+    return None if tokenizer is None else tokenizer.decode
+
+
+def _padded(
+    shown: IntArray, prompts: list[IntArray], sequences: list[IntArray], options: GenerationOptions
+) -> IntArray:
+    """Texts as rows of one array: the columns they began with, what was written, padding."""
+    copies = len(sequences) // max(len(prompts), 1)
+    added = [sequence[len(prompts[row // copies]) :] for row, sequence in enumerate(sequences)]
+    fill = next((token for token in (options.pad_token_id, *options.end_tokens) if token is not None), 0)
+    out = np.full((len(sequences), shown.shape[1] + max(map(len, added), default=0)), fill, np.int64)
+    for row, tokens in enumerate(added):
+        out[row, : shown.shape[1]] = shown[row // copies]
+        out[row, shown.shape[1] : shown.shape[1] + len(tokens)] = tokens
+    return out
