@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .logits import Change, Lengths, changes, log_softmax
+from .logits import Change, Lengths, changes, normalize
 from .loop import alter, checked, random_stream, refuse
 from .options import GenerationOptions
 from .protocol import Float32Array, IntArray, Session
@@ -48,7 +48,7 @@ class Search:
         return self._finished[:count], self._finished_scores[:count]
 
     def advance(self, scores: Float32Array) -> None:
-        """Goes on by one token, given the logarithms of probabilities (K, V), altered as the options ask."""
+        """Goes on by one token, given the logarithms of probabilities (K, V) of the next; overwrites them."""
         scores += self._scores[:, None]
         places = self._continuations(scores)
         reached = scores.ravel()[places]
@@ -142,21 +142,18 @@ def beam_search(
 
 
 def _advance(live: list[Search], logits: Float32Array, options: GenerationOptions, change: list[Change]) -> None:
-    scores = log_softmax(logits)
-    for search, beams in zip(live, np.split(scores, len(live)), strict=True):
-        for one, tokens in zip(beams, search.tokens, strict=True):
-            if np.isnan(one[0]):
+    for search, beams in zip(live, np.split(logits, len(live)), strict=True):
+        for scores, tokens in zip(beams, search.tokens, strict=True):
+            normalize(scores)
+            if np.isnan(scores[0]):
                 refuse(float("nan"), len(tokens))
-            alter(one, tokens, search.lengths, change)
-            if options.do_sample and one.max() > -np.inf:
-                _keep_candidates(one, options)
-        search.advance(_renormalized(beams) if options.renormalize_logits else beams)
-
-
-def _renormalized(scores: Float32Array) -> Float32Array:
-    """Of each row; one that rules out all tokens stays as it is."""
-    normal = log_softmax(scores)
-    return np.where(np.isnan(normal), scores, normal)
+            alter(scores, tokens, search.lengths, change)
+            if scores.max() > -np.inf:  # there is something to choose
+                if options.do_sample:
+                    _keep_candidates(scores, options)
+                if options.renormalize_logits:
+                    normalize(scores)
+        search.advance(beams)
 
 
 def _keep_candidates(scores: Float32Array, options: GenerationOptions) -> None:

@@ -53,12 +53,11 @@ def changes(options: GenerationOptions) -> list[Change]:
     return wanted
 
 
-def log_softmax(scores: Float32Array) -> Float32Array:
-    """Of each row (…, V), as logarithms of probabilities; a row that has none gives NaN."""
+def normalize(scores: Float32Array) -> None:
+    """Turns scores (V,) into logarithms of probabilities, in place; where there are none, into NaN."""
     with np.errstate(invalid="ignore"):
-        shifted = scores - scores.max(axis=-1, keepdims=True)
-        normal: Float32Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return normal
+        scores -= scores.max()
+        scores -= np.log(np.exp(scores).sum())
 
 
 def _ids(tokens: Sequence[int]) -> IntArray:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .logits import Change, Lengths, changes, log_softmax
+from .logits import Change, Lengths, changes, normalize
 from .options import GenerationOptions
 from .protocol import Float32Array, IntArray, Session
 from .sampling import draw
@@ -149,8 +149,9 @@ def _choose(
             refuse(float(logits[place, token]), len(text.tokens))
     if not options.do_sample:
         if score:
-            for text, probabilities, token in zip(live, log_softmax(logits), best, strict=True):
-                text.log_probability += float(probabilities[token])
+            for text, scores, token in zip(live, logits, best, strict=True):
+                normalize(scores)
+                text.log_probability += float(scores[token])
         return best
     return np.array([_draw(scores, text, options) for scores, text in zip(logits, live, strict=True)], np.int64)
 

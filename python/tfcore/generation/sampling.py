@@ -5,6 +5,8 @@ Vocabularies have 150 000 tokens and a draw wants some dozens of them: nothing h
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .options import GenerationOptions
@@ -14,7 +16,7 @@ _GROUPS = 64
 _FIRST_NUCLEUS = 128
 
 
-def candidates(scores: Float32Array, options: GenerationOptions, at_least: int = 1) -> tuple[IntArray, Float64Array]:
+def candidates(scores: Float32Array, options: GenerationOptions, at_least: int = 1) -> tuple[IntArray, Float32Array]:
     """The tokens that may be drawn, ascending, and their scores over the temperature, the highest being 0.
 
     Parameters
@@ -25,13 +27,14 @@ def candidates(scores: Float32Array, options: GenerationOptions, at_least: int =
         Tokens to keep whatever the options say.
     """
     tokens = of_at_least_kth(scores, max(options.top_k, at_least)) if options.top_k else np.arange(len(scores))
-    kept = scores[tokens].astype(np.float64)
-    kept = (kept - kept.max()) / options.temperature
+    kept = scores[tokens]
+    with np.errstate(over="ignore"):  # next to no temperature: what is not the best is out of reach
+        kept = (kept - kept.max()) / np.float32(options.temperature)
     if options.top_p < 1:
         chosen = _nucleus(kept, options.top_p, at_least)
         tokens, kept = tokens[chosen], kept[chosen]
-    if options.min_p is not None:
-        probable = np.exp(kept) >= options.min_p
+    if options.min_p:
+        probable = kept >= np.float32(math.log(options.min_p))
         probable[largest(kept, at_least)] = True
         tokens, kept = tokens[probable], kept[probable]
     return tokens, kept
@@ -40,7 +43,7 @@ def candidates(scores: Float32Array, options: GenerationOptions, at_least: int =
 def draw(scores: Float32Array, options: GenerationOptions, rng: np.random.Generator) -> tuple[int, float]:
     """A token by its probability among the candidates, and the logarithm of that."""
     tokens, kept = candidates(scores, options)
-    cumulative = np.cumsum(np.exp(kept))
+    cumulative = np.cumsum(np.exp(kept), dtype=np.float64)
     place = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
     return int(tokens[place]), float(kept[place] - np.log(cumulative[-1]))
 
@@ -83,14 +86,14 @@ def _kth_largest(scores: Float32Array | Float64Array, k: int) -> float:
     return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
-def _nucleus(scores: Float64Array, share: float, at_least: int) -> IntArray:
+def _nucleus(scores: Float32Array, share: float, at_least: int) -> IntArray:
     """The places, ascending, of the fewest largest that hold `share` of the probability."""
     probabilities = np.exp(scores)
-    wanted = share * probabilities.sum()
+    wanted = share * probabilities.sum(dtype=np.float64)
     count = max(_FIRST_NUCLEUS, at_least)
     while True:
         places = largest(scores, min(count, len(scores)))
-        cumulative = np.cumsum(probabilities[places])
+        cumulative = np.cumsum(probabilities[places], dtype=np.float64)
         if count >= len(scores) or cumulative[-1] >= wanted:
             break
         count *= 8
