@@ -69,12 +69,17 @@ class Search:
         self.ended = not self._can_improve or full or bool(ends.all())
 
     def _continuations(self, scores: Float32Array) -> IntArray:
-        """Places in the flat (K * V) scores of what is considered, drawn or best first."""
+        """Places in the flat (K * V) scores of what is considered, drawn or best first.
+
+        Where fewer can be drawn than there are beams, impossible ones fill these.
+        """
         count = min(self._considered, scores.size)
         if self._rng is None:
             return largest(scores.ravel(), count)
-        possible = np.flatnonzero(scores > -np.inf)
-        return possible[draw_several(scores.ravel()[possible], min(count, len(possible)), self._rng)]
+        possible = scores.ravel() > -np.inf
+        places = np.flatnonzero(possible)
+        drawn = places[draw_several(scores.ravel()[places], min(count, len(places)), self._rng)]
+        return np.concatenate([drawn, np.flatnonzero(~possible)[: count - len(drawn)]])
 
     def _finish(self, reached: Float32Array, ends: npt.NDArray[np.bool_], beams: IntArray, tokens: IntArray) -> None:
         count = len(self._finished)

@@ -29,7 +29,7 @@ def candidates(scores: Float32Array, options: GenerationOptions, at_least: int =
     tokens = of_at_least_kth(scores, max(options.top_k, at_least)) if options.top_k else np.arange(len(scores))
     kept = scores[tokens]
     with np.errstate(over="ignore"):  # next to no temperature: what is not the best is out of reach
-        kept = (kept - kept.max()) / np.float32(options.temperature)
+        kept = (kept - kept.max()) / np.float32(max(options.temperature, 1e-30))
     if options.top_p < 1:
         chosen = _nucleus(kept, options.top_p, at_least)
         tokens, kept = tokens[chosen], kept[chosen]
