@@ -1,0 +1,8 @@
+"""Writing text with any model that is a `Session`: greedy, sampled and by beams, with the tokens of Transformers."""
+
+from .api import Generated, generate, stream
+from .loop import Step
+from .options import GenerationOptions
+from .protocol import Decode, Session, Streamer
+
+__all__ = ["Decode", "Generated", "GenerationOptions", "Session", "Step", "Streamer", "generate", "stream"]

@@ -1,0 +1,121 @@
+"""What options do to the scores of the next token before one is chosen: penalties, bans and forced tokens.
+
+Each change is a function of one sequence's scores (V,), which it alters in place, the sequence's tokens (L,) so far
+and its `Lengths`. Their order is that of Transformers: repetition, n-grams, bad words, least length, forced tokens,
+suppressed tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from .options import GenerationOptions
+from .protocol import Float32Array, IntArray
+
+
+class Lengths(NamedTuple):
+    """Of one sequence, all counted from its first token."""
+
+    prompt: int
+    least: int  # no end token before
+    most: int
+
+
+Change = Callable[[Float32Array, IntArray, Lengths], None]
+
+
+def changes(options: GenerationOptions) -> list[Change]:
+    """What `options` ask for, in order; nothing where they ask for nothing."""
+    ends = _ids(options.end_tokens)
+    wanted: list[Change] = []
+    if options.repetition_penalty != 1:
+        wanted.append(partial(_penalize_repetition, options.repetition_penalty))
+    if options.no_repeat_ngram_size:
+        wanted.append(partial(_ban_repeated_ngrams, options.no_repeat_ngram_size))
+    words = [_ids(word) for word in options.bad_words_ids or () if not (len(word) == 1 and word[0] in ends)]
+    if words:
+        wanted.append(partial(_ban_words, words))
+    if len(ends) and (options.min_length or options.min_new_tokens):
+        wanted.append(partial(_ban_early_end, ends))
+    if options.forced_bos_token_id is not None:
+        wanted.append(partial(_force_first, _ids([options.forced_bos_token_id])))
+    if options.forced_eos_token_id is not None:
+        wanted.append(partial(_force_last, _ids(options.forced_eos_token_id)))  # type: ignore[arg-type]
+    if options.suppress_tokens:
+        wanted.append(partial(_ban, _ids(options.suppress_tokens)))
+    if options.begin_suppress_tokens:
+        after_forced = options.forced_bos_token_id is not None
+        wanted.append(partial(_ban_at_begin, _ids(options.begin_suppress_tokens), after_forced))
+    return wanted
+
+
+def normalize(scores: Float32Array) -> None:
+    """Turns scores (V,) into logarithms of probabilities, in place; where there are none, into NaN."""
+    with np.errstate(invalid="ignore"):
+        scores -= scores.max()
+        scores -= np.log(np.exp(scores).sum())
+
+
+def _ids(tokens: Sequence[int]) -> IntArray:
+    return np.array(tokens, np.int64)
+
+
+def _penalize_repetition(penalty: float, scores: Float32Array, tokens: IntArray, _: Lengths) -> None:
+    seen = tokens[tokens < len(scores)]  # an embedding may know more tokens than the head
+    old = scores[seen]
+    scores[seen] = np.where(old < 0, old * np.float32(penalty), old / np.float32(penalty))
+
+
+def _ban_repeated_ngrams(size: int, scores: Float32Array, tokens: IntArray, _: Lengths) -> None:
+    starts = len(tokens) - size + 1  # of the n-grams there are
+    if starts <= 0:
+        return
+    same = np.ones(starts, np.bool_)
+    for offset in range(size - 1):
+        same &= tokens[offset : offset + starts] == tokens[starts + offset]
+    _ban(tokens[size - 1 :][same], scores, tokens, _)
+
+
+def _ban_words(words: list[IntArray], scores: Float32Array, tokens: IntArray, _: Lengths) -> None:
+    for word in words:
+        before = word[:-1]
+        if len(before) <= len(tokens) and np.array_equal(tokens[len(tokens) - len(before) :], before):
+            _ban(word[-1:], scores, tokens, _)
+
+
+def _ban_early_end(ends: IntArray, scores: Float32Array, tokens: IntArray, lengths: Lengths) -> None:
+    if len(tokens) < lengths.least:
+        _ban(ends, scores, tokens, lengths)
+
+
+def _force_first(forced: IntArray, scores: Float32Array, tokens: IntArray, _: Lengths) -> None:
+    if len(tokens) == 1:
+        _allow_only(forced, scores)
+
+
+def _force_last(forced: IntArray, scores: Float32Array, tokens: IntArray, lengths: Lengths) -> None:
+    if len(tokens) == lengths.most - 1:
+        _allow_only(forced, scores)
+
+
+def _ban_at_begin(
+    banned: IntArray, after_forced: bool, scores: Float32Array, tokens: IntArray, lengths: Lengths
+) -> None:
+    begin = lengths.prompt + (after_forced and lengths.prompt == 1)
+    if len(tokens) == begin:
+        _ban(banned, scores, tokens, lengths)
+
+
+def _ban(banned: IntArray, scores: Float32Array, tokens: IntArray, _: Lengths) -> None:
+    scores[banned[banned < len(scores)]] = -np.inf  # what the model has no score for cannot come anyway
+
+
+def _allow_only(forced: IntArray, scores: Float32Array) -> None:
+    if forced.max() >= len(scores):
+        raise ValueError(f"the forced token is {forced.max()}, expected one below {len(scores)}, the model's number")
+    scores.fill(-np.inf)
+    scores[forced] = 0

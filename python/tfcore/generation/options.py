@@ -1,0 +1,304 @@
+"""The settings of one call of `generate`: Transformers' names, defaults and meaning, checked once, here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Literal, cast
+
+import numpy as np
+
+# Settings of Transformers that change its tokens and are not implemented, with the values that leave them alone.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "constraints": (None,),
+    "diversity_penalty": (None, 0.0),
+    "dola_layers": (None,),
+    "encoder_no_repeat_ngram_size": (None, 0),
+    "encoder_repetition_penalty": (None, 1.0),
+    "epsilon_cutoff": (None, 0.0),
+    "eta_cutoff": (None, 0.0),
+    "exponential_decay_length_penalty": (None,),
+    "force_words_ids": (None,),
+    "guidance_scale": (None, 1.0),
+    "max_time": (None,),
+    "num_beam_groups": (None, 1),
+    "penalty_alpha": (None, 0.0),
+    "remove_invalid_values": (None, False),
+    "sequence_bias": (None,),
+    "token_healing": (None, False),
+    "top_h": (None,),
+    "typical_p": (None, 1.0),
+    "watermarking_config": (None,),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationOptions:
+    """How to continue a text. Every setting may be None, which turns it off.
+
+    >>> GenerationOptions(max_new_tokens=5, eos_token_id=[2, 7]).end_tokens
+    (2, 7)
+    >>> GenerationOptions.merged({"max_length": 142, "num_beams": 4, "eos_token_id": 2}, num_beams=1)
+    GenerationOptions(max_length=142, eos_token_id=(2,))
+    >>> GenerationOptions(top_p=1.5)
+    Traceback (most recent call last):
+    ValueError: top_p is 1.5, expected a number from 0 to 1
+
+    Parameters
+    ----------
+    max_new_tokens, max_length
+        The most tokens to add, and the most with the prompt; where both are given the first counts, where neither is,
+        20 are added.
+    min_new_tokens, min_length
+        No end token comes before so many; where both are given the first counts.
+    do_sample, temperature, top_k, top_p, min_p, seed
+        Draws tokens instead of taking the best: from the `top_k` most probable (0: all), of these from the fewest that
+        hold `top_p` of the probability, of these from those of at least `min_p` times the highest. With a seed, the
+        same prompts give the same text again.
+    repetition_penalty, no_repeat_ngram_size, bad_words_ids, suppress_tokens, begin_suppress_tokens
+        What makes a token less probable, or impossible: that it came before, that it would repeat n tokens, that it
+        would complete a list of tokens, that it is named, that it is named and would be the first.
+    num_beams, length_penalty, early_stopping
+        Beam search: a finished text's score is its log-probability over its length to the power of `length_penalty`;
+        `early_stopping` ends the search at `num_beams` finished texts (True), when no better one is likely (False),
+        or when none can come any more ("never").
+    num_return_sequences
+        Texts to a prompt: several draws, or the best of the beams.
+    eos_token_id
+        The token or tokens that end a text; None never ends it early.
+    stop_strings
+        Texts that end it, as soon as a token completes one; they stay in the text.
+    forced_bos_token_id, forced_eos_token_id
+        The only token possible after a prompt of one, and at the last place before the length's limit.
+    renormalize_logits
+        Whether probabilities sum to one again after all of the above: it matters to the scores of beams alone.
+    pad_token_id, bos_token_id, decoder_start_token_id
+        For whoever makes prompts and arrays of the texts.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A setting of another kind, or out of its range.
+    """
+
+    max_new_tokens: int | None = None
+    max_length: int | None = None
+    min_new_tokens: int | None = None
+    min_length: int = 0
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+    num_return_sequences: int = 1
+    eos_token_id: int | Sequence[int] | None = None
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    decoder_start_token_id: int | None = None
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: int | Sequence[int] | None = None
+    suppress_tokens: Sequence[int] | None = None
+    begin_suppress_tokens: Sequence[int] | None = None
+    bad_words_ids: Sequence[Sequence[int]] | None = None
+    renormalize_logits: bool = False
+    seed: int | None = None
+    stop_strings: str | Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, rule in _RULES.items():
+            object.__setattr__(self, name, rule.read(name, getattr(self, name)))
+        if self.num_beams == 1 and not self.do_sample and self.num_return_sequences > 1:
+            raise ValueError(
+                f"num_return_sequences is {self.num_return_sequences}, expected 1: "
+                "the best continuation is one; do_sample=True or num_beams gives several"
+            )
+        if 1 < self.num_beams < self.num_return_sequences:
+            raise ValueError(
+                f"num_return_sequences is {self.num_return_sequences}, expected at most num_beams, {self.num_beams}"
+            )
+        if self.do_sample and self.temperature == 0:
+            raise ValueError("temperature is 0.0, expected a positive number; do_sample=False takes the best token")
+
+    @classmethod
+    def merged(cls, checkpoint: Mapping[str, Any] | None = None, /, **given: Any) -> GenerationOptions:
+        """A checkpoint's settings under those of the caller.
+
+        Parameters
+        ----------
+        checkpoint
+            The fields of `generation_config.json`. None in one means that it says nothing; names that are no settings
+            are skipped.
+        given
+            Settings of the caller. None turns a setting off: `eos_token_id=None` never stops early.
+
+        Raises
+        ------
+        TypeError
+            The caller names an unknown setting, or a setting is of another kind.
+        ValueError
+            A setting is out of its range, or one that is not implemented is in use.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(given) - set(known) - set(_NEUTRAL))
+        if unknown:
+            raise TypeError(f"generate has no setting {', '.join(unknown)}; the settings are {', '.join(known)}")
+        said = {name: value for name, value in (checkpoint or {}).items() if value is not None}
+        for limit, total in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
+            if given.get(total) is not None:  # the caller's limit is not undone by the checkpoint's of the other kind
+                said.pop(limit, None)
+        settings = {**said, **given}
+        for name in sorted(settings.keys() & _NEUTRAL.keys()):
+            if settings[name] not in _NEUTRAL[name]:
+                raise ValueError(
+                    f"{name} is {settings[name]!r}, expected {_NEUTRAL[name][-1]!r}: it is not implemented"
+                )
+        return cls(**{name: settings[name] for name in known if name in settings})
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The tokens that end a text: none, one or several."""
+        return cast("tuple[int, ...]", self.eos_token_id or ())
+
+    def limit(self, prompt_length: int) -> int:
+        """The most tokens of a text with its prompt.
+
+        Raises
+        ------
+        ValueError
+            The prompt fills `max_length` already.
+        """
+        if self.max_new_tokens is None and self.max_length is not None:
+            if prompt_length >= self.max_length:
+                raise ValueError(f"max_length is {self.max_length}, expected more than the {prompt_length} of a prompt")
+            return self.max_length
+        return prompt_length + (20 if self.max_new_tokens is None else self.max_new_tokens)
+
+    def least(self, prompt_length: int) -> int:
+        """The length, with the prompt, below which no end token may come."""
+        return self.min_length if self.min_new_tokens is None else prompt_length + self.min_new_tokens
+
+    def __repr__(self) -> str:
+        fields = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))
+        said = (f"{field.name}={value!r}" for field, value in fields if value != field.default)
+        return f"GenerationOptions({', '.join(said)})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rule:
+    """What a setting may be: a kind of value, a range, both in words, and the value that None stands for."""
+
+    wanted: str
+    convert: Callable[[Any], Any]  # raises TypeError at another kind
+    fits: Callable[[Any], bool] = lambda value: True
+    none: Any = None
+
+    def read(self, name: str, value: Any) -> Any:
+        if value is None:
+            return self.none
+        try:
+            converted = self.convert(value)
+        except TypeError:
+            raise TypeError(f"{name} is {value!r}, expected {self.wanted}") from None
+        if not self.fits(converted):
+            raise ValueError(f"{name} is {value!r}, expected {self.wanted}")
+        return converted
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError
+    return bool(value)
+
+
+def _stopping(value: Any) -> bool | str:
+    return value if isinstance(value, str) else _flag(value)
+
+
+def _tokens(value: Any) -> tuple[int, ...]:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return tuple(_integer(token) for token in value)
+    return (_integer(value),)
+
+
+def _words(value: Any) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(word, (list, tuple)) for word in value):
+        raise TypeError
+    return tuple(_tokens(word) for word in value)
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    strings = (value,) if isinstance(value, str) else value
+    if not isinstance(strings, (list, tuple)) or not all(isinstance(text, str) for text in strings):
+        raise TypeError
+    return tuple(strings)
+
+
+def _count(least: int, none: int | None = None) -> _Rule:
+    wanted = "a positive integer" if least else "a non-negative integer"
+    return _Rule(wanted, _integer, lambda value: value >= least, none)
+
+
+def _share(none: float | None) -> _Rule:
+    return _Rule("a number from 0 to 1", _number, lambda value: 0 <= value <= 1, none)
+
+
+_TOKEN = _Rule("a token id", _integer, lambda value: value >= 0)
+_TOKENS = _Rule("a token id or several", _tokens, lambda value: min(value, default=0) >= 0)
+_SWITCH = _Rule("True or False", _flag, none=False)
+
+_RULES: dict[str, _Rule] = {
+    "max_new_tokens": _count(0),
+    "max_length": _count(1),
+    "min_new_tokens": _count(0),
+    "min_length": _count(0, none=0),
+    "do_sample": _SWITCH,
+    "temperature": _Rule("a non-negative number", _number, lambda value: 0 <= value < math.inf, 1.0),
+    "top_k": _count(0, none=0),
+    "top_p": _share(none=1.0),
+    "min_p": _share(none=None),
+    "repetition_penalty": _Rule("a positive number", _number, lambda value: 0 < value < math.inf, 1.0),
+    "no_repeat_ngram_size": _count(0, none=0),
+    "num_beams": _count(1, none=1),
+    "length_penalty": _Rule("a finite number", _number, math.isfinite, 1.0),
+    "early_stopping": _Rule(
+        "True, False or 'never'", _stopping, lambda value: value == "never" or isinstance(value, bool), False
+    ),
+    "num_return_sequences": _count(1, none=1),
+    "eos_token_id": _TOKENS,
+    "pad_token_id": _TOKEN,
+    "bos_token_id": _TOKEN,
+    "decoder_start_token_id": _TOKEN,
+    "forced_bos_token_id": _TOKEN,
+    "forced_eos_token_id": _TOKENS,
+    "suppress_tokens": _TOKENS,
+    "begin_suppress_tokens": _TOKENS,
+    "bad_words_ids": _Rule(
+        "a list of lists of token ids, none empty",
+        _words,
+        lambda words: all(word and min(word) >= 0 for word in words),
+    ),
+    "renormalize_logits": _SWITCH,
+    "seed": _count(0),
+    "stop_strings": _Rule("a text or several, none empty", _strings, lambda texts: all(texts)),
+}

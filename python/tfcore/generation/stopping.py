@@ -1,0 +1,52 @@
+"""When a text has ended: its length, an end token, or a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .options import GenerationOptions
+from .protocol import Decode, IntArray
+
+_SPLIT_CHARACTER = 4  # the most tokens of one character, at one a byte
+
+
+class Stopping:
+    """Whether a text ends with the token it just got.
+
+    A stop string counts when the newest token completes it: one that ended earlier, in the prompt, does not. Tokens
+    are of a byte at least, so no more of them are decoded than the longest stop string has bytes, and a few that settle
+    how the first of these is written.
+
+    Raises
+    ------
+    ValueError
+        There are stop strings and no `decode` to find them with.
+    """
+
+    def __init__(self, options: GenerationOptions, decode: Decode | None) -> None:
+        self._ends = frozenset(options.end_tokens)
+        self._strings: Sequence[str] = options.stop_strings or ()
+        self._decode = decode
+        self._window = max((len(text.encode()) for text in self._strings), default=0) + _SPLIT_CHARACTER
+        if self._strings and decode is None:
+            raise ValueError("decode is None, expected a tokenizer's decode: stop_strings are looked for in the text")
+
+    def ends(self, tokens: IntArray, token: int, most: int) -> bool:
+        """Whether `tokens` (L,) end with `token`, where `most` is the length they may have."""
+        return len(tokens) + 1 >= most or token in self._ends or self._completes_a_string(tokens, token)
+
+    def _completes_a_string(self, tokens: IntArray, token: int) -> bool:
+        if not self._strings or self._decode is None:
+            return False
+        before = tokens[max(0, len(tokens) - self._window) :].tolist()
+        old, new = self._decode(before), self._decode([*before, token])
+        known = _common(old, new)
+        return any(new.find(text, max(0, known - len(text) + 1)) >= 0 for text in self._strings)
+
+
+def _common(one: str, other: str) -> int:
+    """The length of what both begin with: a split character at the end of `one` is not yet what it will be."""
+    length = min(len(one), len(other))
+    if one[:length] == other[:length]:
+        return length
+    return next(i for i in range(length) if one[i] != other[i])
