@@ -191,9 +191,17 @@ def _padded(
     """Texts as rows of one array: the columns they began with, what was written, padding."""
     copies = len(sequences) // max(len(prompts), 1)
     added = [sequence[len(prompts[row // copies]) :] for row, sequence in enumerate(sequences)]
-    fill = next((token for token in (options.pad_token_id, *options.end_tokens) if token is not None), 0)
+    fill = _filler(options)
     out = np.full((len(sequences), shown.shape[1] + max(map(len, added), default=0)), fill, np.int64)
     for row, tokens in enumerate(added):
         out[row, : shown.shape[1]] = shown[row // copies]
         out[row, shown.shape[1] : shown.shape[1] + len(tokens)] = tokens
     return out
+
+
+def _filler(options: GenerationOptions) -> int:
+    """What pads texts that ended early. Transformers takes a beam's padding token 0 for none; so do we, to be equal."""
+    pad = options.pad_token_id
+    if options.num_beams > 1 and options.end_tokens:
+        pad = pad or None
+    return next((token for token in (pad, *options.end_tokens) if token is not None), 0)
