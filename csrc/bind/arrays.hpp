@@ -145,6 +145,7 @@ class WithoutGil {
 };
 
 void bind_attention(py::module_& m);
+void bind_dequantize(py::module_& m);
 void bind_layers(py::module_& m);
 void bind_positions(py::module_& m);
 void bind_stack(py::module_& m);

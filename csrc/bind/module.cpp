@@ -50,5 +50,6 @@ PYBIND11_MODULE(_core, m) {
   bind_layers(m);
   bind_positions(m);
   bind_stack(m);
+  bind_dequantize(m);
   bind_probe(m);
 }

@@ -1,6 +1,7 @@
 // One instruction set's kernels: this file is compiled once for each row of the ISA table in CMakeLists.txt, and
 // exports nothing but that row's table.
 #include "kernels/attention.hpp"
+#include "kernels/dequantize.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
@@ -19,6 +20,6 @@ template <class T> constexpr Kernels<T> kernels() {
 }  // namespace
 
 extern const KernelTable TFCORE_ISA_TABLE;
-const KernelTable TFCORE_ISA_TABLE = {TFCORE_ISA_NAME, kernels<float>(), kernels<double>()};
+const KernelTable TFCORE_ISA_TABLE = {TFCORE_ISA_NAME, kernels<float>(), kernels<double>(), dequantize};
 
 }  // namespace tfcore

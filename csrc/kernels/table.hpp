@@ -122,6 +122,9 @@ enum class Function : int { exp, exp2, tanh, erf, sin, cos, gelu, gelu_tanh, sil
 enum class Probe : int { fma, read, write, copy };
 constexpr Index kProbeBlock = 1024;
 
+// How a tensor is stored whose numbers are no float32: as a GGUF file names its types.
+enum class Stored : int { f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k };
+
 template <class T> struct Kernels {
   void (*pack)(const GemmArgs<T>&, Index panel_begin, Index panel_end, T* panels);
   std::size_t (*gemm_scratch)(const GemmArgs<T>&);
@@ -145,6 +148,7 @@ struct KernelTable {
   const char* isa;
   Kernels<float> f32;
   Kernels<double> f64;
+  void (*dequantize)(Stored, const std::uint8_t* data, float* out, Index block_begin, Index block_end);
 
   template <class T> const Kernels<T>& of() const;
 };

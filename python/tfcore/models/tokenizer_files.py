@@ -22,14 +22,20 @@ _NORMALIZER = {  # fields of tokenizer_config.json → attributes of BERT's norm
 }
 
 
-def open_backend(folder: Path, config: Config) -> Any:
-    """The `tokenizers.Tokenizer` of a folder."""
+def import_tokenizers() -> Any:
+    """The `tokenizers` library, which an extra installs."""
     try:
         import tokenizers
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             'the tokenizers library is missing: pip install "tfcore[models]"', name=error.name
         ) from None
+    return tokenizers
+
+
+def open_backend(folder: Path, config: Config) -> Any:
+    """The `tokenizers.Tokenizer` of a folder."""
+    tokenizers = import_tokenizers()
     file, vocabulary = folder / "tokenizer.json", folder / "vocab.txt"
     if not file.is_file():
         if not vocabulary.is_file():
