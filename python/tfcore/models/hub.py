@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+GGUF = ".gguf"
 MODEL_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 TOKENIZER_FILES = (
     "config.json",
@@ -32,12 +33,12 @@ SENTENCE_FILES = (
 
 
 def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str | None = None) -> Path:
-    """The folder that holds the checkpoint `name`, with `files` (patterns) in it as far as the checkpoint has them.
+    """The folder (or GGUF file) that holds the checkpoint `name`, with `files` (patterns) in it as far as the checkpoint has them.
 
     Parameters
     ----------
     name : str or path
-        A folder, or a name such as "sentence-transformers/all-MiniLM-L6-v2": from the cache if the hub cannot be
+        A folder, a `.gguf` file, or a name such as "sentence-transformers/all-MiniLM-L6-v2": from the cache if the hub cannot be
         reached or HF_HUB_OFFLINE=1, else from the hub.
     files : sequence of str
         The patterns of what to fetch.
@@ -52,10 +53,10 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
         The hub cannot be reached, and the cache does not hold the checkpoint.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if folder.is_dir() or (folder.is_file() and folder.suffix == GGUF):
         return folder
     if folder.exists():
-        raise ValueError(f"{folder} is a file, expected a checkpoint's folder or a hub name")
+        raise ValueError(f"{folder} is a file, expected a checkpoint's folder, a {GGUF} file or a hub name")
     if _is_path(os.fspath(name)):
         raise FileNotFoundError(f"{folder}: no such folder")
     return _fetch(os.fspath(name), files, revision)

@@ -12,6 +12,7 @@ from .architecture import Architecture
 from .checkpoint import Checkpoint
 from .config import Config
 from .families import find_family
+from .gguf_checkpoint import GgufCheckpoint
 from .heads import Head
 from .packing import IntArray, PaddedBatch
 from .stack import Stack
@@ -88,7 +89,10 @@ class Pretrained:
 
 
 def open_checkpoint(path: Path) -> tuple[Config, Any]:
-    """The config and the tensors of a checkpoint's folder."""
+    """The config and the tensors of a checkpoint's folder, or of a GGUF file."""
+    if path.is_file():
+        gguf = GgufCheckpoint.open(path)
+        return Config(gguf.config_fields(), path), gguf
     return Config.read(path / "config.json"), Checkpoint.open(path)
 
 
