@@ -39,7 +39,7 @@ from family_checkpoints import (  # noqa: E402
 
 MARGIN = 5e-3
 NEW_TOKENS = 10
-SEEDS = 100
+SEEDS = 1000
 VOCABULARY = 64
 CAPTURED = (
     "last_hidden_state",
@@ -309,7 +309,8 @@ FAMILIES: dict[str, dict[str, tuple[str, dict, tuple[str, ...]]]] = {  # file â†
         "marian-two-vocabularies": (
             "marian",
             MARIAN
-            | {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False, "decoder_vocab_size": 60},
+            | {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False, "decoder_vocab_size": 60}
+            | {"pad_token_id": 59, "decoder_start_token_id": 59},
             ("seq2seq_lm",),
         ),
     },
@@ -344,7 +345,18 @@ def blank_recording(name: str, model_type: str, fields: dict, head: str) -> Reco
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         written = read_folder(Path(folder))
-    return Recording(name=name, seed=0, arrays=inputs(model, head), **written)
+    blank = Recording(name=name, seed=0, arrays=inputs(model, head), **written)
+    return as_flan_t5(blank) if name.startswith("flan") else blank
+
+
+def as_flan_t5(recording: Recording) -> Recording:
+    """With a head of its own, as the checkpoints on the hub have: Transformers 5 would save it tied, and say so."""
+    left_out = ("tie_word_embeddings", "scale_decoder_outputs")
+    config = {key: value for key, value in recording.config.items() if key not in left_out}
+    shapes = dict(recording.shapes)
+    if recording.head == "seq2seq_lm":
+        shapes["lm_head.weight"] = shapes["shared.weight"]
+    return replace(recording, config=config | {"tie_word_embeddings": False}, shapes=shapes)
 
 
 def auto_class(head: str) -> type:
