@@ -106,6 +106,15 @@ def rope(kind: str, **fields: object) -> dict:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 100.0, **fields}}
 
 
+def longrope(*, original: int) -> dict:
+    factors = {"short_factor": [1.0, 1.1, 1.3, 1.6], "long_factor": [1.5, 2.0, 3.0, 4.0]}
+    return (
+        LLAMA
+        | {"original_max_position_embeddings": original, "max_position_embeddings": 64}
+        | rope("longrope", **factors)
+    )
+
+
 FAMILIES: dict[str, dict[str, tuple[str, dict, tuple[str, ...]]]] = {  # file → variant → model_type, fields, heads
     "bert": {
         "bert": ("bert", SMALL, ENCODERS),
@@ -277,14 +286,8 @@ FAMILIES: dict[str, dict[str, tuple[str, dict, tuple[str, ...]]]] = {  # file �
     "phi3": {
         "phi3": ("phi3", LLAMA, DECODERS),
         "phi3-partial": ("phi3", LLAMA | {"sliding_window": 5} | rope("default", partial_rotary_factor=0.5), BOTH),
-        "phi3-longrope": (
-            "phi3",
-            LLAMA
-            | {"original_max_position_embeddings": 16, "max_position_embeddings": 64}
-            | rope("longrope", short_factor=[1.0, 1.1, 1.3, 1.6], long_factor=[1.5, 2.0, 3.0, 4.0])
-            | {"num_hidden_layers": 2},
-            BARE,
-        ),
+        "phi3-longrope": ("phi3", longrope(original=16), BARE),  # all texts shorter, then all longer
+        "phi3-longrope-beyond": ("phi3", longrope(original=4), BARE),
     },
     "t5": {
         "t5": ("t5", T5, SEQ2SEQ),
