@@ -32,6 +32,7 @@ HEADS = {
 _WRITES = re.compile(  # projections that add to the residual: strong ones, so that a text is more than its last token
     r"(o_proj|out_proj|down_proj|fc2|wo|o|c_proj|output\.dense|attn\.o|4h_to_h|attention\.dense|Wo|out_lin|lin2)\.weight$"
 )
+TASKS = ("sequence_classification", "token_classification", "question_answering")
 GENERATING = ("causal_lm", "seq2seq_lm")
 
 
@@ -66,6 +67,11 @@ class Recording:
     def auto_class(self) -> str:
         """The name of the class that opens it, tfcore's and Transformers' alike."""
         return HEADS[self.head]
+
+    @property
+    def has_layers(self) -> bool:
+        """Hidden states and attentions are recorded of base models alone."""
+        return self.head in ("base", "encoder")
 
     def outputs(self, of: str) -> dict[str, np.ndarray]:
         """What is recorded of `whole` or `short`, by name."""

@@ -462,7 +462,7 @@ def with_outputs(recording: Recording) -> Recording:
     arrays = dict(recording.arrays)
     for of, given in (("whole", recording.whole()), ("short", recording.short())):
         outputs = run(model, given)
-        if recording.head not in ("base", "encoder"):
+        if not recording.has_layers:
             outputs = {key: value for key, value in outputs.items() if key.endswith("logits")}
         arrays |= {f"{of}.{key}": value for key, value in outputs.items()}
     return replace(recording, arrays=arrays)
