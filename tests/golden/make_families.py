@@ -580,7 +580,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if sys.argv[1:] == ["--check"]:
         faults = [f"{recording.name}: {fault} differs" for recording in recordings() for fault in check(recording)]
-        raise SystemExit("\n".join(faults))
+        raise SystemExit("\n".join(faults) or 0)
     FOLDER.mkdir(exist_ok=True)
     for family in sys.argv[1:] or FAMILIES:
         found = [
