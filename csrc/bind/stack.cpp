@@ -88,14 +88,18 @@ struct Call {
     batch.cu_seqlens = cu.data(), batch.sequences = Index(cu.size()) - 1;
   }
 
-  // (frequencies, interleaved, magnitude) each
+  // (frequencies (n, rotary / 2), magnitudes (n,), interleaved) each, n is 1 or the number of sequences
   void take_rotations(Door& door, const Stack& stack, py::list rotations) {
     for (const py::handle item : rotations) {
       const py::tuple each = py::reinterpret_borrow<py::tuple>(item);
-      const Array frequencies = exactly(door, each[0], "frequencies", NPY_DOUBLE, 1);
-      held.push_back(frequencies);
-      batch.rotations.push_back({2 * frequencies.dim(0), door.flag(each[1], "interleaved"),
-                                 door.number(each[2], "magnitude"), frequencies.data<double>()});
+      const Array frequencies = exactly(door, each[0], "frequencies", NPY_DOUBLE, 2);
+      const Array magnitudes = exactly(door, each[1], "magnitudes", NPY_DOUBLE, 1);
+      held.push_back(frequencies), held.push_back(magnitudes);
+      const Index n = frequencies.dim(0);
+      if (!((n == 1 || n == batch.sequences) && magnitudes.size() == n))
+        door.value_error(shaped("frequencies", frequencies) + ", expected one row, or one a sequence");
+      batch.rotations.push_back({2 * frequencies.dim(1), door.flag(each[2], "interleaved"), n > 1,
+                                 frequencies.data<double>(), magnitudes.data<double>()});
     }
     for (const Block& block : stack.parts().blocks) {
       const Index which = block.spec.rotary;

@@ -31,11 +31,15 @@ Pass::Buffers Pass::allocate() const {
 std::vector<AlignedArray<float>> Pass::tabulate_rotations() const {
   std::vector<AlignedArray<float>> tables;
   for (const Rotation& r : batch_.rotations) {
-    RotaryArgs<float> a{};
-    a.rows = tokens_, a.rotary = r.rotary, a.interleaved = r.interleaved, a.magnitude = r.magnitude;
-    a.positions = batch_.turns, a.frequencies = r.frequencies;
     tables.push_back(allocate_aligned<float>(std::size_t(tokens_ * 2 * r.rotary)));
-    rotary_tables(a, tables.back().get());
+    for (Index part = 0; part < (r.each ? batch_.sequences : 1); ++part) {
+      const Index first = r.each ? batch_.cu_seqlens[part] : 0;
+      RotaryArgs<float> a{};
+      a.rows = r.each ? batch_.count(part) : tokens_, a.rotary = r.rotary, a.interleaved = r.interleaved;
+      a.positions = batch_.turns + first;
+      a.frequencies = r.frequencies + part * (r.rotary / 2), a.magnitude = r.magnitude[part];
+      rotary_tables(a, tables.back().get() + first * 2 * r.rotary);
+    }
   }
   return tables;
 }

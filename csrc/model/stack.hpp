@@ -39,12 +39,13 @@ struct StackParts {
   std::vector<Linear> head;  // words' logits, (V, C), one or none
 };
 
-// The angles of one kind of rotation; the batch has its tables.
+// One kind of rotation: the frequencies of all sequences, or of each, where they depend on a text's length.
 struct Rotation {
   Index rotary;
   bool interleaved;
-  double magnitude;
-  const double* frequencies;  // (rotary / 2,)
+  bool each;
+  const double* frequencies;  // (rotary / 2,), or (B, rotary / 2)
+  const double* magnitude;    // (1,), or (B,)
 };
 
 // bias[h][j - i + reach]: what joins the score of query i and key j at positions of their texts.

@@ -128,7 +128,7 @@ class Stack:
         position_ids: ArrayLike,
         turns: NDArray[Any],
         cu_seqlens: ArrayLike,
-        rotations: list[tuple[NDArray[Any], bool, float]],
+        rotations: list[tuple[NDArray[Any], NDArray[Any], bool]],
         relative_bias: NDArray[Any] | None,
         cache: Cache | None,
         cross_keys: CrossKeys | None,

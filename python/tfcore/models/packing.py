@@ -48,6 +48,15 @@ class PackedTokens:
         """How many tokens each text has."""
         return np.diff(self.cu_seqlens)
 
+    @property
+    def text_lengths(self) -> IntArray:
+        """(B,): how long each text is with what went before these tokens: the highest position plus one."""
+        lengths: IntArray = np.zeros(len(self.cu_seqlens) - 1, np.int64)
+        real = self.lengths > 0
+        if real.any():
+            lengths[real] = np.maximum.reduceat(self.position_ids, self.cu_seqlens[:-1][real]) + 1
+        return lengths
+
 
 @dataclass(frozen=True)
 class PaddedBatch:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import _core
 from ..ops import positional_encoding
@@ -15,6 +16,9 @@ from .architecture import Stack as StackData
 from .checkpoint import Float32Array
 from .packing import IntArray, PackedTokens
 from .relative import relative_bias
+
+
+_Rotation = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]
 
 
 class Hidden(NamedTuple):
@@ -38,7 +42,7 @@ class Stack:
             tensors = _With(tensors, "embeddings.position.weight", _sinusoids(data))
         self._relative_table = tensors["relative.weight"] if data.relative else None
         self._relative: Float32Array | None = None
-        self._fixed_rotations: list[tuple[Any, bool, float]] | None = None
+        self._fixed_rotations = [_rotation(rotary, [0]) for rotary in self._rotaries]
         self.core = _core.Stack(_spec(data, self._rotaries), tensors)
 
     def run(
@@ -68,7 +72,7 @@ class Stack:
                 tokens.position_ids + self.data.embeddings.position_offset,
                 turns,
                 tokens.cu_seqlens,
-                self._rotations(longest),
+                self._rotations(tokens),
                 self._bias(longest),
                 cache,
                 encoded,
@@ -84,10 +88,11 @@ class Stack:
         e = self.data.embeddings
         return e.positions - e.position_offset if e.positions else None
 
-    def _rotations(self, length: int) -> list[tuple[Any, bool, float]]:
-        if self._fixed_rotations is None or any(_follows_length(rotary) for rotary in self._rotaries):
-            self._fixed_rotations = [_rotation(rotary, length) for rotary in self._rotaries]
-        return self._fixed_rotations
+    def _rotations(self, tokens: PackedTokens) -> list[_Rotation]:
+        return [
+            _rotation(rotary, tokens.text_lengths) if _follows_length(rotary) else fixed
+            for rotary, fixed in zip(self._rotaries, self._fixed_rotations, strict=True)
+        ]
 
     def _bias(self, length: int) -> Float32Array | None:
         """The relative bias of distances to at least `length`, computed for twice as many whenever it must grow."""
@@ -169,9 +174,13 @@ def _follows_length(rotary: Rotary) -> bool:
     return scaling.get("rope_type", scaling.get("type")) in ("dynamic", "longrope")
 
 
-def _rotation(rotary: Rotary, length: int) -> tuple[Any, bool, float]:
-    frequencies, magnitude = rotary_frequencies(rotary.dim, base=rotary.base, scaling=rotary.scaling, length=length)
-    return np.ascontiguousarray(frequencies), rotary.interleaved, magnitude
+def _rotation(rotary: Rotary, lengths: Sequence[int] | IntArray) -> _Rotation:
+    """Frequencies (n, dim / 2) and magnitudes (n,) for texts of n lengths, in the core's order."""
+    each = [
+        rotary_frequencies(rotary.dim, base=rotary.base, scaling=rotary.scaling, length=int(length))
+        for length in (list(lengths) or [0])
+    ]
+    return np.array([frequencies for frequencies, _ in each]), np.array([m for _, m in each]), rotary.interleaved
 
 
 def _check_range(name: str, values: IntArray, size: int, what: str, least: int = 0) -> None:
