@@ -19,6 +19,14 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "*.model",  # SentencePiece's: spiece, sentencepiece.bpe, tokenizer
+    "source.spm",
+    "target.spm",
+    "target_vocab.json",
+    "chat_template.jinja",
+    "additional_chat_templates/*.jinja",
 )
 SENTENCE_FILES = (
     *MODEL_FILES,
