@@ -50,8 +50,9 @@ def render(
     plain = [_message(message) for message in messages]
     if continue_final_message:
         plain[-1] = plain[-1] | {"content": _final_text(plain[-1]) + _MARK}
+    seen = {name: _plain(name, value) for name, value in variables.items()}
     try:
-        text = _compile(template).render(messages=plain, **{name: _plain(name, v) for name, v in variables.items()})
+        text = _compile(template).render(seen | {"messages": plain})
     except TemplateSyntaxError as error:
         raise ValueError(f"chat_template, line {error.lineno}: {error.message}") from None
     except TemplateError as error:

@@ -41,7 +41,7 @@ class MarianSide:
     Attributes
     ----------
     target : MarianSide
-        The side that text in the target language is encoded and decoded with.
+        The side that text in the target language is encoded with.
     """
 
     def __init__(self, ids: Any, pieces: Any, target: MarianSide | None = None) -> None:
@@ -58,7 +58,9 @@ class MarianSide:
         return list(self._ids.encode_batch(cut, is_pretokenized=True, add_special_tokens=add_special_tokens))
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
-        return self.target._join(ids, skip_special_tokens)
+        # With one vocabulary for both sides Transformers joins by the source's model: equal but for odd spaces
+        side = self if self.target._ids is self._ids else self.target
+        return side._join(ids, skip_special_tokens)
 
     def _join(self, ids: list[int], skip_special_tokens: bool) -> str:
         special = {i for i, token in self._ids.get_added_tokens_decoder().items() if token.special}

@@ -204,10 +204,11 @@ def _add_listed(backend: Any, folder: Path, config: Config) -> None:
     listed = {int(i): added_token(config, "added_tokens_decoder", token) for i, token in _listed(config).items()}
     file = folder / "added_tokens.json"
     if not listed and file.is_file():
-        special = {token.content for token in named_special(config, backend).values()}
+        special, ids = {token.content for token in named_special(config, backend).values()}, read_json(file)
+        if not all(type(i) is int for i in ids.values()):
+            raise ValueError(f"{file}: holds something else than tokens with their ids")
         listed = {
-            i: AddedToken(text, special=text in special, normalized=text not in special)
-            for text, i in read_json(file).items()
+            i: AddedToken(text, special=text in special, normalized=text not in special) for text, i in ids.items()
         }
     for i in sorted(listed):
         (backend.add_special_tokens if listed[i].special else backend.add_tokens)([listed[i]])
