@@ -259,7 +259,8 @@ def drop_token(token):
         ("marian", drop_token("<pad>"), r"vocab\.json: lacks the special tokens <pad>"),
         ("marian", set_file("vocab.json", '{"</s>": "a", "<unk>": 1, "<pad>": 2}'), r"vocab\.json: holds something"),
         ("marian", set_file("target.spm", "nonsense"), r"target\.spm: not a SentencePiece model"),
-        ("t5", set_file("tokenizer_config.json", '{"extra_ids": -1}'), "'extra_ids' is -1, expected a number"),
+        ("t5", set_file("tokenizer_config.json", '{"extra_ids": -1}'), "'extra_ids' is -1, expected 0 to"),
+        ("t5", set_file("tokenizer_config.json", '{"extra_ids": 1e99}'), "'extra_ids' is 1e\\+99, expected 0 to"),
         ("gemma", set_file("tokenizer_config.json", '{"tokenizer_class": "T5Tokenizer"}'), "expected 1 for T5"),
     ],
 )

@@ -21,7 +21,9 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "vocab.json",
     "merges.txt",
-    "*.model",  # SentencePiece's: spiece, sentencepiece.bpe, tokenizer
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
     "source.spm",
     "target.spm",
     "target_vocab.json",

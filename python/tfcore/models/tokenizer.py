@@ -8,8 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from .batch_encoding import BatchEncoding, Text, as_batch, as_tensor
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
 from .hub import TOKENIZER_FILES, resolve
@@ -30,8 +29,6 @@ _TRUNCATIONS: dict[Any, str | None] = {
     True: "longest_first",
     **{name: name for name in ("longest_first", "only_first", "only_second")},
 }
-
-Text = str | tuple[str, str]
 
 
 class AutoTokenizer:
@@ -74,32 +71,6 @@ class AutoTokenizer:
         return Tokenizer(*open_tokenizer(resolve(name, TOKENIZER_FILES, revision=revision), settings))
 
 
-class BatchEncoding(dict[str, Any]):
-    """What a tokenizer returns: a dict whose keys are attributes too, made for `model(**inputs)`."""
-
-    def __init__(self, data: dict[str, Any], encodings: list[Any]) -> None:
-        super().__init__(data)
-        self._encodings = encodings
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"no {name!r} among {', '.join(self)}") from None
-
-    def tokens(self, batch_index: int = 0) -> list[str]:
-        """The tokens of one text, as strings."""
-        return list(self._encodings[batch_index].tokens)
-
-    def word_ids(self, batch_index: int = 0) -> list[int | None]:
-        """For each token of one text the number of the word it is of; None for special tokens."""
-        return list(self._encodings[batch_index].word_ids)
-
-    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
-        """For each token 0 or 1, the text of the pair it is of; None for special tokens."""
-        return list(self._encodings[batch_index].sequence_ids)
-
-
 def _token(name: str) -> property:
     def read(self: Tokenizer) -> str | None:
         return self._special.get(name)
@@ -122,6 +93,13 @@ class Tokenizer:
     """Texts to ids and back. Made by `AutoTokenizer.from_pretrained`; safe to call from several threads.
 
     Padding and truncation saved inside `tokenizer.json` are ignored, as Transformers does: a call says what it wants.
+
+    Parameters
+    ----------
+    backend : tokenizers.Tokenizer
+        What cuts texts and puts the model's own tokens around them.
+    config : Config
+        Of the fields of `tokenizer_config.json` those it has: special tokens, `tokenizer_class`, `chat_template`, …
 
     Attributes
     ----------
@@ -450,11 +428,11 @@ class Tokenizer:
         kind: str | None,
     ) -> BatchEncoding:
         """What is asked of the texts' tokens, as lists or as tensors of one kind."""
-        batch, batched = _as_batch(text, pair)
+        batch, batched = as_batch(text, pair)
         encodings = self._encode(backend, batch, add_special_tokens, layout)
         data = {key: [getattr(e, field) for e in encodings] for key, field in asked.items()}
         if kind is not None:
-            return BatchEncoding({key: _tensor(rows, kind) for key, rows in data.items()}, encodings)
+            return BatchEncoding({key: as_tensor(rows, kind) for key, rows in data.items()}, encodings)
         return BatchEncoding(data if batched else {key: rows[0] for key, rows in data.items()}, encodings)
 
     def _encode(self, backend: Any, batch: list[Text], add_special_tokens: bool, layout: _Layout) -> list[Any]:
@@ -540,59 +518,6 @@ def _choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
 
 def _default(value: bool | None, default: bool) -> bool:
     return default if value is None else value
-
-
-def _as_batch(text: Any, pair: Any) -> tuple[list[Text], bool]:
-    """The texts, or pairs of texts, of a call as a list, and whether it was a batch."""
-    if isinstance(text, str):
-        if not isinstance(pair, str | None):
-            raise TypeError(f"text_pair is {type(pair).__name__}, expected a string beside a single text")
-        return [(text, pair) if pair else text], False
-    texts = _as_list("text", text)
-    if pair is None:
-        return [_as_text(item) for item in texts], True
-    pairs = _as_list("text_pair", pair)
-    if len(texts) != len(pairs):
-        raise ValueError(f"text_pair has {len(pairs)} texts, expected {len(texts)} as text")
-    return [_as_text((first, second)) for first, second in zip(texts, pairs, strict=True)], True
-
-
-def _as_list(name: str, texts: Any) -> Sequence[Any]:
-    if not isinstance(texts, list | tuple):
-        raise TypeError(f"{name} is {type(texts).__name__}, expected a string or a list of strings")
-    return texts
-
-
-def _as_text(item: Any) -> Text:
-    """A string, or a pair of strings as a tuple."""
-    if isinstance(item, str):
-        return item
-    if isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(part, str) for part in item):
-        return item[0], item[1]
-    raise TypeError(f"text holds {type(item).__name__}, expected strings or pairs of strings")
-
-
-def _tensor(rows: list[Any], kind: str) -> Any:
-    """Rows of one length as a tensor of int64."""
-    if len({len(row) for row in rows}) > 1:
-        raise ValueError(
-            f"texts have {min(map(len, rows))} to {max(map(len, rows))} tokens and make no tensor: pass padding=True "
-            "(and truncation=True to cut long ones)"
-        )
-    array = np.array(rows, np.int64) if rows else np.zeros((0, 0), np.int64)
-    if kind == "np":
-        return array
-    if kind == "pt":
-        return _torch_tensor(array)
-    raise ValueError(f"return_tensors is {kind!r}, expected 'np', 'pt' or None")
-
-
-def _torch_tensor(array: Any) -> Any:
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('return_tensors="pt" needs PyTorch; "np" does not', name=error.name) from None
-    return torch.from_numpy(array)
 
 
 def _as_lists(ids: Any) -> Any:

@@ -29,6 +29,7 @@ _STEPS = (
     ("normalizer", "BertNormalizer", _BERT_NORMALIZER),
     ("pre_tokenizer", "ByteLevel", {"add_prefix_space": "add_prefix_space"}),
 )
+_MOST_EXTRA_IDS = 100_000
 _PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 _QWEN_WORDS = (  # a word with what stands before it, a digit, marks with line ends, line ends, spaces
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -226,8 +227,8 @@ def _listed(config: Config) -> dict[str, Any]:
 
 def _extra_ids(config: Config) -> int:
     count = config.get("extra_ids", 100)
-    if type(count) is not int or count < 0:
-        raise ValueError(f"{config.path}: field 'extra_ids' is {count!r}, expected a number of tokens")
+    if type(count) is not int or not 0 <= count <= _MOST_EXTRA_IDS:
+        raise ValueError(f"{config.path}: field 'extra_ids' is {count!r}, expected 0 to {_MOST_EXTRA_IDS}")
     return count
 
 
