@@ -8,7 +8,17 @@ import pytest
 from checkpoints import minilm
 
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
-MODULES = ["models.auto", "models.checkpoint", "models.model", "models.relative", "models.tokenizer", "embedding"]
+MODULES = [
+    "models.auto",
+    "models.chat_template",
+    "models.checkpoint",
+    "models.model",
+    "models.relative",
+    "models.text_stream",
+    "models.tokenizer",
+    "models.tokenizer_families",
+    "embedding",
+]
 RUN = """
 import doctest, importlib, sys
 from pathlib import Path

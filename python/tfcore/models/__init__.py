@@ -1,4 +1,4 @@
-"""Pretrained models and their tokenizers: checkpoint folders and hub names in, NumPy arrays out."""
+"""Pretrained models and their tokenizers: checkpoint folders, hub names and GGUF files in, NumPy arrays out."""
 
 from .auto import (
     AutoModel,
@@ -9,10 +9,12 @@ from .auto import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
+from .batch_encoding import BatchEncoding
 from .encoder_decoder import EncoderDecoderModel
 from .model import Model
 from .outputs import ModelOutput
-from .tokenizer import AutoTokenizer, BatchEncoding, Tokenizer
+from .text_stream import TextStream
+from .tokenizer import AutoTokenizer, Tokenizer
 
 __all__ = [
     "AutoModel",
@@ -27,5 +29,6 @@ __all__ = [
     "EncoderDecoderModel",
     "Model",
     "ModelOutput",
+    "TextStream",
     "Tokenizer",
 ]

@@ -8,15 +8,18 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from .batch_encoding import BatchEncoding, Text, as_batch, as_tensor
+from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
 from .hub import TOKENIZER_FILES, resolve
-from .tokenizer_files import SPECIAL, extra_special, named_special, open_backend, read_tokenizer_config
+from .tokenizer_families import SPECIAL, added_token, family_of
+from .tokenizer_files import extra_special, named_special, open_tokenizer
 
-_NO_LIMIT = int(1e30)  # what Transformers writes for a model that states no length
-_LARGE = int(1e20)  # from here on it takes a length for none
-_SETTINGS = (*SPECIAL, "model_max_length", "padding_side", "truncation_side")
+_LARGE = int(1e20)  # from here on Transformers takes a length for none
+_SETTINGS = (
+    *SPECIAL,
+    *("model_max_length", "padding_side", "truncation_side", "add_bos_token", "add_eos_token", "add_prefix_space"),
+)
 _SIDES = {"right": "right", "left": "left"}
 _PADDINGS = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
 _TRUNCATIONS: dict[Any, str | None] = {
@@ -26,8 +29,6 @@ _TRUNCATIONS: dict[Any, str | None] = {
     True: "longest_first",
     **{name: name for name in ("longest_first", "only_first", "only_second")},
 }
-
-Text = str | tuple[str, str]
 
 
 class AutoTokenizer:
@@ -46,14 +47,16 @@ class AutoTokenizer:
         Parameters
         ----------
         name : str or path
-            A folder with a `tokenizer.json` (or BERT's `vocab.txt` alone), or a name in the cache or on the hub.
+            A folder, or a name in the cache or on the hub. A folder has a `tokenizer.json`, or the files of older
+            checkpoints: `vocab.txt`; `vocab.json` and `merges.txt`; `spiece.model`, `sentencepiece.bpe.model` or
+            `tokenizer.model`; `source.spm`, `target.spm` and `vocab.json` (which take `tfcore[sentencepiece]`).
         revision : str, optional
             A branch, tag or commit of the hub's.
         use_fast : bool
             Taken for the sake of code written for Transformers; there is only the fast one.
         **settings
-            `padding_side`, `truncation_side`, `model_max_length` and special tokens (`pad_token="[PAD]"`), instead of
-            the files'.
+            `padding_side`, `truncation_side`, `model_max_length`, `add_bos_token`, `add_eos_token` and special tokens
+            (`pad_token="[PAD]"`), instead of the files'; `add_prefix_space` for files without a `tokenizer.json`.
 
         Raises
         ------
@@ -65,35 +68,7 @@ class AutoTokenizer:
         unknown = sorted(settings.keys() - set(_SETTINGS))
         if unknown:
             raise TypeError(f"unknown setting {unknown[0]!r}, expected one of {', '.join(_SETTINGS)}")
-        folder = resolve(name, TOKENIZER_FILES, revision=revision)
-        config = read_tokenizer_config(folder, settings)
-        return Tokenizer(open_backend(folder, config), config)
-
-
-class BatchEncoding(dict[str, Any]):
-    """What a tokenizer returns: a dict whose keys are attributes too, made for `model(**inputs)`."""
-
-    def __init__(self, data: dict[str, Any], encodings: list[Any]) -> None:
-        super().__init__(data)
-        self._encodings = encodings
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"no {name!r} among {', '.join(self)}") from None
-
-    def tokens(self, batch_index: int = 0) -> list[str]:
-        """The tokens of one text, as strings."""
-        return list(self._encodings[batch_index].tokens)
-
-    def word_ids(self, batch_index: int = 0) -> list[int | None]:
-        """For each token of one text the number of the word it is of; None for special tokens."""
-        return list(self._encodings[batch_index].word_ids)
-
-    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
-        """For each token 0 or 1, the text of the pair it is of; None for special tokens."""
-        return list(self._encodings[batch_index].sequence_ids)
+        return Tokenizer(*open_tokenizer(resolve(name, TOKENIZER_FILES, revision=revision), settings))
 
 
 def _token(name: str) -> property:
@@ -101,7 +76,7 @@ def _token(name: str) -> property:
         return self._special.get(name)
 
     def write(self: Tokenizer, token: str) -> None:
-        self._name_special({name: token})
+        self._name_special({name: added_token(Config({}, "tokenizer"), name, token)})
 
     return property(read, write, doc=f"The {name.replace('_', ' ')}, or None.")
 
@@ -119,6 +94,13 @@ class Tokenizer:
 
     Padding and truncation saved inside `tokenizer.json` are ignored, as Transformers does: a call says what it wants.
 
+    Parameters
+    ----------
+    backend : tokenizers.Tokenizer
+        What cuts texts and puts the model's own tokens around them.
+    config : Config
+        Of the fields of `tokenizer_config.json` those it has: special tokens, `tokenizer_class`, `chat_template`, …
+
     Attributes
     ----------
     pad_token, pad_token_id, …
@@ -127,6 +109,8 @@ class Tokenizer:
         The length `truncation=True` cuts to when no `max_length` is given.
     padding_side, truncation_side : str
         "right" or "left".
+    chat_template : str, dict of str or None
+        The Jinja template of `apply_chat_template`, or several by name. It can be set.
     """
 
     bos_token, bos_token_id = _token("bos_token"), _token_id("bos_token")
@@ -141,30 +125,32 @@ class Tokenizer:
         self._backend = backend
         self._lock = threading.Lock()  # padding and truncation are state of the backend
         self._special: dict[str, str] = {}
-        self._extra_special = extra_special(config)
+        self._extra_special = [token.content for token in extra_special(config)]
         self._name_special(named_special(config, backend))
-        self._add_special(self._extra_special)
+        self._add_special(extra_special(config))
         self._clean_up = config.flag("clean_up_tokenization_spaces", default=False)
-        self.model_max_length = int(config.positive_number("model_max_length", default=_NO_LIMIT))
-        self.padding_side = config.choice("padding_side", _SIDES, default="right")
-        self.truncation_side = config.choice("truncation_side", _SIDES, default="right")
-        self.model_input_names: list[str] = config.get("model_input_names") or [
-            "input_ids",
-            "token_type_ids",
-            "attention_mask",
-        ]
+        self.chat_template = chat_templates(config)
+        family = family_of(config, backend)
+        self.model_max_length = int(config.positive_number("model_max_length", default=family.model_max_length))
+        padding, truncation = backend.padding or {}, backend.truncation or {}
+        side = padding.get("direction", family.padding_side)
+        self.padding_side = config.choice("padding_side", _SIDES, default=side)
+        side = truncation.get("direction", "right")
+        self.truncation_side = config.choice("truncation_side", _SIDES, default=side)
+        self.model_input_names: list[str] = config.get("model_input_names") or family.input_names
 
     # ---- texts to ids
 
     def __call__(
         self,
-        text: str | Sequence[str] | Sequence[tuple[str, str]],
+        text: str | Sequence[str] | Sequence[tuple[str, str]] | None = None,
         text_pair: str | Sequence[str] | None = None,
         add_special_tokens: bool = True,
         padding: bool | str = False,
         truncation: bool | str | None = None,
         max_length: int | None = None,
         *,
+        text_target: str | Sequence[str] | None = None,
         pad_to_multiple_of: int | None = None,
         padding_side: str | None = None,
         return_tensors: str | None = None,
@@ -191,6 +177,9 @@ class Tokenizer:
             True or "longest_first": cut the longer text of a pair first; or "only_first", "only_second"; False: do not.
         max_length : int, optional
             Default `model_max_length`. Given alone, it truncates.
+        text_target : str or list of str, optional
+            What a model is to answer, as a translator is to in its other language. Beside `text`, its ids are the
+            result's `labels`; alone, they are the result.
         pad_to_multiple_of : int, optional
             Round the padded length up.
         padding_side : str, optional
@@ -210,9 +199,7 @@ class Tokenizer:
             Rows of different lengths cannot be a tensor (padding=True makes them equal), an option is unknown, or
             `max_length` has no room for the text.
         """
-        batch, batched = _as_batch(text, text_pair)
         layout = self._layout(padding, truncation, max_length, pad_to_multiple_of, padding_side or self.padding_side)
-        encodings = self._encode(batch, add_special_tokens, layout)
         takes = self.model_input_names
         columns = {
             "input_ids": ("ids", True),
@@ -221,10 +208,16 @@ class Tokenizer:
             "special_tokens_mask": ("special_tokens_mask", return_special_tokens_mask),
             "offset_mapping": ("offsets", return_offsets_mapping),
         }
-        data = {key: [getattr(e, field) for e in encodings] for key, (field, asked) in columns.items() if asked}
-        if return_tensors is not None:
-            return BatchEncoding({key: _tensor(rows, return_tensors) for key, rows in data.items()}, encodings)
-        return BatchEncoding(data if batched else {key: rows[0] for key, rows in data.items()}, encodings)
+        asked = {key: field for key, (field, wanted) in columns.items() if wanted}
+        if text_target is None:
+            return self._call(self._backend, text, text_pair, add_special_tokens, layout, asked, return_tensors)
+        target = getattr(self._backend, "target", self._backend)
+        answer = self._call(target, text_target, None, add_special_tokens, layout, asked, return_tensors)
+        if text is None:
+            return answer
+        result = self._call(self._backend, text, text_pair, add_special_tokens, layout, asked, return_tensors)
+        result["labels"] = answer["input_ids"]
+        return result
 
     def encode(self, text: str, text_pair: str | None = None, **options: Any) -> Any:
         """The ids alone: `self(text, text_pair, **options).input_ids`."""
@@ -258,8 +251,8 @@ class Tokenizer:
         if any(token < 0 for token in ids):
             raise ValueError(f"token_ids holds {min(ids)}, expected ids >= 0")
         text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
-        if _default(clean_up_tokenization_spaces, self._clean_up) and type(self._backend.model).__name__ != "BPE":
-            return _clean_up(text)
+        if _default(clean_up_tokenization_spaces, self._clean_up) and self._made_of_words:
+            return clean_up(text)
         return text
 
     def batch_decode(
@@ -314,7 +307,92 @@ class Tokenizer:
         """The ids of the special tokens."""
         return [self._backend.token_to_id(token) for token in self.all_special_tokens]
 
+    # ---- conversations
+
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Any],
+        tokenize: bool = True,
+        add_generation_prompt: bool = False,
+        chat_template: str | None = None,
+        return_tensors: str | None = None,
+        return_dict: bool = False,
+        *,
+        continue_final_message: bool = False,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        **variables: Any,
+    ) -> Any:
+        """A conversation as the model was taught to read one: its ids, or its text.
+
+        >>> tokenizer.apply_chat_template(  # doctest: +SKIP
+        ...     [{"role": "user", "content": "Hello!"}], tokenize=False, add_generation_prompt=True
+        ... )
+        '<|im_start|>user\\nHello!<|im_end|>\\n<|im_start|>assistant\\n'
+
+        Parameters
+        ----------
+        conversation : list of dict, or list of such lists
+            Messages of `role` and `content`; or a batch of conversations.
+        tokenize : bool
+            False: the text.
+        add_generation_prompt : bool
+            End with the words that open the assistant's answer.
+        chat_template : str, optional
+            A Jinja template, or the name of one of several, instead of the tokenizer's.
+        return_tensors, padding, truncation, max_length
+            As in a call.
+        return_dict : bool
+            All that a call returns, instead of its `input_ids`.
+        continue_final_message : bool
+            End inside the last message, for the model to go on with it.
+        **variables
+            What the template sees beside `messages` and the special tokens: `tools`, `documents`, `enable_thinking`, …
+
+        Raises
+        ------
+        TypeError
+            A message is not a dict, or something in it is not text, a number, or lists and dicts of them.
+        ValueError
+            There is no template, or it is broken, or it refuses the conversation.
+        """
+        try:
+            from .chat_template import render
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                'a chat template takes jinja2: pip install "tfcore[models]"', name=error.name
+            ) from None
+        if continue_final_message and add_generation_prompt:
+            raise ValueError("continue_final_message continues an answer, add_generation_prompt begins one: choose one")
+        template = choose_template(self.chat_template, chat_template, tools=variables.get("tools") is not None)
+        conversations, batched = as_conversations(conversation)
+        seen = {"tools": None, "documents": None, **self._special, **variables}
+        seen["add_generation_prompt"] = add_generation_prompt
+        texts = [render(template, c, seen, continue_final_message=continue_final_message) for c in conversations]
+        text = texts if batched else texts[0]
+        if not tokenize:
+            return text
+        result = self(text, None, False, padding, truncation, max_length, return_tensors=return_tensors)
+        return result if return_dict else result["input_ids"]
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The ids that `decode(…, skip_special_tokens=True)` leaves out."""
+        added = self._backend.get_added_tokens_decoder().items()
+        return frozenset(token_id for token_id, token in added if token.special)
+
+    @property
+    def cleans_up(self) -> bool:
+        """Whether `decode` takes back spaces before punctuation."""
+        return self._clean_up and self._made_of_words
+
     # ---- inside
+
+    @property
+    def _made_of_words(self) -> bool:
+        """A BPE of bytes has put no spaces of its own before punctuation."""
+        return type(self._backend.model).__name__ != "BPE"
 
     def _layout(
         self, padding: Any, truncation: Any, max_length: int | None, multiple: int | None, side: str
@@ -339,13 +417,31 @@ class Tokenizer:
             raise ValueError(f"max_length is {max_length}, expected a multiple of pad_to_multiple_of, {multiple}")
         return _Layout(cut, pad, max_length, multiple, _choose("padding_side", side, _SIDES))
 
-    def _encode(self, batch: list[Text], add_special_tokens: bool, layout: _Layout) -> list[Any]:
+    def _call(
+        self,
+        backend: Any,
+        text: Any,
+        pair: Any,
+        add_special_tokens: bool,
+        layout: _Layout,
+        asked: dict[str, str],
+        kind: str | None,
+    ) -> BatchEncoding:
+        """What is asked of the texts' tokens, as lists or as tensors of one kind."""
+        batch, batched = as_batch(text, pair)
+        encodings = self._encode(backend, batch, add_special_tokens, layout)
+        data = {key: [getattr(e, field) for e in encodings] for key, field in asked.items()}
+        if kind is not None:
+            return BatchEncoding({key: as_tensor(rows, kind) for key, rows in data.items()}, encodings)
+        return BatchEncoding(data if batched else {key: rows[0] for key, rows in data.items()}, encodings)
+
+    def _encode(self, backend: Any, batch: list[Text], add_special_tokens: bool, layout: _Layout) -> list[Any]:
         if layout.truncation and add_special_tokens:
             self._check_room(batch, layout)
         with self._lock:
-            self._configure(layout)
+            self._configure(backend, layout)
             try:
-                return list(self._backend.encode_batch(batch, add_special_tokens=add_special_tokens))
+                return list(backend.encode_batch(batch, add_special_tokens=add_special_tokens))
             except TypeError:  # the texts are strings, so one of them is not Unicode
                 raise ValueError("text holds half of a surrogate pair, which is no character") from None
             except Exception as error:  # the library raises nothing more precise
@@ -361,17 +457,17 @@ class Tokenizer:
                 f"max_length is {layout.length}, expected at least {own}: the special tokens alone are that many"
             )
 
-    def _configure(self, layout: _Layout) -> None:
+    def _configure(self, backend: Any, layout: _Layout) -> None:
         if layout.truncation:
-            self._backend.enable_truncation(
+            backend.enable_truncation(
                 layout.length,
                 strategy=layout.truncation,
                 direction=_choose("truncation_side", self.truncation_side, _SIDES),
             )
         else:
-            self._backend.no_truncation()
+            backend.no_truncation()
         if layout.padding:
-            self._backend.enable_padding(
+            backend.enable_padding(
                 length=layout.length if layout.padding == "max_length" else None,
                 direction=layout.side,
                 pad_id=self.pad_token_id,
@@ -379,20 +475,16 @@ class Tokenizer:
                 pad_to_multiple_of=layout.multiple,
             )
         else:
-            self._backend.no_padding()
+            backend.no_padding()
 
-    def _name_special(self, named: dict[str, str]) -> None:
-        self._special.update(named)
+    def _name_special(self, named: dict[str, Any]) -> None:
         self._add_special(list(named.values()))
+        self._special.update({name: token.content for name, token in named.items()})
 
-    def _add_special(self, tokens: list[str]) -> None:
+    def _add_special(self, tokens: list[Any]) -> None:
         """Makes tokens special that are not yet, so that they are found whole in a text and left out of `decode`."""
-        from tokenizers import AddedToken
-
         known = {token.content for token in self._backend.get_added_tokens_decoder().values()}
-        self._backend.add_special_tokens(
-            [AddedToken(token, special=True, normalized=False) for token in tokens if token not in known]
-        )
+        self._backend.add_special_tokens([token for token in tokens if token.content not in known])
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
@@ -428,66 +520,13 @@ def _default(value: bool | None, default: bool) -> bool:
     return default if value is None else value
 
 
-def _as_batch(text: Any, pair: Any) -> tuple[list[Text], bool]:
-    """The texts, or pairs of texts, of a call as a list, and whether it was a batch."""
-    if isinstance(text, str):
-        if not isinstance(pair, str | None):
-            raise TypeError(f"text_pair is {type(pair).__name__}, expected a string beside a single text")
-        return [(text, pair) if pair else text], False
-    texts = _as_list("text", text)
-    if pair is None:
-        return [_as_text(item) for item in texts], True
-    pairs = _as_list("text_pair", pair)
-    if len(texts) != len(pairs):
-        raise ValueError(f"text_pair has {len(pairs)} texts, expected {len(texts)} as text")
-    return [_as_text((first, second)) for first, second in zip(texts, pairs, strict=True)], True
-
-
-def _as_list(name: str, texts: Any) -> Sequence[Any]:
-    if not isinstance(texts, list | tuple):
-        raise TypeError(f"{name} is {type(texts).__name__}, expected a string or a list of strings")
-    return texts
-
-
-def _as_text(item: Any) -> Text:
-    """A string, or a pair of strings as a tuple."""
-    if isinstance(item, str):
-        return item
-    if isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(part, str) for part in item):
-        return item[0], item[1]
-    raise TypeError(f"text holds {type(item).__name__}, expected strings or pairs of strings")
-
-
-def _tensor(rows: list[Any], kind: str) -> Any:
-    """Rows of one length as a tensor of int64."""
-    if len({len(row) for row in rows}) > 1:
-        raise ValueError(
-            f"texts have {min(map(len, rows))} to {max(map(len, rows))} tokens and make no tensor: pass padding=True "
-            "(and truncation=True to cut long ones)"
-        )
-    array = np.array(rows, np.int64) if rows else np.zeros((0, 0), np.int64)
-    if kind == "np":
-        return array
-    if kind == "pt":
-        return _torch_tensor(array)
-    raise ValueError(f"return_tensors is {kind!r}, expected 'np', 'pt' or None")
-
-
-def _torch_tensor(array: Any) -> Any:
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('return_tensors="pt" needs PyTorch; "np" does not', name=error.name) from None
-    return torch.from_numpy(array)
-
-
 def _as_lists(ids: Any) -> Any:
     """Arrays and tensors, at any depth of lists, as lists; a single id as itself."""
     ids = ids.tolist() if hasattr(ids, "tolist") else ids
     return [_as_lists(row) for row in ids] if isinstance(ids, list | tuple) else ids
 
 
-def _clean_up(text: str) -> str:
+def clean_up(text: str) -> str:
     """Takes back the spaces that a split into words has put before punctuation."""
     for spaced in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
         text = text.replace(spaced, spaced.strip())

@@ -1,0 +1,278 @@
+"""Tokenizers of every family, from today's files and from older ones: the ids and texts that Transformers recorded."""
+
+import json
+import pickle
+import sys
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+from tfcore import AutoTokenizer
+from tfcore.models import Tokenizer
+from tfcore.models.config import Config
+from tokenizer_cases import CALLS, TEXTS, attributes, outcome
+
+ARCHIVE = Path(__file__).parent / "golden" / "tokenizers.zip"
+
+
+@cache
+def recorded():
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        return json.loads(archive.read("recorded.json"))
+
+
+FOLDERS = sorted(recorded()["folders"])
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizers")
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        archive.extractall(path)
+    return path
+
+
+@pytest.fixture
+def copy(folders, tmp_path):
+    """A folder of one's own, to be changed."""
+
+    def copy_of(name):
+        for file in (folders / name).iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        return tmp_path
+
+    return copy_of
+
+
+def plain(value):
+    """As JSON has it: offsets and the like are tuples."""
+    return json.loads(json.dumps(value))
+
+
+# ---- Transformers' ids and texts
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_as_recorded(folders, name):
+    tokenizer, want = AutoTokenizer.from_pretrained(folders / name), recorded()["folders"][name]
+    assert attributes(tokenizer) == want["attributes"]
+    for (arguments, options), result in zip(CALLS, want["calls"], strict=True):
+        assert plain(outcome(tokenizer, *arguments, **options)) == result, (arguments, options)
+    for skip, texts in zip((False, True), want["decoded"], strict=True):
+        assert [tokenizer.decode(tokenizer(t)["input_ids"], skip_special_tokens=skip) for t in TEXTS] == texts
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FOLDERS)
+def test_as_transformers_installed(folders, name):
+    transformers = pytest.importorskip("transformers", minversion="5")
+    if name == "marian":
+        pytest.importorskip("sentencepiece")
+    ours, theirs = (
+        AutoTokenizer.from_pretrained(folders / name),
+        transformers.AutoTokenizer.from_pretrained(folders / name),
+    )
+    assert attributes(ours) == attributes(theirs)
+    for arguments, options in CALLS:
+        assert outcome(ours, *arguments, **options) == outcome(theirs, *arguments, **options)
+    ids = ours(TEXTS)["input_ids"]
+    for skip in (False, True):
+        assert ours.batch_decode(ids, skip_special_tokens=skip) == theirs.batch_decode(ids, skip_special_tokens=skip)
+    assert ours.convert_ids_to_tokens(ids[4]) == theirs.convert_ids_to_tokens(ids[4])
+    assert ours.tokenize(TEXTS[0]) == theirs.tokenize(TEXTS[0])
+
+
+def test_sentencepiece_itself_cuts_the_same(folders):
+    """The conversion against the library the files are of, on texts where families have no ways of their own."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    for name, file in {"t5": "spiece.model", "llama": "tokenizer.model", "gemma": "tokenizer.model"}.items():
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(folders / name / file))
+        tokenizer = AutoTokenizer.from_pretrained(folders / name)
+        for text in ("the quick brown fox", "naïve café — ﬁne 東京 🙂", "numbers 1 2 345"):
+            assert tokenizer.encode(text, add_special_tokens=False) == pieces.encode(text), (name, text)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folders / "xlm-roberta" / "sentencepiece.bpe.model"))
+    tokenizer = AutoTokenizer.from_pretrained(folders / "xlm-roberta")
+    moved = [i + 1 if i > 2 else 3 for i in pieces.encode("the ﬁne 東 fox")]
+    assert tokenizer.encode("the ﬁne 東 fox", add_special_tokens=False) == moved
+
+
+# ---- what families differ in
+
+
+def test_types_only_where_models_take_them(folders):
+    for name in FOLDERS:
+        typed = "token_type_ids" in AutoTokenizer.from_pretrained(folders / name)("the")
+        assert typed == (name in ("bert", "bert-json", "electra")), name
+
+
+def test_the_class_counts_before_the_model(copy):
+    folder = copy("bert-json")
+    stated = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(stated | {"tokenizer_class": "DistilBertTokenizerFast"}))
+    assert AutoTokenizer.from_pretrained(folder).model_input_names == ["input_ids", "attention_mask"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(stated | {"model_input_names": ["input_ids"]}))
+    assert list(AutoTokenizer.from_pretrained(folder)("the")) == ["input_ids"]
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "config.json").write_text('{"model_type": "distilbert"}')
+    assert "token_type_ids" not in AutoTokenizer.from_pretrained(folder)("the")
+
+
+def test_ends_asked_for_by_the_caller(folders):
+    tokenizer = AutoTokenizer.from_pretrained(folders / "gpt2-json", add_bos_token=True, add_eos_token=True)
+    end, the, fox = tokenizer.eos_token, tokenizer.tokenize("the"), tokenizer.tokenize("fox")
+    got = tokenizer("the", "fox", return_token_type_ids=True)
+    assert got.tokens() == [end, *the, end, end, *fox, end]
+    assert got["token_type_ids"] == [0] * (len(the) + 2) + [1] * (len(fox) + 2)
+    llama = AutoTokenizer.from_pretrained(folders / "llama-json", add_bos_token=False)
+    assert llama.bos_token_id not in llama("the")["input_ids"]
+    with pytest.raises(ValueError, match=r"field 'add_bos_token' asks for a token, and no 'bos_token' is stated"):
+        AutoTokenizer.from_pretrained(folders / "qwen2-json", add_bos_token=True)
+
+
+def test_a_space_before_the_first_word(folders):
+    for name in ("gpt2", "gpt2-json"):
+        plain_, spaced = (AutoTokenizer.from_pretrained(folders / name, add_prefix_space=on) for on in (False, True))
+        assert spaced.encode("the fox") == plain_.encode(" the fox") != plain_.encode("the fox")
+
+
+def test_a_ready_backend(folders):
+    from tokenizers import Tokenizer as Backend
+
+    backend = Backend.from_file(str(folders / "gpt2-json" / "tokenizer.json"))
+    tokenizer = Tokenizer(backend, Config({"eos_token": "<|endoftext|>", "chat_template": "{{ eos_token }}"}, "a.gguf"))
+    assert list(tokenizer("the fox")) == ["input_ids", "attention_mask"]
+    assert tokenizer.apply_chat_template([{}], tokenize=False) == "<|endoftext|>"
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|endoftext|>", None)
+
+
+# ---- translations
+
+
+def test_labels_are_the_answer_in_the_other_language(folders):
+    tokenizer = AutoTokenizer.from_pretrained(folders / "marian")
+    both = tokenizer(["the fox"], text_target=["der Fuchs"])
+    answer = tokenizer(text_target=["der Fuchs"])
+    assert both["labels"] == answer["input_ids"] != tokenizer(["der Fuchs"])["input_ids"]
+    assert both["input_ids"] == tokenizer(["the fox"])["input_ids"]
+    assert tokenizer.decode(both["labels"][0], skip_special_tokens=True) == "der Fuchs"
+    padded = tokenizer(["the fox"] * 2, text_target=["der", "der Fuchs"], padding=True, return_tensors="np")
+    assert padded["labels"].shape[0] == 2
+    assert (padded["labels"][0] == tokenizer.pad_token_id).any()
+    assert tokenizer(">>fra<< the").tokens()[0] == ">>fra<<"
+
+
+def test_one_vocabulary_a_side(copy):
+    folder = copy("marian")
+    ids = json.loads((folder / "vocab.json").read_text())
+    turned = {token: len(ids) - 1 - i for token, i in ids.items()}
+    (folder / "target_vocab.json").write_text(json.dumps(turned))
+    (folder / "tokenizer_config.json").write_text('{"separate_vocabs": true}')
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    labels = tokenizer(text_target="der Fuchs")["input_ids"]
+    assert labels[-1] == turned["</s>"]
+    assert tokenizer.decode(labels) == "der Fuchs</s>"
+
+
+def test_a_pickle_of_a_pair(folders):
+    tokenizer = AutoTokenizer.from_pretrained(folders / "marian")
+    again = pickle.loads(pickle.dumps(tokenizer))
+    assert again(TEXTS, text_target=TEXTS) == tokenizer(TEXTS, text_target=TEXTS)
+
+
+def test_sentencepiece_is_asked_for_only_where_needed(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    for name in ("t5", "llama", "xlm-roberta"):
+        assert AutoTokenizer.from_pretrained(folders / name)("the")["input_ids"]
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "tfcore\[sentencepiece\]"'):
+        AutoTokenizer.from_pretrained(folders / "marian")
+
+
+# ---- files that lie
+
+
+@pytest.mark.parametrize("name", ["t5/spiece.model", "llama/tokenizer.model", "xlm-roberta/sentencepiece.bpe.model"])
+def test_a_model_cut_short_at_any_byte(copy, name):
+    folder, file = copy(name.split("/")[0]), name.split("/")[1]
+    whole = (folder / file).read_bytes()
+    for size in [0, 1, 5, *range(100, len(whole), 97), len(whole) - 200]:
+        (folder / file).write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=file.replace(".", r"\.") + ": not a SentencePiece model, or cut short"):
+            AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{}", "not a SentencePiece model"),
+        (b"\xff" * 12, "the number at byte 10 is too long"),
+        (b"\x0a\x04\x0a\x02\xc3\x28\x12\x00\x1a\x00", "utf-8"),
+        (b"\x0a\x03\x0a\x01a\x12\x02\x18\x07\x1a\x00", "was trained by algorithm 7, expected 1 for T5"),
+        (b"\x0a\x03\x0a\x01a\x12\x00\x1a\x00", "has no piece for what is unknown"),
+        (b"\x0a\x05\x0a\x01a\x18\x02\x12\x00\x1a\x03\x12\x01x", "its table of characters is broken"),
+        (b"\x0a\x05\x0a\x01a\x18\x02\x12\x00\x1a\x00", "lacks the special tokens </s>"),
+        (b"\x08\x01\x12\x00\x1a\x00", "field holds int, expected bytes|0 pieces"),
+        (b"\x0a\x02\x10\x01\x12\x00\x1a\x00", "score or type is of the wrong kind"),
+    ],
+)
+def test_a_model_that_lies(tmp_path, data, message):
+    (tmp_path / "spiece.model").write_bytes(data)
+    with pytest.raises(ValueError, match=message) as error:
+        AutoTokenizer.from_pretrained(tmp_path)
+    assert "spiece.model" in str(error.value)
+
+
+def set_file(file, content):
+    def change(folder):
+        (folder / file).write_text(content)
+
+    return change
+
+
+def drop_token(token):
+    def change(folder):
+        ids = json.loads((folder / "vocab.json").read_text())
+        del ids[token]
+        (folder / "vocab.json").write_text(json.dumps(ids))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("gpt2", set_file("vocab.json", "{"), r"vocab\.json and merges\.txt: not a vocabulary"),
+        ("gpt2", set_file("vocab.json", '{"a": "b"}'), r"vocab\.json and merges\.txt: not a vocabulary"),
+        ("gpt2", set_file("merges.txt", "#version: 0.2\nx y z w\n"), r"not a vocabulary and its merges"),
+        ("gpt2", set_file("merges.txt", "#version: 0.2\nnosuch token\n"), r"not a vocabulary and its merges"),
+        ("gpt2", set_file("tokenizer_config.json", '{"add_bos_token": 1}'), "'add_bos_token' is 1, expected true or"),
+        ("gpt2", set_file("config.json", '{"model_type": 3}'), "'model_type' is 3, expected a string"),
+        ("gpt2", set_file("config.json", "["), r"config\.json: not valid JSON"),
+        ("gpt2", set_file("tokenizer_config.json", '{"tokenizer_class": []}'), "'tokenizer_class' is"),
+        ("gpt2", set_file("tokenizer_config.json", '{"chat_template": 3}'), "neither a template nor a list of named"),
+        ("gpt2", set_file("tokenizer_config.json", '{"chat_template": [{"name": "a"}]}'), "neither a template nor"),
+        ("gpt2", set_file("added_tokens.json", '{"<new>": 999}'), "'<new>' is listed with the id 999, and gets 311"),
+        ("gpt2", set_file("added_tokens.json", '{"<new>": "x"}'), r"added_tokens\.json: holds"),
+        ("gpt2", set_file("tokenizer_config.json", '{"added_tokens_decoder": {"x": 1}}'), "not an object of ids"),
+        ("gpt2", set_file("tokenizer_config.json", '{"eos_token": {"content": "a", "lstrip": 3}}'), "its flags to be"),
+        ("roberta", drop_token("<mask>"), r"vocab\.json: lacks the special tokens <mask>"),
+        ("marian", drop_token("<pad>"), r"vocab\.json: lacks the special tokens <pad>"),
+        ("marian", set_file("vocab.json", '{"</s>": "a", "<unk>": 1, "<pad>": 2}'), r"vocab\.json: holds something"),
+        ("marian", set_file("target.spm", "nonsense"), r"target\.spm: not a SentencePiece model"),
+        ("t5", set_file("tokenizer_config.json", '{"extra_ids": -1}'), "'extra_ids' is -1, expected 0 to"),
+        ("t5", set_file("tokenizer_config.json", '{"extra_ids": 1e99}'), "'extra_ids' is 1e\\+99, expected 0 to"),
+        ("gemma", set_file("tokenizer_config.json", '{"tokenizer_class": "T5Tokenizer"}'), "expected 1 for T5"),
+    ],
+)
+def test_a_broken_file_is_named(copy, name, change, message):
+    folder = copy(name)
+    change(folder)
+    with pytest.raises(ValueError, match=message):
+        AutoTokenizer.from_pretrained(folder)
+
+
+def test_what_is_missing_is_named(copy):
+    folder = copy("marian")
+    (folder / "target.spm").unlink()
+    with pytest.raises(FileNotFoundError, match=r"target\.spm: no such file"):
+        AutoTokenizer.from_pretrained(folder)
