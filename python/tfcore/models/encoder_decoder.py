@@ -66,8 +66,8 @@ class EncoderDecoderModel(Pretrained):
         -------
         ModelOutput
             `last_hidden_state` (B, M, C), or with a head `logits`, or `start_logits` and `end_logits`;
-            `encoder_last_hidden_state` (B, L, C); where asked for `encoder_…` and `decoder_hidden_states`, `…_attentions`,
-            and `cross_attentions`.
+            `encoder_last_hidden_state` (B, L, C); where asked for `encoder_…` and `decoder_hidden_states`,
+            `…_attentions`, and `cross_attentions`.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class EncoderDecoderModel(Pretrained):
             written_batch = padded_batch(decoder_ids.shape, decoder_attention_mask, "decoder_attention_mask")
             written = written_batch.pack(decoder_ids, np.zeros_like(decoder_ids), written_batch.positions)
         check_length(written_batch, self.decoder)
-        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        wanted: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         encoded = self.encoder.run(tokens, **wanted)
         decoded = self.decoder.run(
             written,

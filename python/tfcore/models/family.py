@@ -1,7 +1,7 @@
 """A family of checkpoints as data: how its config describes a model, and what its tensors are called.
 
-Our own names on the left, the checkpoint's on the right. Adding a family is one small file: a function from the config to
-an `Architecture`, and tables of names.
+Our own names on the left, the checkpoint's on the right. Adding a family is one small file: a function from the config
+to an `Architecture`, and tables of names.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .config import Config
+from .extras import import_tokenizers
 from .gguf import GgufFile
-from .tokenizer_files import import_tokenizers
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # kinds of tokens
 _SPECIAL = {

@@ -43,13 +43,14 @@ SENTENCE_FILES = (
 
 
 def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str | None = None) -> Path:
-    """The folder (or GGUF file) that holds the checkpoint `name`, with `files` (patterns) in it as far as the checkpoint has them.
+    """The folder (or GGUF file) that holds the checkpoint `name`, with `files` (patterns) in it as far as the
+    checkpoint has them.
 
     Parameters
     ----------
     name : str or path
-        A folder, a `.gguf` file, or a name such as "sentence-transformers/all-MiniLM-L6-v2": from the cache if the hub cannot be
-        reached or HF_HUB_OFFLINE=1, else from the hub.
+        A folder, a `.gguf` file, or a name such as "sentence-transformers/all-MiniLM-L6-v2": from the cache if the hub
+        cannot be reached or HF_HUB_OFFLINE=1, else from the hub.
     files : sequence of str
         The patterns of what to fetch.
     revision : str, optional

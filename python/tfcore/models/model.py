@@ -75,9 +75,9 @@ class Model(Pretrained):
         Returns
         -------
         ModelOutput
-            `last_hidden_state` (B, L, C) and, where the checkpoint has a pooler, `pooler_output` (B, C), from each text's
-            first token; with a head `logits`, or `start_logits` and `end_logits`; `hidden_states` and `attentions` where
-            asked for. NumPy arrays of float32.
+            `last_hidden_state` (B, L, C) and, where the checkpoint has a pooler, `pooler_output` (B, C), from each
+            text's first token; with a head `logits`, or `start_logits` and `end_logits`; `hidden_states` and
+            `attentions` where asked for. NumPy arrays of float32.
 
         Raises
         ------

@@ -75,7 +75,8 @@ class PaddedBatch:
         columns = np.arange(self.real.shape[1])
         if self.full or not self.real.size:
             return np.broadcast_to(columns, self.real.shape)
-        return np.maximum(columns - self.real.argmax(axis=1)[:, None], 0)
+        positions: IntArray = np.maximum(columns - self.real.argmax(axis=1)[:, None], 0)
+        return positions
 
     def pack(self, input_ids: IntArray, token_type_ids: IntArray, position_ids: IntArray) -> PackedTokens:
         """Three arrays (B, L) without their masked columns."""

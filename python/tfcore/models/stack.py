@@ -17,7 +17,6 @@ from .checkpoint import Float32Array
 from .packing import IntArray, PackedTokens
 from .relative import relative_bias
 
-
 _Rotation = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .config import Config, read_json
+from .extras import import_tokenizers
+from .gguf import GgufFile
+from .gguf_tokenizer import read_tokenizer
 from .marian_tokenizer import open_marian
 from .sentencepiece_files import (
     gemma_tokenizer,
@@ -37,23 +40,15 @@ _QWEN_WORDS = (  # a word with what stands before it, a digit, marks with line e
 
 
 def open_tokenizer(folder: Path, settings: dict[str, Any]) -> tuple[Any, Config]:
-    """The `tokenizers.Tokenizer` of a folder, and what its files and the caller's `settings` say besides."""
+    """The `tokenizers.Tokenizer` of a folder or GGUF file, and what it and the caller's `settings` say besides."""
     import_tokenizers()
+    if folder.is_file():
+        backend, fields = read_tokenizer(GgufFile(folder))
+        return backend, Config(fields | settings, folder)
     config = _read_config(folder, settings)
     if (folder / "tokenizer.json").is_file():
         return _open_json(folder / "tokenizer.json", config), config
     return _open_older(folder, config)
-
-
-def import_tokenizers() -> Any:
-    """The `tokenizers` library, which an extra installs."""
-    try:
-        import tokenizers
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'the tokenizers library is missing: pip install "tfcore[models]"', name=error.name
-        ) from None
-    return tokenizers
 
 
 def _open_json(file: Path, config: Config) -> Any:

@@ -25,7 +25,8 @@ class _Piece(NamedTuple):
 
 
 class Weights(Mapping[str, Float32Array]):
-    """A model's tensors under our own names ("decoder.blocks.0.attention.query.weight"), each read when it is asked for.
+    """A model's tensors under our own names ("decoder.blocks.0.attention.query.weight"), each read when it is asked
+    for.
 
     `head` is what a task adds, None for the model alone; `pooler` says whether the checkpoint has one.
 

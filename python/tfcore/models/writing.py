@@ -35,8 +35,8 @@ class Writing(Pretrained):
         >>> model.generate([[19556, 28]], max_new_tokens=5).shape  # doctest: +SKIP
         (1, 7)
 
-        Texts of different length cost no padding, whichever side of `input_ids` it is on, and a text's continuation does
-        not depend on its neighbours. Ctrl-C ends it between two tokens; the model is as it was.
+        Texts of different length cost no padding, whichever side of `input_ids` it is on, and a text's continuation
+        does not depend on its neighbours. Ctrl-C ends it between two tokens; the model is as it was.
 
         Parameters
         ----------

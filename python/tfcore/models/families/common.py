@@ -47,7 +47,8 @@ def head_size(config: Config, width: str = "hidden_size", heads: str = "num_atte
 
 
 def rotary(config: Config, size: int, *, kind: str | None = None, base: float = 10000.0, part: float = 1.0) -> Rotary:
-    """Rotary positions as configs of today and of before say them: `rope_parameters`, or `rope_theta` and `rope_scaling`.
+    """Rotary positions as configs of today and of before say them: `rope_parameters`, or `rope_theta` and
+    `rope_scaling`.
 
     size   of a head
     kind   of layer, where each has parameters of its own ("full_attention", "sliding_attention")

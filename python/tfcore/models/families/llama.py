@@ -1,4 +1,5 @@
-"""Llama (Touvron et al. 2023): RMS norms before, rotary positions, grouped heads, SwiGLU. Also SmolLM2 and TinyLlama."""
+"""Llama (Touvron et al. 2023): RMS norms before, rotary positions, grouped heads, SwiGLU. Also SmolLM2 and
+TinyLlama."""
 
 from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
