@@ -256,7 +256,7 @@ def filtered(scores, *, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
     ids=lambda options: " ".join(options),
 )
 def test_draws_follow_the_filtered_distribution(options):
-    draws = 4000
+    draws = 2000
     settings = GenerationOptions(do_sample=True, max_new_tokens=1, num_return_sequences=draws, seed=1, **options)
     found = generate(TableSession(), [PROMPTS[1]], settings, return_scores=True)
     tokens = np.array([text[-1] for text in found.sequences])
@@ -268,7 +268,7 @@ def test_draws_follow_the_filtered_distribution(options):
 
 def test_draws_of_several_follow_their_distribution(rng):
     p = np.array([0.5, 0.3, 0.15, 0.05])
-    draws = 20000
+    draws = 6000
     counts = np.zeros((4, 4))
     for _ in range(draws):
         first, second = draw_several(np.log(p).astype(np.float32), 2, rng)
@@ -301,7 +301,7 @@ def test_sampled_beams():
 
 def test_sampled_beams_follow_their_distribution():
     """Of one step, the two texts are two draws without repetition, whatever their order."""
-    draws = 4000
+    draws = 1500
     options = {"do_sample": True, "num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 1, "top_k": 6, "seed": 2}
     tokens = np.array(run([PROMPTS[1]] * draws, **options))[:, -1].reshape(draws, 2)
     p = filtered(logits(np.array(PROMPTS[1])), top_k=6)
@@ -553,6 +553,8 @@ def test_settings_that_do_not_go_together():
         GenerationOptions(do_sample=True, temperature=0)
     with pytest.raises(ValueError, match="streamer with num_beams 2"):
         generate(TableSession(), PROMPTS, GenerationOptions(num_beams=2), streamer=Listener())
+    with pytest.raises(TypeError, match="streamer is of int, expected a function or an object with put and end"):
+        generate(TableSession(), PROMPTS, GenerationOptions(), streamer=3)
     with pytest.raises(ValueError, match="num_beams is 2, expected 1"):
         stream(TableSession(), PROMPTS, GenerationOptions(num_beams=2))
     with pytest.raises(ValueError, match="decode is None, expected a tokenizer's decode"):
@@ -584,6 +586,14 @@ def test_nothing_left_to_choose(mode):
         run([[1]], suppress_tokens=list(range(V)), max_new_tokens=3, **mode)
     few = run([[1]], suppress_tokens=list(range(2, V)), max_new_tokens=4, **mode)
     assert set(few[0]) <= {0, 1}
+
+
+@pytest.mark.parametrize("mode", [{}, {"do_sample": True, "seed": 1}, {"num_beams": 2}])
+def test_logits_as_large_as_float32_goes(mode):
+    def wide(tokens):
+        return np.where(np.arange(V) == (tokens[-1] + 1) % V, np.float32(3e38), np.float32(-3e38))
+
+    assert run([[1]], session=TableSession(wide), max_new_tokens=3, repetition_penalty=2.0, **mode) == [[1, 2, 3, 4]]
 
 
 def test_nothing_to_add():

@@ -143,7 +143,7 @@ def beam_search(
             session.select(parents)
         newest = np.concatenate([search.tokens[:, -1] for search in live])
         held, sources = len(newest), np.arange(len(newest))
-        logits = checked(session.step(np.split(newest, held)), held)
+        logits = checked(session.step(list(newest[:, None])), held)
 
 
 def _advance(live: list[Search], logits: Float32Array, options: GenerationOptions, change: list[Change]) -> None:

@@ -44,8 +44,10 @@ def draw(scores: Float32Array, options: GenerationOptions, rng: np.random.Genera
     """A token by its probability among the candidates, and the logarithm of that."""
     tokens, kept = candidates(scores, options)
     cumulative = np.cumsum(np.exp(kept), dtype=np.float64)
-    place = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-    return int(tokens[place]), float(kept[place] - np.log(cumulative[-1]))
+    total = cumulative[-1]
+    last = int(np.searchsorted(cumulative, total))  # that has a probability; a rounded product may reach the total
+    place = min(int(np.searchsorted(cumulative, rng.random() * total, side="right")), last)
+    return int(tokens[place]), float(kept[place] - np.log(total))
 
 
 def draw_several(scores: Float32Array, count: int, rng: np.random.Generator) -> IntArray:
