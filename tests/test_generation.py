@@ -10,6 +10,7 @@ from tables import CASES, PAD, PROMPTS, TableSession, V, decode, logits
 from tfcore.generation import GenerationOptions, generate, stream
 from tfcore.generation.logits import Lengths, changes
 from tfcore.generation.sampling import candidates, draw_several, largest, of_at_least_kth
+from tfcore.generation.stopping import Stopping
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "generation.json").read_text(encoding="utf-8"))
 SIGMAS = 5  # of a count of draws: one in two million is further off by chance, and the draws are seeded
@@ -332,6 +333,30 @@ def test_the_largest(rng, size):
         order = np.argsort(-scores, kind="stable")[:k]
         assert np.array_equal(largest(scores, k), order)
         assert np.array_equal(of_at_least_kth(scores, k), np.flatnonzero(scores >= scores[order[-1]]))
+
+
+def test_what_is_kept_whatever_the_options_say():
+    scores = np.array([0, 5, 9, 1, 7], np.float32)
+    for options in ({"top_k": 1}, {"top_k": 0, "top_p": 0.1}, {"top_k": 0, "min_p": 0.99}):
+        tokens, kept = candidates(scores, GenerationOptions(do_sample=True, **options), 3)
+        assert tokens.tolist() == [1, 2, 4]
+        assert kept.tolist() == [-4, 0, -2]
+
+
+def test_a_stop_string_in_a_run_of_bytes():
+    """Some tokenizers write a run of single bytes as text only when all of it is: no such run is cut in two."""
+
+    def fallback(tokens):
+        try:
+            return bytes(tokens).decode()
+        except UnicodeDecodeError:
+            return "\ufffd" * len(tokens)
+
+    for before, stops in itertools.product(("", "x", "日", "語日", "日" * 9), ("本", "日本", "𝄞")):
+        text = list((before + stops).encode())
+        stopping = Stopping(GenerationOptions(stop_strings=stops), fallback)
+        ends = [stopping.ends(np.array(text[:n]), text[n], 99) for n in range(len(text))]
+        assert ends == [False] * (len(text) - 1) + [True]
 
 
 def test_more_candidates_than_tokens():
