@@ -367,6 +367,8 @@ def test_more_candidates_than_tokens():
 def test_next_to_no_temperature_is_greedy():
     want = run(PROMPTS, max_new_tokens=8)
     assert run(PROMPTS, do_sample=True, temperature=1e-300, max_new_tokens=8, seed=0) == want
+    beams = run(PROMPTS, do_sample=True, temperature=1e-300, num_beams=2, max_new_tokens=8, seed=0)
+    assert beams == run(PROMPTS, do_sample=True, temperature=1e-300, num_beams=2, max_new_tokens=8, seed=1)
     assert run(PROMPTS, do_sample=True, top_k=1, max_new_tokens=8, seed=0) == want
     assert run(PROMPTS, do_sample=True, top_p=0.0, max_new_tokens=8, seed=0) == want
     assert run(PROMPTS, do_sample=True, min_p=1.0, max_new_tokens=8, seed=0) == want
@@ -413,8 +415,10 @@ def test_a_stream_is_what_generate_returns():
     options = GenerationOptions(max_new_tokens=20, eos_token_id=[3, 12])
     texts = [list(prompt) for prompt in PROMPTS]
     for step in stream(TableSession(), PROMPTS, options):
+        assert len(step.rows) == len(step.tokens)
         for row, token in zip(step.rows.tolist(), step.tokens.tolist(), strict=True):
             texts[row].append(token)
+        step.tokens[:] = 0  # a step is its reader's
     assert texts == lists(generate(TableSession(), PROMPTS, options).sequences)
 
 

@@ -17,7 +17,7 @@ from .logits import Change, Lengths, changes, normalize
 from .loop import alter, checked, random_stream, refuse
 from .options import GenerationOptions
 from .protocol import Float32Array, IntArray, Session
-from .sampling import candidates, draw_several, largest
+from .sampling import candidates, cooled, draw_several, largest
 from .stopping import Stopping
 
 _NEVER = np.float32(-1e9)  # below the score of any text, and still a number that can be compared
@@ -160,7 +160,7 @@ def _keep_candidates(scores: Float32Array, options: GenerationOptions) -> None:
     """Rules out all that sampling leaves out; the temperature scales what is left."""
     at_least = max(2, len(options.end_tokens) + 1)
     tokens, _ = candidates(scores, options, at_least)
-    kept = scores[tokens] / np.float32(options.temperature)
+    kept = cooled(scores[tokens], options.temperature)
     scores.fill(-np.inf)
     scores[tokens] = kept
 

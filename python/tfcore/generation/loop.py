@@ -93,7 +93,7 @@ def write(
             text = written[row]
             text.ended = stopping.ends(text.tokens, token, text.lengths.most)
             text.append(token)
-        yield Step(np.array(live), tokens)
+        yield Step(np.array(live), tokens.copy())
         going = np.array([place for place, row in enumerate(live) if not written[row].ended], np.int64)
         if not len(going):
             return

@@ -28,8 +28,8 @@ def candidates(scores: Float32Array, options: GenerationOptions, at_least: int =
     """
     tokens = of_at_least_kth(scores, max(options.top_k, at_least)) if options.top_k else np.arange(len(scores))
     kept = scores[tokens]
-    with np.errstate(over="ignore"):  # next to no temperature: what is not the best is out of reach
-        kept = (kept - kept.max()) / np.float32(max(options.temperature, 1e-30))
+    with np.errstate(over="ignore"):
+        kept = cooled(kept - kept.max(), options.temperature)
     if options.top_p < 1:
         chosen = _nucleus(kept, options.top_p, at_least)
         tokens, kept = tokens[chosen], kept[chosen]
@@ -38,6 +38,13 @@ def candidates(scores: Float32Array, options: GenerationOptions, at_least: int =
         probable[largest(kept, at_least)] = True
         tokens, kept = tokens[probable], kept[probable]
     return tokens, kept
+
+
+def cooled(scores: Float32Array, temperature: float) -> Float32Array:
+    """Scores over a temperature that float32 can hold; what that puts out of reach is minus infinity."""
+    with np.errstate(over="ignore"):
+        quotient: Float32Array = scores / np.float32(max(temperature, 1e-30))
+    return quotient
 
 
 def draw(scores: Float32Array, options: GenerationOptions, rng: np.random.Generator) -> tuple[int, float]:
