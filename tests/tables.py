@@ -42,6 +42,11 @@ CASES: dict[str, dict] = {
     "no three twice": {"max_new_tokens": 40, "no_repeat_ngram_size": 3},
     "bad words": {"max_new_tokens": 20, "bad_words_ids": [[10], [4, 8], [16, 2, 7], [12]], "eos_token_id": 12},
     "suppressed": {"max_new_tokens": 15, "suppress_tokens": [0, 4, 10, 14], "begin_suppress_tokens": [1, 2, 5, 6, 7]},
+    "suppressed after the forced": {
+        "max_new_tokens": 6,
+        "forced_bos_token_id": 17,
+        "begin_suppress_tokens": [0, 5, 20, 21],
+    },
     "forced": {"max_new_tokens": 8, "forced_bos_token_id": 17, "forced_eos_token_id": 12, "eos_token_id": 12},
     "all at once": {
         "max_new_tokens": 25,
@@ -57,6 +62,14 @@ CASES: dict[str, dict] = {
     "beams that end early": {**_BEAMS, **_ENDS, "early_stopping": True},
     "beams that never give up": {**_BEAMS, **_ENDS, "early_stopping": "never", "length_penalty": 2.0},
     "beams for short texts": {**_BEAMS, **_ENDS, "length_penalty": -1.0},
+    "beams for short texts that never give up": {
+        **_BEAMS,
+        "num_return_sequences": 4,
+        "eos_token_id": [1, 4, 20],
+        "length_penalty": -0.5,
+        "early_stopping": "never",
+    },
+    "beams of many ends": {**_BEAMS, "num_beams": 3, "eos_token_id": [*range(13), 16, 20], "early_stopping": "never"},
     "beams by probability": {**_BEAMS, **_ENDS, "length_penalty": 0.0, "early_stopping": "never"},
     "beams for long texts": {**_BEAMS, **_ENDS, "length_penalty": 3.0, "early_stopping": True},
     "beams of one end token": {**_BEAMS, "eos_token_id": 12, "num_return_sequences": 1},

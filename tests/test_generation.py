@@ -10,6 +10,7 @@ from tables import CASES, PAD, PROMPTS, TableSession, V, decode, logits
 from tfcore.generation import GenerationOptions, generate, stream
 from tfcore.generation.logits import Lengths, changes
 from tfcore.generation.sampling import candidates, draw_several, largest, of_at_least_kth
+from tfcore.generation.stopping import Stopping
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "generation.json").read_text(encoding="utf-8"))
 SIGMAS = 5  # of a count of draws: one in two million is further off by chance, and the draws are seeded
@@ -256,7 +257,7 @@ def filtered(scores, *, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
     ids=lambda options: " ".join(options),
 )
 def test_draws_follow_the_filtered_distribution(options):
-    draws = 4000
+    draws = 2000
     settings = GenerationOptions(do_sample=True, max_new_tokens=1, num_return_sequences=draws, seed=1, **options)
     found = generate(TableSession(), [PROMPTS[1]], settings, return_scores=True)
     tokens = np.array([text[-1] for text in found.sequences])
@@ -268,7 +269,7 @@ def test_draws_follow_the_filtered_distribution(options):
 
 def test_draws_of_several_follow_their_distribution(rng):
     p = np.array([0.5, 0.3, 0.15, 0.05])
-    draws = 20000
+    draws = 6000
     counts = np.zeros((4, 4))
     for _ in range(draws):
         first, second = draw_several(np.log(p).astype(np.float32), 2, rng)
@@ -301,7 +302,7 @@ def test_sampled_beams():
 
 def test_sampled_beams_follow_their_distribution():
     """Of one step, the two texts are two draws without repetition, whatever their order."""
-    draws = 4000
+    draws = 1500
     options = {"do_sample": True, "num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 1, "top_k": 6, "seed": 2}
     tokens = np.array(run([PROMPTS[1]] * draws, **options))[:, -1].reshape(draws, 2)
     p = filtered(logits(np.array(PROMPTS[1])), top_k=6)
@@ -334,6 +335,30 @@ def test_the_largest(rng, size):
         assert np.array_equal(of_at_least_kth(scores, k), np.flatnonzero(scores >= scores[order[-1]]))
 
 
+def test_what_is_kept_whatever_the_options_say():
+    scores = np.array([0, 5, 9, 1, 7], np.float32)
+    for options in ({"top_k": 1}, {"top_k": 0, "top_p": 0.1}, {"top_k": 0, "min_p": 0.99}):
+        tokens, kept = candidates(scores, GenerationOptions(do_sample=True, **options), 3)
+        assert tokens.tolist() == [1, 2, 4]
+        assert kept.tolist() == [-4, 0, -2]
+
+
+def test_a_stop_string_in_a_run_of_bytes():
+    """Some tokenizers write a run of single bytes as text only when all of it is: no such run is cut in two."""
+
+    def fallback(tokens):
+        try:
+            return bytes(tokens).decode()
+        except UnicodeDecodeError:
+            return "\ufffd" * len(tokens)
+
+    for before, stops in itertools.product(("", "x", "日", "語日", "日" * 9), ("本", "日本", "𝄞")):
+        text = list((before + stops).encode())
+        stopping = Stopping(GenerationOptions(stop_strings=stops), fallback)
+        ends = [stopping.ends(np.array(text[:n]), text[n], 99) for n in range(len(text))]
+        assert ends == [False] * (len(text) - 1) + [True]
+
+
 def test_more_candidates_than_tokens():
     assert len(run([[1]], do_sample=True, top_k=1000, max_new_tokens=3, seed=0)[0]) == 4
     assert len(run([[1]], num_beams=20, num_return_sequences=20, max_new_tokens=2)) == 20
@@ -342,6 +367,8 @@ def test_more_candidates_than_tokens():
 def test_next_to_no_temperature_is_greedy():
     want = run(PROMPTS, max_new_tokens=8)
     assert run(PROMPTS, do_sample=True, temperature=1e-300, max_new_tokens=8, seed=0) == want
+    beams = run(PROMPTS, do_sample=True, temperature=1e-300, num_beams=2, max_new_tokens=8, seed=0)
+    assert beams == run(PROMPTS, do_sample=True, temperature=1e-300, num_beams=2, max_new_tokens=8, seed=1)
     assert run(PROMPTS, do_sample=True, top_k=1, max_new_tokens=8, seed=0) == want
     assert run(PROMPTS, do_sample=True, top_p=0.0, max_new_tokens=8, seed=0) == want
     assert run(PROMPTS, do_sample=True, min_p=1.0, max_new_tokens=8, seed=0) == want
@@ -388,8 +415,10 @@ def test_a_stream_is_what_generate_returns():
     options = GenerationOptions(max_new_tokens=20, eos_token_id=[3, 12])
     texts = [list(prompt) for prompt in PROMPTS]
     for step in stream(TableSession(), PROMPTS, options):
+        assert len(step.rows) == len(step.tokens)
         for row, token in zip(step.rows.tolist(), step.tokens.tolist(), strict=True):
             texts[row].append(token)
+        step.tokens[:] = 0  # a step is its reader's
     assert texts == lists(generate(TableSession(), PROMPTS, options).sequences)
 
 
@@ -553,6 +582,8 @@ def test_settings_that_do_not_go_together():
         GenerationOptions(do_sample=True, temperature=0)
     with pytest.raises(ValueError, match="streamer with num_beams 2"):
         generate(TableSession(), PROMPTS, GenerationOptions(num_beams=2), streamer=Listener())
+    with pytest.raises(TypeError, match="streamer is of int, expected a function or an object with put and end"):
+        generate(TableSession(), PROMPTS, GenerationOptions(), streamer=3)
     with pytest.raises(ValueError, match="num_beams is 2, expected 1"):
         stream(TableSession(), PROMPTS, GenerationOptions(num_beams=2))
     with pytest.raises(ValueError, match="decode is None, expected a tokenizer's decode"):
@@ -584,6 +615,14 @@ def test_nothing_left_to_choose(mode):
         run([[1]], suppress_tokens=list(range(V)), max_new_tokens=3, **mode)
     few = run([[1]], suppress_tokens=list(range(2, V)), max_new_tokens=4, **mode)
     assert set(few[0]) <= {0, 1}
+
+
+@pytest.mark.parametrize("mode", [{}, {"do_sample": True, "seed": 1}, {"num_beams": 2}])
+def test_logits_as_large_as_float32_goes(mode):
+    def wide(tokens):
+        return np.where(np.arange(V) == (tokens[-1] + 1) % V, np.float32(3e38), np.float32(-3e38))
+
+    assert run([[1]], session=TableSession(wide), max_new_tokens=3, repetition_penalty=2.0, **mode) == [[1, 2, 3, 4]]
 
 
 def test_nothing_to_add():

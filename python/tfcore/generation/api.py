@@ -74,11 +74,13 @@ def generate(
     Raises
     ------
     TypeError, ValueError
-        A prompt is empty, too long or not of integers; `streamer` with beams; stop strings without `decode`; a NaN or
-        infinity among the logits, or options that leave no token to choose.
+        A prompt is empty, too long or not of integers; `streamer` is neither of these, or comes with beams; stop
+        strings without `decode`; a NaN or infinity among the logits, or options that leave no token to choose.
     """
     starts = _checked_prompts(prompts)
     stopping = Stopping(options, decode)
+    if not (streamer is None or callable(streamer) or isinstance(streamer, Streamer)):
+        raise TypeError(f"streamer is of {type(streamer).__name__}, expected a function or an object with put and end")
     if options.num_beams > 1:
         if streamer is not None:
             raise ValueError(
@@ -159,21 +161,20 @@ def _tell(
     streamer: Streamer | Callable[[IntArray], Any], starts: list[IntArray], steps: Iterator[Step], filler: int
 ) -> None:
     """Passes the prompts (R, L), padded on the left, and each step's tokens (R,) on to the streamer."""
-    put: Callable[[IntArray], Any] | None = getattr(streamer, "put", None)
-    if put is None:
+    if not isinstance(streamer, Streamer):
         for step in steps:
-            streamer(_spread(step, len(starts), filler))  # type: ignore[operator]
+            streamer(_spread(step, len(starts), filler))
         return
     try:
         longest = max((len(start) for start in starts), default=0)
         padded = np.full((len(starts), longest), filler)
         for row, start in zip(padded, starts, strict=True):
             row[longest - len(start) :] = start
-        put(padded)
+        streamer.put(padded)
         for step in steps:
-            put(_spread(step, len(starts), filler))
+            streamer.put(_spread(step, len(starts), filler))
     finally:
-        streamer.end()  # type: ignore[union-attr]
+        streamer.end()
 
 
 def _spread(step: Step, rows: int, filler: int) -> IntArray:

@@ -17,7 +17,7 @@ from .logits import Change, Lengths, changes, normalize
 from .loop import alter, checked, random_stream, refuse
 from .options import GenerationOptions
 from .protocol import Float32Array, IntArray, Session
-from .sampling import candidates, draw_several, largest
+from .sampling import candidates, cooled, draw_several, largest
 from .stopping import Stopping
 
 _NEVER = np.float32(-1e9)  # below the score of any text, and still a number that can be compared
@@ -40,7 +40,6 @@ class Search:
         self._finished = [prompt] * beams
         self._finished_scores = np.full(beams, _NEVER)
         self._is_finished = np.zeros(beams, np.bool_)
-        self._can_improve = True
         self.ended = self.lengths.most == len(prompt)
 
     def best(self, count: int) -> tuple[list[IntArray], Float32Array]:
@@ -64,9 +63,8 @@ class Search:
         )
         self._finish(reached, ends, beams, tokens)
         self._run_on(reached, ends, beams, tokens)
-        self._can_improve = self._can_improve and self._may_be_beaten()
         full = bool(self._is_finished.all()) and self._options.early_stopping is True
-        self.ended = not self._can_improve or full or bool(ends.all())
+        self.ended = full or bool(ends.all()) or not self._may_be_beaten()
 
     def _continuations(self, scores: Float32Array) -> IntArray:
         """Places in the flat (K * V) scores of what is considered, drawn or best first.
@@ -86,10 +84,7 @@ class Search:
         ended = ends & (np.arange(len(ends)) < count)
         length = self.tokens.shape[1] + 1 - self.lengths.prompt
         scores = reached / _power(length, self._options.length_penalty)
-        closed = (self._is_finished.all() and self._options.early_stopping is True) or not self._can_improve
         scores += np.where(ended, np.float32(0), _NEVER)
-        if closed:
-            scores += _NEVER
         merged = np.concatenate([self._finished_scores, scores])
         chosen = largest(merged, count)
         self._finished = [
@@ -143,7 +138,7 @@ def beam_search(
             session.select(parents)
         newest = np.concatenate([search.tokens[:, -1] for search in live])
         held, sources = len(newest), np.arange(len(newest))
-        logits = checked(session.step(np.split(newest, held)), held)
+        logits = checked(session.step(list(newest[:, None])), held)
 
 
 def _advance(live: list[Search], logits: Float32Array, options: GenerationOptions, change: list[Change]) -> None:
@@ -165,7 +160,7 @@ def _keep_candidates(scores: Float32Array, options: GenerationOptions) -> None:
     """Rules out all that sampling leaves out; the temperature scales what is left."""
     at_least = max(2, len(options.end_tokens) + 1)
     tokens, _ = candidates(scores, options, at_least)
-    kept = scores[tokens] / np.float32(options.temperature)
+    kept = cooled(scores[tokens], options.temperature)
     scores.fill(-np.inf)
     scores[tokens] = kept
 

@@ -43,8 +43,8 @@ def changes(options: GenerationOptions) -> list[Change]:
         wanted.append(partial(_ban_early_end, ends))
     if options.forced_bos_token_id is not None:
         wanted.append(partial(_force_first, _ids([options.forced_bos_token_id])))
-    if options.forced_eos_token_id is not None:
-        wanted.append(partial(_force_last, _ids(options.forced_eos_token_id)))  # type: ignore[arg-type]
+    if options.forced_eos_token_id:
+        wanted.append(partial(_force_last, _ids(options.forced_eos_token_id)))
     if options.suppress_tokens:
         wanted.append(partial(_ban, _ids(options.suppress_tokens)))
     if options.begin_suppress_tokens:
@@ -55,19 +55,20 @@ def changes(options: GenerationOptions) -> list[Change]:
 
 def normalize(scores: Float32Array) -> None:
     """Turns scores (V,) into logarithms of probabilities, in place; where there are none, into NaN."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         scores -= scores.max()
         scores -= np.log(np.exp(scores).sum())
 
 
-def _ids(tokens: Sequence[int]) -> IntArray:
-    return np.array(tokens, np.int64)
+def _ids(tokens: int | Sequence[int]) -> IntArray:
+    return np.atleast_1d(np.array(tokens, np.int64))
 
 
 def _penalize_repetition(penalty: float, scores: Float32Array, tokens: IntArray, _: Lengths) -> None:
     seen = tokens[tokens < len(scores)]  # an embedding may know more tokens than the head
     old = scores[seen]
-    scores[seen] = np.where(old < 0, old * np.float32(penalty), old / np.float32(penalty))
+    with np.errstate(over="ignore"):
+        scores[seen] = np.where(old < 0, old * np.float32(penalty), old / np.float32(penalty))
 
 
 def _ban_repeated_ngrams(size: int, scores: Float32Array, tokens: IntArray, _: Lengths) -> None:

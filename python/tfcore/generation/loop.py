@@ -93,14 +93,14 @@ def write(
             text = written[row]
             text.ended = stopping.ends(text.tokens, token, text.lengths.most)
             text.append(token)
-        yield Step(np.array(live), tokens)
+        yield Step(np.array(live), tokens.copy())
         going = np.array([place for place, row in enumerate(live) if not written[row].ended], np.int64)
         if not len(going):
             return
         if len(going) < len(live):
             session.select(going)
             live, tokens = [live[place] for place in going], tokens[going]
-        logits = checked(session.step(np.split(tokens, len(tokens))), len(live))
+        logits = checked(session.step(list(tokens[:, None])), len(live))
 
 
 def checked(logits: Float32Array, sequences: int) -> Float32Array:
@@ -144,9 +144,10 @@ def _choose(
         for scores, text in zip(logits, live, strict=True):
             alter(scores, text.tokens, text.lengths, change)
     best: IntArray = logits.argmax(axis=1).astype(np.int64, copy=False)  # a NaN counts as the largest
-    for place, (token, text) in enumerate(zip(best, live, strict=True)):
-        if not np.isfinite(logits[place, token]):
-            refuse(float(logits[place, token]), len(text.tokens))
+    scores_of_best = logits[np.arange(len(live)), best]
+    if not np.isfinite(scores_of_best).all():
+        place = int(np.argmin(np.isfinite(scores_of_best)))
+        refuse(float(scores_of_best[place]), len(live[place].tokens))
     if not options.do_sample:
         if score:
             for text, scores, token in zip(live, logits, best, strict=True):

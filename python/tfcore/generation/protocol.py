@@ -6,7 +6,7 @@ B sequences in progress, V tokens in the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
 class Streamer(Protocol):
     """A listener in Transformers' form: the prompts (R, L) first, then every step's tokens (R,), then the end."""
 

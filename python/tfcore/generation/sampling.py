@@ -28,8 +28,8 @@ def candidates(scores: Float32Array, options: GenerationOptions, at_least: int =
     """
     tokens = of_at_least_kth(scores, max(options.top_k, at_least)) if options.top_k else np.arange(len(scores))
     kept = scores[tokens]
-    with np.errstate(over="ignore"):  # next to no temperature: what is not the best is out of reach
-        kept = (kept - kept.max()) / np.float32(max(options.temperature, 1e-30))
+    with np.errstate(over="ignore"):
+        kept = cooled(kept - kept.max(), options.temperature)
     if options.top_p < 1:
         chosen = _nucleus(kept, options.top_p, at_least)
         tokens, kept = tokens[chosen], kept[chosen]
@@ -40,12 +40,21 @@ def candidates(scores: Float32Array, options: GenerationOptions, at_least: int =
     return tokens, kept
 
 
+def cooled(scores: Float32Array, temperature: float) -> Float32Array:
+    """Scores over a temperature that float32 can hold; what that puts out of reach is minus infinity."""
+    with np.errstate(over="ignore"):
+        quotient: Float32Array = scores / np.float32(max(temperature, 1e-30))
+    return quotient
+
+
 def draw(scores: Float32Array, options: GenerationOptions, rng: np.random.Generator) -> tuple[int, float]:
     """A token by its probability among the candidates, and the logarithm of that."""
     tokens, kept = candidates(scores, options)
     cumulative = np.cumsum(np.exp(kept), dtype=np.float64)
-    place = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-    return int(tokens[place]), float(kept[place] - np.log(cumulative[-1]))
+    total = cumulative[-1]
+    last = int(np.searchsorted(cumulative, total))  # that has a probability; a rounded product may reach the total
+    place = min(int(np.searchsorted(cumulative, rng.random() * total, side="right")), last)
+    return int(tokens[place]), float(kept[place] - np.log(total))
 
 
 def draw_several(scores: Float32Array, count: int, rng: np.random.Generator) -> IntArray:

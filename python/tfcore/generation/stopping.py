@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from .options import GenerationOptions
 from .protocol import Decode, IntArray
 
-_SPLIT_CHARACTER = 4  # the most tokens of one character, at one a byte
+_REPLACEMENT = "\ufffd"  # what a part of a character is decoded to
+_CHARACTER = 4  # the most tokens that one is spread over, at a byte each
 
 
 class Stopping:
     """Whether a text ends with the token it just got.
 
     A stop string counts when the newest token completes it: one that ended earlier, in the prompt, does not. Tokens
-    are of a byte at least, so no more of them are decoded than the longest stop string has bytes, and a few that settle
-    how the first of these is written.
+    are of a byte at least, so that one more of them than the longest stop string has bytes is enough to find it in.
 
     Raises
     ------
@@ -27,7 +27,7 @@ class Stopping:
         self._ends = frozenset(options.end_tokens)
         self._strings: Sequence[str] = options.stop_strings or ()
         self._decode = decode
-        self._window = max((len(text.encode()) for text in self._strings), default=0) + _SPLIT_CHARACTER
+        self._window = max((len(text.encode()) for text in self._strings), default=0)
         if self._strings and decode is None:
             raise ValueError("decode is None, expected a tokenizer's decode: stop_strings are looked for in the text")
 
@@ -38,8 +38,12 @@ class Stopping:
     def _completes_a_string(self, tokens: IntArray, token: int) -> bool:
         if not self._strings or self._decode is None:
             return False
-        before = tokens[max(0, len(tokens) - self._window) :].tolist()
-        old, new = self._decode(before), self._decode([*before, token])
+        first = max(0, len(tokens) - self._window)
+        for start in range(first, max(-1, first - _CHARACTER), -1):  # a window may begin within a character
+            new = self._decode([*tokens[start:].tolist(), token])
+            if not new.startswith(_REPLACEMENT):
+                break
+        old = self._decode(tokens[start:].tolist())
         known = _common(old, new)
         return any(new.find(text, max(0, known - len(text) + 1)) >= 0 for text in self._strings)
 
