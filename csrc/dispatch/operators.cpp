@@ -28,7 +28,8 @@ constexpr double kNormFlops = 8, kFunctionFlops = 32, kSineFlops = 64;
 }  // namespace
 
 template <class T> PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column)
-    : k_(k), n_(n), panels_(allocate_aligned<T>(std::size_t(ceil_div(n, kPanelColumns<T>) * kPanelColumns<T> * k))) {
+    : k_(k), n_(n), far_(bytes() > kFarBytes),
+      panels_(allocate_aligned<T>(std::size_t(ceil_div(n, kPanelColumns<T>) * kPanelColumns<T> * k))) {
   GemmArgs<T> g{};
   g.n = n, g.k = k, g.b = b, g.b_row = b_row, g.b_column = b_column;
   const Index panels = ceil_div(n, kPanelColumns<T>);
@@ -40,7 +41,7 @@ template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Ind
   GemmArgs<T> g{};
   g.m = m, g.n = n_, g.k = k_;
   g.a = a, g.a_row = a_row;
-  g.b = panels_.get(), g.packed = true;
+  g.b = panels_.get(), g.packed = true, g.far = far_;
   g.c = c, g.c_row = c_row;
   return g;
 }

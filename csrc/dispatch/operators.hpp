@@ -17,6 +17,9 @@ template <class T> class PackedMatrix {
   PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column);
   Index k() const { return k_; }
   Index n() const { return n_; }
+  std::size_t bytes() const { return std::size_t(k_ * n_) * sizeof(T); }
+  // The matrix is one of many that are read in turn, too many for a cache.
+  void set_far() { far_ = true; }
   // c = a @ b and nothing more; the caller adds what follows.
   GemmArgs<T> product(Index m, const T* a, Index a_row, T* c, Index c_row) const;
   T at(Index k, Index j) const {
@@ -25,8 +28,11 @@ template <class T> class PackedMatrix {
 
  private:
   Index k_, n_;
+  bool far_;
   AlignedArray<T> panels_;
 };
+
+constexpr std::size_t kFarBytes = std::size_t(1) << 25;  // more than a thread may hope to find in a cache
 
 template <class T> double gemm_flops(const GemmArgs<T>& g) { return 2.0 * double(g.m) * double(g.n) * double(g.k); }
 

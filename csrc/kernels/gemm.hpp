@@ -117,7 +117,7 @@ constexpr Index kRowBlock = 8 * kTileRows;  // rows of a that stay in L2 beside 
 // Where panels [first, last) at depth k0 are read: packed weights, b itself, or scratch filled here.
 template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index first, Index last, Index k0, Index k1,
                                                   bool in_place, T* scratch, Tile<T>& t) {
-  t.depth = k1 - k0, t.panels_follow = !in_place;
+  t.depth = k1 - k0, t.panels_follow = !in_place, t.far = g.far;
   if (g.packed) {
     t.b = g.b + first * g.k * kPanel<T> + k0 * kPanel<T>;
     t.b_stride = kPanel<T>, t.panel_stride = g.k * kPanel<T>;

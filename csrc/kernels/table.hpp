@@ -28,6 +28,7 @@ template <class T> struct GemmArgs {
   const T* b;
   Index b_row, b_column;  // unused when packed
   bool packed;
+  bool far;  // b is not in any cache
   T* c;
   Index c_row;    // columns of c are adjacent
   const T* bias;  // (N,) or null

@@ -10,7 +10,24 @@ void unpack_row(const PackedMatrix<float>& matrix, Index row, float* out) {
   for (Index k = 0; k < matrix.k(); ++k) out[k] = matrix.at(k, row);
 }
 
+// Every linear layer of a stack, in the order of a forward pass.
+template <class F> void for_each_linear(StackParts& parts, F f) {
+  for (Linear& linear : parts.embeddings.projection) f(linear);
+  for (Block& block : parts.blocks) {
+    f(block.attention.qkv), f(block.attention.output);
+    for (CrossAttention& cross : block.cross) f(cross.query), f(cross.output);
+    f(block.feed_forward.up), f(block.feed_forward.down);
+  }
+  for (Linear& linear : parts.head) f(linear);
+}
+
 }  // namespace
+
+Stack::Stack(StackParts parts) : parts_(std::move(parts)) {
+  std::size_t bytes = 0;
+  for_each_linear(parts_, [&](Linear& linear) { bytes += linear.weight.bytes(); });
+  if (bytes > kFarBytes) for_each_linear(parts_, [](Linear& linear) { linear.weight.set_far(); });
+}
 
 void Stack::embed(const Batch& batch, float* out) const {
   const Embeddings& e = parts_.embeddings;

@@ -94,7 +94,7 @@ struct Results {
 
 class Stack {
  public:
-  explicit Stack(StackParts parts) : parts_(std::move(parts)) {}
+  explicit Stack(StackParts parts);
 
   const StackParts& parts() const { return parts_; }
   Index width() const { return parts_.width; }
