@@ -82,6 +82,15 @@ class Weights(Mapping[str, Float32Array]):
         return len(self._pieces)
 
 
+def stored_shapes(family: Family, architecture: Architecture, task: str | None = None) -> dict[str, Shape]:
+    """The names and shapes of a whole checkpoint's tensors, as its files would hold them."""
+    plan = _Plan(family, {})
+    plan.add_stacks(architecture)
+    if task:
+        plan.add(family.heads[task], architecture.heads[task].shapes(_width(architecture)))
+    return {piece.stored: piece.source.stored_shape(piece.shapes) for piece in plan.pieces.values()}
+
+
 class _Renamed(Mapping[str, Float32Array]):
     def __init__(self, weights: Weights, names: Mapping[str, str]) -> None:
         self._weights, self._names = weights, names
