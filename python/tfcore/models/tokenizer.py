@@ -326,10 +326,11 @@ class Tokenizer:
     ) -> Any:
         """A conversation as the model was taught to read one: its ids, or its text.
 
+        >>> chatty = "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"  # doctest: +SKIP
         >>> tokenizer.apply_chat_template(  # doctest: +SKIP
-        ...     [{"role": "user", "content": "Hello!"}], tokenize=False, add_generation_prompt=True
+        ...     [{"role": "user", "content": "Hello!"}], tokenize=False, chat_template=chatty
         ... )
-        '<|im_start|>user\\nHello!<|im_end|>\\n<|im_start|>assistant\\n'
+        'user: Hello! '
 
         Parameters
         ----------
