@@ -160,6 +160,8 @@ def test_labels_are_the_answer_in_the_other_language(folders):
     assert padded["labels"].shape[0] == 2
     assert (padded["labels"][0] == tokenizer.pad_token_id).any()
     assert tokenizer(">>fra<< the").tokens()[0] == ">>fra<<"
+    with pytest.raises(ValueError, match="return_offsets_mapping is True, and Marian's"):
+        tokenizer("the", return_offsets_mapping=True)
 
 
 def test_one_vocabulary_a_side(copy):

@@ -127,4 +127,5 @@ def _before_mark(text: str) -> str:
     before, mark, after = text.rpartition(_MARK.strip())
     if not mark:
         raise ValueError("continue_final_message: the chat template leaves the last message out")
+    before = before.replace(_MARK, "")  # of a template that writes the message more than once
     return before if after.startswith(" ") else before.rstrip()  # a template that trims has taken the mark's space

@@ -200,6 +200,8 @@ class Tokenizer:
             `max_length` has no room for the text.
         """
         layout = self._layout(padding, truncation, max_length, pad_to_multiple_of, padding_side or self.padding_side)
+        if return_offsets_mapping and not getattr(self._backend, "has_offsets", True):
+            raise ValueError("return_offsets_mapping is True, and Marian's pieces are not told where they are from")
         takes = self.model_input_names
         columns = {
             "input_ids": ("ids", True),
@@ -326,10 +328,11 @@ class Tokenizer:
     ) -> Any:
         """A conversation as the model was taught to read one: its ids, or its text.
 
+        >>> chatty = "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"  # doctest: +SKIP
         >>> tokenizer.apply_chat_template(  # doctest: +SKIP
-        ...     [{"role": "user", "content": "Hello!"}], tokenize=False, add_generation_prompt=True
+        ...     [{"role": "user", "content": "Hello!"}], tokenize=False, chat_template=chatty
         ... )
-        '<|im_start|>user\\nHello!<|im_end|>\\n<|im_start|>assistant\\n'
+        'user: Hello! '
 
         Parameters
         ----------

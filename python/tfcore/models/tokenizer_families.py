@@ -116,7 +116,7 @@ _CLASS_OF_MODEL = {
     "marian": "MarianTokenizer",
 }
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
-_STATED_IN_VAIN = {"mistral", "phi3", "modernbert"}  # their checkpoints name classes that others would be misled by
+_STATED_IN_VAIN = {"mistral", "phi3", "modernbert"}  # Transformers, too, ignores the class their checkpoints name
 
 
 def family_of(config: Config, backend: Any = None) -> TokenizerFamily:
