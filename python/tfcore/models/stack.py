@@ -69,7 +69,7 @@ class Stack:
                 turns,
                 tokens.cu_seqlens,
                 self._rotations(longest),
-                self._bias(longest),
+                self._bias(max(longest, int(tokens.lengths.max(initial=0)))),
                 cache,
                 encoded,
                 sources,

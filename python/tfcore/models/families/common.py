@@ -69,3 +69,16 @@ def _rope_fields(config: Config, kind: str | None) -> dict[str, Any]:
     if kind and isinstance(fields.get(kind), Mapping):
         fields = fields[kind]
     return dict(fields)
+
+
+def layer_types(config: Config, default: list[str]) -> list[str]:
+    """Each block's kind of attention, "full_attention" or "sliding_attention", by the config's field or as `default`."""
+    kinds = config.get("layer_types")
+    if kinds is None:
+        return default
+    known = ("full_attention", "sliding_attention")
+    if not isinstance(kinds, list) or len(kinds) != len(default) or any(kind not in known for kind in kinds):
+        raise ValueError(
+            f"{config.path}: field 'layer_types' is {kinds!r}, expected {len(default)} of {', '.join(map(repr, known))}"
+        )
+    return kinds
