@@ -102,10 +102,8 @@ class Stack:
         _check_range("input_ids", tokens.input_ids, e.vocabulary, "the vocabulary has")
         if e.token_types:
             _check_range("token_type_ids", tokens.token_type_ids, e.token_types, "token types known are")
-        if self.max_length is not None:
-            _check_range(
-                "position_ids", tokens.position_ids, self.max_length, "positions known are", -e.position_offset
-            )
+        if e.positions:
+            _check_range("position_ids", tokens.position_ids + e.position_offset, e.positions, "positions known are")
 
 
 class _With(Mapping[str, Float32Array]):
@@ -174,10 +172,9 @@ def _rotation(rotary: Rotary, length: int) -> tuple[Any, bool, float]:
     return np.ascontiguousarray(frequencies), rotary.interleaved, magnitude
 
 
-def _check_range(name: str, values: IntArray, size: int, what: str, least: int = 0) -> None:
+def _check_range(name: str, values: IntArray, size: int, what: str) -> None:
     if not values.size:
         return
     low, high = int(values.min()), int(values.max())
-    if low < least or high >= size:
-        wrong = low if low < least else high
-        raise ValueError(f"{name} holds {wrong}, but {what} {size}: expected {least} to {size - 1}")
+    if low < 0 or high >= size:
+        raise ValueError(f"{name} holds {low if low < 0 else high}, but {what} {size}: expected 0 to {size - 1}")

@@ -5,10 +5,9 @@ from dataclasses import replace
 from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import GATE_UP, QKV, Family, Part, fused, module
-from .common import activation, head_size, labels, layer_types, layers, rotary
+from .common import FULL, SLIDING, activation, head_size, kinds_of_layers, labels, layers, rotary
 
 _POOLING = {"cls": "first", "mean": "mean"}  # as configs name it → as heads do
-_GLOBAL, _LOCAL = "full_attention", "sliding_attention"
 
 
 def describe(config: Config) -> Architecture:
@@ -40,7 +39,7 @@ def describe(config: Config) -> Architecture:
 def _blocks(config: Config) -> tuple[Block, ...]:
     heads, size, count = config.positive_int("num_attention_heads"), head_size(config), layers(config)
     every = config.positive_int("global_attn_every_n_layers", default=3)
-    kinds = layer_types(config, [_LOCAL if i % every else _GLOBAL for i in range(count)])
+    kinds = kinds_of_layers(config, [SLIDING if i % every else FULL for i in range(count)])
     reach = config.positive_int("local_attention", default=128) // 2
     whole = Block(
         heads=heads,
@@ -53,14 +52,14 @@ def _blocks(config: Config) -> tuple[Block, ...]:
         activation=activation(config, "hidden_activation", "gelu"),
         gated=True,
         biases=_biases(config),
-        rotary=rotary(config, size, kind=_GLOBAL, base=config.positive_number("global_rope_theta", default=160_000.0)),
+        rotary=rotary(config, size, kind=FULL, base=config.positive_number("global_rope_theta", default=160_000.0)),
     )
     near = replace(
         whole,
         window=(reach, reach),
-        rotary=rotary(config, size, kind=_LOCAL, base=config.positive_number("local_rope_theta", default=10_000.0)),
+        rotary=rotary(config, size, kind=SLIDING, base=config.positive_number("local_rope_theta", default=10_000.0)),
     )
-    blocks = [near if kind == _LOCAL else whole for kind in kinds]
+    blocks = [near if kind == SLIDING else whole for kind in kinds]
     return (replace(blocks[0], first_norm=False), *blocks[1:])  # the embeddings' norm serves the first block
 
 

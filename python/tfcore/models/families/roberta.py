@@ -22,8 +22,8 @@ def skip_padding(config: Config, stack: Stack, padding: int) -> Stack:
     rows = stack.embeddings.positions
     if padding + 1 >= rows:
         raise ValueError(
-            f"{config.path}: field 'max_position_embeddings' is {rows}, expected more than {padding + 1}: positions start "
-            "after the padding token's id"
+            f"{config.path}: field 'max_position_embeddings' is {rows}, expected more than {padding + 1}, "
+            "where positions start: after the padding token's id"
         )
     return replace(stack, embeddings=replace(stack.embeddings, position_offset=padding + 1, padding=padding))
 
