@@ -227,6 +227,11 @@ def test_modernberts_fields_of_old(tmp_path):
     assert np.array_equal(open_as(tmp_path / "bare", old)(**recording.whole()).last_hidden_state, want)
     other = open_as(tmp_path / "other", old, local_rope_theta=50.0)(**recording.whole()).last_hidden_state
     assert not np.array_equal(other, want)
+    null, same = (
+        {"global_rope_theta": 50.0, "local_rope_theta": base} for base in (None, 50.0)
+    )  # null: the global one
+    got = open_as(tmp_path / "null", old, **null)(**recording.whole()).last_hidden_state
+    assert np.array_equal(got, open_as(tmp_path / "same", old, **same)(**recording.whole()).last_hidden_state)
 
 
 # ---- variants that are not implemented

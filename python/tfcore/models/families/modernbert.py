@@ -41,6 +41,8 @@ def _blocks(config: Config) -> tuple[Block, ...]:
     every = config.positive_int("global_attn_every_n_layers", default=3)
     kinds = kinds_of_layers(config, [SLIDING if i % every else FULL for i in range(count)])
     reach = config.positive_int("local_attention", default=128) // 2
+    far = config.positive_number("global_rope_theta", default=160_000.0)
+    close = config.positive_number("local_rope_theta", default=far if "local_rope_theta" in config else 10_000.0)
     whole = Block(
         heads=heads,
         key_heads=heads,
@@ -52,12 +54,12 @@ def _blocks(config: Config) -> tuple[Block, ...]:
         activation=activation(config, "hidden_activation", "gelu"),
         gated=True,
         biases=_biases(config),
-        rotary=rotary(config, size, kind=FULL, base=config.positive_number("global_rope_theta", default=160_000.0)),
+        rotary=rotary(config, size, kind=FULL, base=far),
     )
     near = replace(
         whole,
         window=(reach, reach),
-        rotary=rotary(config, size, kind=SLIDING, base=config.positive_number("local_rope_theta", default=10_000.0)),
+        rotary=rotary(config, size, kind=SLIDING, base=close),
     )
     blocks = [near if kind == SLIDING else whole for kind in kinds]
     return (replace(blocks[0], first_norm=False), *blocks[1:])  # the embeddings' norm serves the first block
