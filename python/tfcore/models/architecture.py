@@ -21,6 +21,9 @@ ACTIVATIONS = {  # as configs name them → as operators do
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
+    "gelu_python": "gelu",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
     "silu": "silu",
@@ -116,6 +119,8 @@ class Embeddings:
     width            of the tables; where it is not the blocks' own, a linear layer leads from one to the other
     positions        how many rows the table of positions has; 0: no table
     position_offset  the row of position 0
+    padding          the id that takes no position: wherever it stands, its row is the one before position 0 (RoBERTa);
+                     None where all tokens are counted
     sinusoidal       the table of positions is computed, not stored: sines in the first half, cosines in the second
     norm             whether a norm follows
     """
@@ -125,6 +130,7 @@ class Embeddings:
     scale: float = 1.0
     positions: int = 0
     position_offset: int = 0
+    padding: int | None = None
     sinusoidal: bool = False
     token_types: int = 0
     norm: bool = False

@@ -56,6 +56,12 @@ class Config(Mapping[str, Any]):
             self._refuse(name, "a positive integer")
         return int(value)
 
+    def token_id(self, name: str, default: int = _REQUIRED) -> int:
+        value = self._field(name, default)
+        if type(value) is not int or value < 0:
+            self._refuse(name, "a token's id: 0 or a positive integer")
+        return int(value)
+
     def positive_number(self, name: str, default: float = _REQUIRED) -> float:
         value = self._field(name, default)
         if type(value) not in (int, float) or not 0 < value < float("inf"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,8 @@ class Model(Pretrained):
         types = np.zeros_like(ids) if token_type_ids is None else integers("token_type_ids", token_type_ids, ids.shape)
         if position_ids is None:
             check_length(batch, self.stack)
-            positions = batch.positions
+            padding = self.stack.data.embeddings.padding
+            positions = batch.positions if padding is None else batch.positions_between(ids == padding)
         else:
             offset = self.stack.data.embeddings.position_offset
             positions = integers("position_ids", position_ids, ids.shape) - offset
@@ -111,13 +113,16 @@ class Model(Pretrained):
         return output if return_dict else output.to_tuple()
 
     def forward_packed(self, tokens: PackedTokens) -> Float32Array:
-        """The last hidden states (T, C) of packed tokens.
+        """The last hidden states (T, C) of packed tokens, each text's from position 0 on.
 
         Raises
         ------
         ValueError
             A token id, token type or position is outside its table.
         """
+        padding = self.stack.data.embeddings.padding
+        if padding is not None:
+            tokens = replace(tokens, position_ids=tokens.positions_between(tokens.input_ids == padding))
         return self.stack.run(tokens).states[-1]
 
     @property

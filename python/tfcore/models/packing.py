@@ -43,6 +43,10 @@ class PackedTokens:
             cu_seqlens=cu_seqlens,
         )
 
+    def positions_between(self, padding: npt.NDArray[np.bool_]) -> IntArray:
+        """(T,): each token's position in its text, where those of `padding` (T,) are not counted and have -1."""
+        return _count(~padding, np.repeat(self.cu_seqlens[:-1], self.lengths))
+
     @property
     def lengths(self) -> IntArray:
         """How many tokens each text has."""
@@ -77,6 +81,14 @@ class PaddedBatch:
             return np.broadcast_to(columns, self.real.shape)
         positions: IntArray = np.maximum(columns - self.real.argmax(axis=1)[:, None], 0)
         return positions
+
+    def positions_between(self, padding: npt.NDArray[np.bool_]) -> IntArray:
+        """(B, L): the same, where columns of `padding` (B, L) are not counted and have position -1."""
+        if not self.real.size:
+            return self.positions
+        rows, length = self.real.shape
+        first = np.arange(rows) * length + self.real.argmax(axis=1)
+        return _count(~padding.ravel(), np.repeat(first, length)).reshape(rows, length)
 
     def pack(self, input_ids: IntArray, token_type_ids: IntArray, position_ids: IntArray) -> PackedTokens:
         """Three arrays (B, L) without their masked columns."""
@@ -116,6 +128,12 @@ class PaddedBatch:
 
 def _borders(lengths: npt.NDArray[Any]) -> IntArray:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _count(counted: npt.NDArray[np.bool_], first: IntArray) -> IntArray:
+    """How many are `counted` before each token, from its text's `first` on; -1 for those that are not counted."""
+    before = np.concatenate([[0], np.cumsum(counted)])
+    return np.where(counted, before[:-1] - before[first], -1)
 
 
 def integers(name: str, value: Any, shape: tuple[int, ...] | None = None) -> IntArray:

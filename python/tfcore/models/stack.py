@@ -72,7 +72,7 @@ class Stack:
                 turns,
                 tokens.cu_seqlens,
                 self._rotations(tokens),
-                self._bias(longest),
+                self._bias(max(longest, int(tokens.lengths.max(initial=0)))),
                 cache,
                 encoded,
                 sources,
@@ -106,10 +106,8 @@ class Stack:
         _check_range("input_ids", tokens.input_ids, e.vocabulary, "the vocabulary has")
         if e.token_types:
             _check_range("token_type_ids", tokens.token_type_ids, e.token_types, "token types known are")
-        if self.max_length is not None:
-            _check_range(
-                "position_ids", tokens.position_ids, self.max_length, "positions known are", -e.position_offset
-            )
+        if e.positions:
+            _check_range("position_ids", tokens.position_ids + e.position_offset, e.positions, "positions known are")
 
 
 class _With(Mapping[str, Float32Array]):
@@ -182,10 +180,9 @@ def _rotation(rotary: Rotary, lengths: Sequence[int] | IntArray) -> _Rotation:
     return np.array([frequencies for frequencies, _ in each]), np.array([m for _, m in each]), rotary.interleaved
 
 
-def _check_range(name: str, values: IntArray, size: int, what: str, least: int = 0) -> None:
+def _check_range(name: str, values: IntArray, size: int, what: str) -> None:
     if not values.size:
         return
     low, high = int(values.min()), int(values.max())
-    if low < least or high >= size:
-        wrong = low if low < least else high
-        raise ValueError(f"{name} holds {wrong}, but {what} {size}: expected {least} to {size - 1}")
+    if low < 0 or high >= size:
+        raise ValueError(f"{name} holds {low if low < 0 else high}, but {what} {size}: expected 0 to {size - 1}")

@@ -3,10 +3,18 @@
 from ..config import Config
 from ..family import Family
 from .bert import BERT
+from .distilbert import DISTILBERT
+from .electra import ELECTRA
 from .llama import LLAMA
+from .modernbert import MODERNBERT
+from .mpnet import MPNET
+from .roberta import ROBERTA, XLM_ROBERTA
 from .t5 import T5
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (BERT, LLAMA, T5)}
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, ELECTRA, MPNET, MODERNBERT, LLAMA, T5)
+}
 
 
 def find_family(config: Config) -> Family:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..architecture import ACTIVATIONS, Head, Rotary
 from ..config import Config
+
+FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as configs name them
 
 _MOST_LAYERS = 10_000
 
@@ -44,6 +46,18 @@ def head_size(config: Config, width: str = "hidden_size", heads: str = "num_atte
     if whole % parts:
         raise ValueError(f"{config.path}: field {width!r} is {whole}, expected a multiple of {heads!r}, {parts}")
     return whole // parts
+
+
+def kinds_of_layers(config: Config, default: Sequence[str]) -> Sequence[str]:
+    """Each layer's kind, FULL or SLIDING: what `layer_types` says, or else the default."""
+    kinds = config.get("layer_types")
+    if kinds is None:
+        return default
+    if not (isinstance(kinds, list) and len(kinds) == len(default) and all(kind in (FULL, SLIDING) for kind in kinds)):
+        raise ValueError(
+            f"{config.path}: field 'layer_types' is {kinds}, expected {len(default)} of {FULL!r} and {SLIDING!r}"
+        )
+    return kinds
 
 
 def rotary(config: Config, size: int, *, kind: str | None = None, base: float = 10000.0, part: float = 1.0) -> Rotary:

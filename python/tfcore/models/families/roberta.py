@@ -1,0 +1,71 @@
+"""RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020): BERT, with positions that skip padding.
+
+Rows of the table of positions up to the padding token's id are spare; position 0 is the next one.
+"""
+
+from dataclasses import replace
+
+from ..architecture import Architecture, Head, Stack
+from ..config import Config
+from ..family import Family, Part, bias_only, module
+from . import bert
+from .common import classifiers, labels
+
+
+def describe(config: Config) -> Architecture:
+    stack = skip_padding(config, bert.encoder(config), config.token_id("pad_token_id", default=1))
+    return Architecture(encoder=stack, heads=heads(config, stack), pooler=True)
+
+
+def skip_padding(config: Config, stack: Stack, padding: int) -> Stack:
+    """The stack with positions that leave out the padding token."""
+    rows = stack.embeddings.positions
+    if padding + 1 >= rows:
+        raise ValueError(
+            f"{config.path}: field 'max_position_embeddings' is {rows}, expected more than {padding + 1}, "
+            "where positions start: after the padding token's id"
+        )
+    return replace(stack, embeddings=replace(stack.embeddings, position_offset=padding + 1, padding=padding))
+
+
+def heads(config: Config, stack: Stack) -> dict[str, Head]:
+    """The heads, with activations of their own whatever the blocks have."""
+    masked = Head(
+        "all",
+        stack.embeddings.vocabulary,
+        tied=config.flag("tie_word_embeddings", default=True),
+        dense=stack.width,
+        activation="gelu",
+        norm=stack.blocks[0].eps,
+    )
+    return {
+        "masked_lm": masked,
+        "sequence_classification": Head("first", labels(config), dense=stack.width, activation="tanh"),
+        **classifiers(config),
+    }
+
+
+WORDS_AGAIN = module("embeddings.word", "lm_head.decoder")  # where a tied table was saved under this name alone
+HEADS = {
+    "masked_lm": (
+        module("head.dense", "lm_head.dense"),
+        module("head.norm", "lm_head.layer_norm"),
+        module("head.out", "lm_head.decoder"),
+        bias_only("head.out", "lm_head.bias"),
+    ),
+    "sequence_classification": (module("head.dense", "classifier.dense"), module("head.out", "classifier.out_proj")),
+    "token_classification": (module("head.out", "classifier"),),
+    "question_answering": (module("head.out", "qa_outputs"),),
+}
+
+ROBERTA = Family(
+    model_type="roberta",
+    describe=describe,
+    parts={"encoder": Part(outside=(*bert.EMBEDDINGS, WORDS_AGAIN), block=bert.BLOCK)},
+    heads=HEADS,
+    pooler="pooler.dense",
+    prefixes=("roberta.",),
+    renamed=bert.OLD_NORMS,
+    ignored=(bert.BUFFERS,),
+)
+XLM_ROBERTA = replace(ROBERTA, model_type="xlm-roberta")
