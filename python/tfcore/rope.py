@@ -21,8 +21,9 @@ def rotary_frequencies(
 ) -> tuple[Frequencies, float]:
     """The angle each pair of columns turns by per position, and the factor on its cosine and sine.
 
-    `scaling` is None or a checkpoint's dictionary: `rope_type` (or `type`) "default", "linear", "dynamic", "yarn" or
-    "llama3" with that type's fields. `length` is the highest position plus one; only "dynamic" looks at it.
+    `scaling` is None or a checkpoint's dictionary: `rope_type` (or `type`) "default", "linear", "dynamic", "yarn",
+    "longrope" or "llama3" with that type's fields. `length` is the highest position plus one; only "dynamic" and
+    "longrope" look at it.
 
     >>> frequencies, factor = rotary_frequencies(4, base=100.0)
     >>> frequencies.tolist(), factor
@@ -100,6 +101,18 @@ def _yarn_attention_factor(factor: float, scaling: Scaling) -> float:
     return magnitude(mscale) / magnitude(all_dim) if mscale and all_dim else magnitude(1.0)
 
 
+def _longrope(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
+    """LongRoPE: each pair has a divisor of its own, from one list within the trained length, from another beyond."""
+    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    name = "long_factor" if length > trained else "short_factor"
+    divisors = np.asarray(scaling[name], np.float64)
+    if divisors.shape != (dim // 2,) or not np.all(divisors > 0):
+        raise ValueError(f"scaling: {name!r} is {scaling[name]}, expected {dim // 2} positive numbers")
+    given = scaling.get("attention_factor")
+    magnitude = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(trained))
+    return _plain(dim, base) / divisors, magnitude if given is None else float(given)
+
+
 def _llama3(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """Llama 3.1: long waves are divided by the factor, short ones kept, those between blended by their turns."""
     factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
@@ -114,5 +127,6 @@ _SCALED: dict[str, Callable[[int, float, Scaling, int], tuple[Frequencies, float
     "dynamic": _dynamic,
     "linear": _linear,
     "llama3": _llama3,
+    "longrope": _longrope,
     "yarn": _yarn,
 }

@@ -2,11 +2,23 @@
 
 from ..config import Config
 from ..family import Family
+from .bart import BART
 from .bert import BERT
+from .gemma3 import GEMMA3
+from .gpt2 import GPT2
+from .gpt_neox import GPT_NEOX
 from .llama import LLAMA
+from .marian import MARIAN
+from .mistral import MISTRAL
+from .phi3 import PHI3
+from .qwen2 import QWEN2
+from .qwen3 import QWEN3
 from .t5 import T5
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (BERT, LLAMA, T5)}
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (BERT, GPT2, GPT_NEOX, LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA3, PHI3, T5, BART, MARIAN)
+}
 
 
 def find_family(config: Config) -> Family:
