@@ -17,7 +17,6 @@ from .checkpoint import Float32Array
 from .packing import IntArray, PackedTokens
 from .relative import relative_bias
 
-
 Rotations = list[tuple[Any, bool, float]]  # frequencies, whether interleaved, magnitude: one of each kind
 
 
