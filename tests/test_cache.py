@@ -81,19 +81,25 @@ def words(*lengths, seed=0):
     return [random.randint(3, 60, length).tolist() for length in lengths]
 
 
+def pieces(texts, begins, ends):
+    return [text[begin:end] for text, begin, end in zip(texts, begins, ends, strict=True)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_have_the_bits_of_the_full_pass(name, base):
-    """Prompts of different lengths, one of them over the border of a chunk, then a token at a time, over more borders."""
+    """Prompts of different lengths, one of them over the border of a chunk, then token by token, over more borders."""
     prompts, steps = (1, 7, 124, 130, 250), 8
     texts = words(*(length + steps for length in prompts))
     decoder = Decoder(name, base, len(texts))
     full, cached = decoder.run(texts), decoder.new_cache(len(texts))
-    for at, text, states in zip(prompts, full, decoder.run([t[:p] for t, p in zip(texts, prompts)], cached)):
+    prefilled = decoder.run(pieces(texts, [0] * len(texts), prompts), cached)
+    for at, text, states in zip(prompts, full, prefilled, strict=True):
         assert_same_bits(states, text[:at])
     for step in range(steps):
         now = [length + step for length in prompts]
         assert cached.lengths == tuple(now)
-        for at, text, states in zip(now, full, decoder.run([t[p : p + 1] for t, p in zip(texts, now)], cached)):
+        steps_of = decoder.run(pieces(texts, now, [at + 1 for at in now]), cached)
+        for at, text, states in zip(now, full, steps_of, strict=True):
             assert_same_bits(states, text[at : at + 1], f"position {at}")
 
 
@@ -105,8 +111,8 @@ def test_pieces_of_any_length(name, base):
     full, cached = decoder.run(texts), decoder.new_cache(len(texts))
     random, done = np.random.RandomState(5), np.zeros(3, int)
     while any(done < [len(text) for text in texts]):
-        ends = [min(len(text), at + random.choice([0, 1, 3, 50])) for text, at in zip(texts, done)]
-        for b, states in enumerate(decoder.run([t[p:e] for t, p, e in zip(texts, done, ends)], cached)):
+        ends = [min(len(text), at + random.choice([0, 1, 3, 50])) for text, at in zip(texts, done, strict=True)]
+        for b, states in enumerate(decoder.run(pieces(texts, done, ends), cached)):
             assert_same_bits(states, full[b][done[b] : ends[b]], f"text {b} from {done[b]}")
         done = np.array(ends)
 
@@ -125,8 +131,8 @@ def test_beams_that_diverge(name, base, past):
         for step in range(3):
             news = words(*[1] * len(parents), seed=100 * round_ + step)
             states = decoder.run(news, cached)
-            histories = [history + new for history, new in zip(histories, news)]
-            for state, full in zip(states, decoder.run(histories)):
+            histories = [history + new for history, new in zip(histories, news, strict=True)]
+            for state, full in zip(states, decoder.run(histories), strict=True):
                 assert_same_bits(state, full[-1:], f"round {round_} step {step}")
 
 
@@ -151,7 +157,8 @@ def test_select_may_drop_all(base):
     cached.select([1])
     assert cached.lengths == (4,)
     cached.select([])
-    assert cached.lengths == () and cached.nbytes == 0
+    assert cached.lengths == ()
+    assert cached.nbytes == 0
 
 
 def test_what_a_cache_refuses(base):

@@ -60,14 +60,21 @@ def _plain(dim: int, base: float) -> Frequencies:
     return base ** -(np.arange(0, dim, 2, dtype=np.float64) / max(dim, 1))
 
 
+def _positive(scaling: Scaling, name: str) -> float:
+    value = float(scaling[name])
+    if not 0 < value < math.inf:
+        raise ValueError(f"scaling: {name!r} is {scaling[name]}, expected a positive number")
+    return value
+
+
 def _linear(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """Position interpolation: every position is divided by the factor."""
-    return _plain(dim, base) / float(scaling["factor"]), 1.0
+    return _plain(dim, base) / _positive(scaling, "factor"), 1.0
 
 
 def _dynamic(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """NTK-aware: beyond the trained length the base grows, which stretches slow pairs and leaves fast ones alone."""
-    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
     stretch = factor * max(length, trained) / trained - (factor - 1)
     exponent = dim / (dim - 2) if dim > 2 else 1.0  # a single pair always turns by one radian: no base can stretch it
     return _plain(dim, base * stretch**exponent), 1.0
@@ -75,7 +82,7 @@ def _dynamic(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Freq
 
 def _yarn(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """YaRN: fast pairs keep their frequency, slow ones are interpolated, those between are blended by a ramp."""
-    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
 
     def pair_with(turns: float) -> float:  # the (fractional) pair that makes so many turns over the trained length
         return dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(base))
@@ -103,7 +110,7 @@ def _yarn_attention_factor(factor: float, scaling: Scaling) -> float:
 
 def _longrope(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """LongRoPE: each pair has a divisor of its own, from one list within the trained length, from another beyond."""
-    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
     name = "long_factor" if length > trained else "short_factor"
     divisors = np.asarray(scaling[name], np.float64)
     if divisors.shape != (dim // 2,) or not np.all(divisors > 0):
@@ -115,7 +122,7 @@ def _longrope(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Fre
 
 def _llama3(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """Llama 3.1: long waves are divided by the factor, short ones kept, those between blended by their turns."""
-    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
     low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
     plain = _plain(dim, base)
     turns = trained * plain / (2 * math.pi)  # over the trained length

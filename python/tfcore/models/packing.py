@@ -72,8 +72,8 @@ class PaddedBatch:
         """Three arrays (B, L) without their masked columns."""
         if self.full:
             rows, length = self.real.shape
-            borders = np.arange(rows + 1) * length
-            return PackedTokens(input_ids.ravel(), token_type_ids.ravel(), position_ids.ravel(), borders)
+            cu_seqlens = np.arange(rows + 1) * length
+            return PackedTokens(input_ids.ravel(), token_type_ids.ravel(), position_ids.ravel(), cu_seqlens)
         return PackedTokens(
             input_ids[self.real],
             token_type_ids[self.real],

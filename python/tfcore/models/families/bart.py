@@ -107,5 +107,9 @@ BART = Family(
         "question_answering": (module("head.out", "qa_outputs"),),
     },
     prefixes=("model.",),
-    ignored=(r"shared\.weight", r"(encoder|decoder)\.embed_tokens\.weight"),  # one table under three names
+    ignored=(
+        r"shared\.weight",  # one table under three names
+        r"(encoder|decoder)\.embed_tokens\.weight",
+        r"(encoder|decoder)\.version",  # of the first trainers' files
+    ),
 )
