@@ -117,6 +117,28 @@ def test_pieces_of_any_length(name, base):
         done = np.array(ends)
 
 
+def test_on_every_instruction_set_and_any_number_of_threads(machine, base):
+    texts = words(150, 9)
+    decoder = Decoder("gemma3.causal_lm", base, len(texts))
+    full, cached = decoder.run(texts), decoder.new_cache(len(texts))
+    decoder.run(pieces(texts, [0, 0], [127, 7]), cached)
+    for now in ((127, 7), (128, 8)):
+        states = decoder.run(pieces(texts, now, np.add(now, 1)), cached)
+        assert_same_bits(np.concatenate(states), np.stack([text[at] for text, at in zip(full, now, strict=True)]))
+
+
+def test_rotations_that_follow_each_texts_length(base):
+    """A batch of texts on both sides of the trained length, 16, steps in two passes over one cache."""
+    texts, prompts = words(10, 30, 0, 16, 150), [3, 20, 0, 9, 140]
+    decoder = Decoder("phi3-longrope.base", base, len(texts))
+    full, cached = decoder.run(texts), decoder.new_cache(len(texts))
+    decoder.run(pieces(texts, [0] * len(texts), prompts), cached)
+    while cached.lengths != tuple(map(len, texts)):
+        now = cached.lengths
+        for at, text, states in zip(now, full, decoder.run(pieces(texts, now, np.add(now, 1)), cached), strict=True):
+            assert_same_bits(states, text[at : at + 1], f"position {at}")
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("past", [5, 126, 128])
 def test_beams_that_diverge(name, base, past):

@@ -57,6 +57,8 @@ class Stack:
     ) -> Hidden:
         """A forward pass. With a cache, the tokens follow those in it and join it.
 
+        Where rotations follow a text's length, its keys in the cache stay turned as they were when they came.
+
         Raises
         ------
         ValueError

@@ -28,6 +28,17 @@ def classifiers(config: Config, *, question: bool = True, bias: bool = True) -> 
     return heads | ({"question_answering": Head("all", 2)} if question else {})
 
 
+def decoder_heads(config: Config, *, tied: bool, softcap: float = 0.0) -> dict[str, Head]:
+    """What decoders carry: words' logits, tied where the config says so or else `tied`, and classifiers."""
+    words = config.positive_int("vocab_size")
+    tied = config.flag("tie_word_embeddings", default=tied)
+    return {
+        "causal_lm": Head("all", words, tied=tied, bias=False, softcap=softcap),
+        "sequence_classification": Head("last", labels(config), bias=False),
+        **classifiers(config),
+    }
+
+
 def activation(config: Config, name: str, default: str | None = None) -> str:
     """The operators' name of the function in a config's field."""
     return config.choice(name, ACTIVATIONS, **({} if default is None else {"default": default}))

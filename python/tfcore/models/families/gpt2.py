@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from ..architecture import Architecture, Block, Embeddings, Head, Stack
+from ..architecture import Architecture, Block, Embeddings, Stack
 from ..config import Config
 from ..family import QKV, Family, Part, fused, module
-from .common import activation, classifiers, head_size, labels, layers
+from .common import activation, decoder_heads, head_size, layers
 
 
 def describe(config: Config) -> Architecture:
@@ -27,15 +27,10 @@ def describe(config: Config) -> Architecture:
     blocks = [block] * layers(config, "n_layer")
     if config.flag("scale_attn_by_inverse_layer_idx", default=False):
         blocks = [replace(block, scale=(block.scale or 1.0) / (i + 1)) for i in range(len(blocks))]
-    tied = config.flag("tie_word_embeddings", default=True)
     embeddings = Embeddings(words, width, positions=config.positive_int("n_positions", default=1024))
     return Architecture(
         decoder=Stack(width, embeddings, tuple(blocks), final_norm=True),
-        heads={
-            "causal_lm": Head("all", words, tied=tied, bias=False),
-            "sequence_classification": Head("last", labels(config), bias=False),
-            **classifiers(config),
-        },
+        heads=decoder_heads(config, tied=True),
     )
 
 

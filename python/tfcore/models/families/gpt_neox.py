@@ -1,9 +1,9 @@
 """GPT-NeoX (Black et al. 2022) and Pythia: a part of each head turns, both halves of a block read the same input."""
 
-from ..architecture import EVERY_BIAS, Architecture, Block, Embeddings, Head, Stack
+from ..architecture import EVERY_BIAS, Architecture, Block, Embeddings, Stack
 from ..config import Config
 from ..family import QKV, Family, Part, fused, module
-from .common import activation, classifiers, head_size, labels, layers, rotary
+from .common import activation, decoder_heads, head_size, layers, rotary
 from .llama import ATTENTION_BIASES
 
 
@@ -25,14 +25,9 @@ def describe(config: Config) -> Architecture:
         causal=True,
         rotary=rotary(config, size, base=base, part=part),
     )
-    tied = config.flag("tie_word_embeddings", default=False)
     return Architecture(
         decoder=Stack(width, Embeddings(words, width), (block,) * layers(config), final_norm=True),
-        heads={
-            "causal_lm": Head("all", words, tied=tied, bias=False),
-            "sequence_classification": Head("last", labels(config), bias=False),
-            **classifiers(config),
-        },
+        heads=decoder_heads(config, tied=False),
     )
 
 

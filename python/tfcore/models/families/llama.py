@@ -5,10 +5,10 @@ Most decoders since are Llama with a trait or two of their own: what they share 
 
 from collections.abc import Iterable, Sequence
 
-from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, Rotary, Stack
+from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Rotary, Stack
 from ..config import Config
 from ..family import Family, Part, Source, module
-from .common import activation, classifiers, head_size, labels, layers, rotary
+from .common import activation, decoder_heads, head_size, layers, rotary
 
 QKV_BIASES = frozenset({"query", "key", "value"})
 ATTENTION_BIASES = QKV_BIASES | {"output"}
@@ -61,12 +61,7 @@ def decoder(
 ) -> Architecture:
     """A decoder of these blocks: its word embeddings scaled, tied by default or not, its logits capped or not."""
     width, words = config.positive_int("hidden_size"), config.positive_int("vocab_size")
-    tied = config.flag("tie_word_embeddings", default=tied)
-    heads = {
-        "causal_lm": Head("all", words, tied=tied, bias=False, softcap=softcap),
-        "sequence_classification": Head("last", labels(config), bias=False),
-        **classifiers(config),
-    }
+    heads = decoder_heads(config, tied=tied, softcap=softcap)
     return Architecture(
         decoder=Stack(width, Embeddings(words, width, scale), tuple(blocks), final_norm=True),
         heads={task: heads[task] for task in tasks},
