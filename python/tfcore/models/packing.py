@@ -94,8 +94,8 @@ class PaddedBatch:
         """Three arrays (B, L) without their masked columns."""
         if self.full:
             rows, length = self.real.shape
-            borders = np.arange(rows + 1) * length
-            return PackedTokens(input_ids.ravel(), token_type_ids.ravel(), position_ids.ravel(), borders)
+            cu_seqlens = np.arange(rows + 1) * length
+            return PackedTokens(input_ids.ravel(), token_type_ids.ravel(), position_ids.ravel(), cu_seqlens)
         return PackedTokens(
             input_ids[self.real],
             token_type_ids[self.real],
@@ -127,6 +127,7 @@ class PaddedBatch:
 
 
 def _borders(lengths: npt.NDArray[Any]) -> IntArray:
+    """Where texts of these lengths begin and end, packed."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
