@@ -280,7 +280,7 @@ def test_llama3s_scaling_is_found_in_its_tensor(tmp_path, factor):
         (np.full(6, np.nan, np.float32), r"has shape \(6,\) and a maximum of nan"),
         (np.zeros(6, np.float32), ".* and a maximum of 0.0, expected"),
         (np.zeros(0, np.float32), r"has shape \(0,\)"),
-        (llama3_divisors(8.0)[:5], r"has shape \(5,\) and a maximum of 8.0, expected \(6,\)"),
+        (llama3_divisors(8.0)[:5], r"has shape \(5,\) and a maximum of .*, expected \(6,\)"),
     ],
 )
 def test_other_divisors_are_refused(tmp_path, divisors, message):

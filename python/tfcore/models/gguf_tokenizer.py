@@ -6,6 +6,7 @@ The file names an algorithm by `tokenizer.ggml.model` and, where that is byte-le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -177,21 +178,17 @@ def _byte_level(vocabulary: _Vocabulary) -> tuple[Any, bool]:
 
 def _sentence_piece(vocabulary: _Vocabulary) -> tuple[Any, bool]:
     """SentencePiece's BPE: the best-scored pair first, bytes for what is in no token."""
-    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, normalizers
 
     unknown = vocabulary.special.get("unk_token") or next(iter(vocabulary.of_kind(_UNKNOWN)), None)
     merges = _stated_merges(vocabulary) if vocabulary.has("merges") else _scored_merges(vocabulary)
     backend = Tokenizer(_bpe(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
     decoding: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    spaces: Any = normalizers.Replace(" ", _SPACE)
-    if not vocabulary.flag("add_space_prefix", True):
-        backend.normalizer = spaces
-    else:
+    spaces: list[Any] = [normalizers.Replace(" ", _SPACE)]
+    if vocabulary.flag("add_space_prefix", True):  # before what follows a special token, too
+        spaces.insert(0, normalizers.Prepend(_SPACE))
         decoding.append(decoders.Strip(" ", 1, 0))
-        if vocabulary.keys.get("general.architecture") == "phi3":  # a space before what follows a special token too
-            backend.normalizer = normalizers.Sequence([normalizers.Prepend(_SPACE), spaces])
-        else:
-            backend.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, prepend_scheme="first", split=False)
+    backend.normalizer = normalizers.Sequence(spaces)
     backend.decoder = decoders.Sequence(decoding)
     return backend, True
 
@@ -228,6 +225,8 @@ def _scored_merges(vocabulary: _Vocabulary) -> list[tuple[str, str]]:
     token are, those with the longer first half come first, as in Transformers.
     """
     scores: list[float] = vocabulary.array("scores", float, len(vocabulary.tokens))
+    if any(math.isnan(score) for score in scores):
+        raise vocabulary.refuse("scores", "holds nan, expected numbers")
     ids = vocabulary.ids
     pairs = [
         (token[:cut], token[cut:], score)
