@@ -73,6 +73,12 @@ def test_an_unknown_tensor_is_named(tmp_path):
         open_model(tmp_path, tensors=extra)
 
 
+def test_a_part_of_several_files(tmp_path):
+    with pytest.raises(ValueError, match=r"model\.gguf: key 'split\.count' is 3: the tensors are split over several"):
+        open_model(tmp_path, metadata={"split.count": 3})
+    assert len(open_model(tmp_path, metadata={"split.count": 1})) > 1
+
+
 def test_rows_that_are_no_pairs_for_each_head(tmp_path):
     odd = np.zeros((SIZES["Q"] - 4, SIZES["C"]), np.float32)
     with pytest.raises(
@@ -153,7 +159,8 @@ def test_fields_of_gemma3(tmp_path):
 
 
 def test_the_largest_gemma3_scales_scores_otherwise(tmp_path):
-    fields = open_model(tmp_path, "gemma3", {"gemma3.block_count": 62}).config_fields()
+    more = {f"blk.{i}.attn_norm.weight": np.ones(SIZES["C"], np.float32) for i in range(62)}
+    fields = open_model(tmp_path, "gemma3", {"gemma3.block_count": 62}, more).config_fields()
     assert fields["query_pre_attn_scalar"] == SIZES["C"] // HEADS
 
 
@@ -171,6 +178,12 @@ def test_fields_of_phi3(tmp_path):
     assert (fields["max_position_embeddings"], fields["original_max_position_embeddings"]) == (4096, 128)
     assert (fields["partial_rotary_factor"], fields["sliding_window"]) == (0.75, 9)
     assert open_model(tmp_path, "phi3").config_fields()["sliding_window"] is None
+
+
+def test_phi3s_factors_for_another_width(tmp_path):
+    factors = {f"rope_factors_{kind}.weight": np.ones(5, np.float32) for kind in ("short", "long")}
+    with pytest.raises(ValueError, match=r"tensor 'rope_factors_short\.weight' has shape \(5,\), expected \(4,\)"):
+        open_model(tmp_path, "phi3", tensors=factors)
 
 
 def test_half_of_phi3s_factors(tmp_path):
@@ -193,6 +206,8 @@ def test_fields_that_follow_from_others(tmp_path):
 
 
 def test_a_turns_end_is_an_end_too(tmp_path):
+    tokens = [f"t{i}" for i in range(39)] + ["<|end|>"]
+    assert open_model(tmp_path, metadata={"tokenizer.ggml.tokens": tokens}).config_fields()["eos_token_id"] == [1, 39]
     assert open_model(tmp_path, metadata={"tokenizer.ggml.eot_token_id": 7}).config_fields()["eos_token_id"] == [1, 7]
     assert open_model(tmp_path, metadata={"tokenizer.ggml.eot_token_id": 1}).config_fields()["eos_token_id"] == 1
 
@@ -343,6 +358,7 @@ def test_a_key_of_the_wrong_type_or_range_is_named(tmp_path, wrong):
             {"llama.rope.scaling.type": "ntk"},
             "key 'llama.rope.scaling.type' is 'ntk', expected one of none, linear, yarn",
         ),
+        ({"llama.rope.scaling.type": "longrope"}, "key 'llama.rope.scaling.type' is 'longrope', expected one of none"),
         ({"llama.rope.scaling.type": "yarn"}, "field 'llama.rope.scaling.factor' is missing"),
         ({"llama.expert_count": 8}, "key 'llama.expert_count' is 8, expected 0: nothing else is implemented"),
         ({"llama.attention.clamp_kqv": 8.0}, "key 'llama.attention.clamp_kqv' is 8.0, expected 0"),
@@ -360,6 +376,20 @@ def test_metadata_that_cannot_be(tmp_path, metadata, message):
 
 def test_no_experts_are_no_experts(tmp_path):
     assert open_model(tmp_path, metadata={"llama.expert_count": 0}).config_fields()["model_type"] == "llama"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_more_layers_than_tensors(tmp_path, architecture):
+    with pytest.raises(ValueError, match=r"\.block_count' is 4294967295, expected at most \d+, as there are tensors"):
+        open_model(tmp_path, architecture, {f"{architecture}.block_count": 2**32 - 1})
+
+
+@pytest.mark.parametrize("shape", [(), (40,), (0, 32), (1, 40, 32)])
+def test_embeddings_of_another_shape(tmp_path, shape):
+    with pytest.raises(
+        ValueError, match=r"tensor 'token_embd\.weight' has shape \(.*\), expected a row for each token"
+    ):
+        open_model(tmp_path, tensors={"token_embd.weight": np.zeros(shape, np.float32)})
 
 
 def test_no_embeddings(tmp_path):

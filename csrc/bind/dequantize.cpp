@@ -22,7 +22,7 @@ py::object dequantize_bytes(py::handle kind_in, py::handle data_in, py::handle c
   const Stored kind = stored(door, kind_in);
   Array data = door.array(data_in, "data", false);
   if (data.type() != NPY_UINT8) door.type_error("data has dtype " + data.dtype() + ", expected uint8");
-  const StoredBlock block = stored_block(kind);
+  const StoredBlock block = kStoredBlocks[int(kind)];
   const Index count = door.integer(count_in, "count", 0, NPY_MAX_INT64);
   const Index blocks = count / block.numbers;
   if (count % block.numbers)

@@ -107,16 +107,9 @@ template <class T> void rotary(const RotaryArgs<T>& a) {
                 });
 }
 
-StoredBlock stored_block(Stored kind) {
-  static constexpr StoredBlock kBlocks[] = {{1, 2},   {1, 2},   {32, 34},   {32, 18},   {32, 20},
-                                            {32, 22}, {32, 24}, {256, 144}, {256, 176}, {256, 210}};  // as the enum counts
-  return kBlocks[int(kind)];
-}
-
 void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks) {
-  parallel_rows(blocks, kNormFlops * double(stored_block(kind).numbers), 0, [&](Index begin, Index end, void*) {
-    kernels().dequantize(kind, data, out, begin, end);
-  });
+  parallel_rows(blocks, kNormFlops * double(kStoredBlocks[int(kind)].numbers), 0,
+                [&](Index begin, Index end, void*) { kernels().dequantize(kind, data, out, begin, end); });
 }
 
 #define TFCORE_INSTANTIATE(T)                                  \

@@ -48,12 +48,6 @@ template <class T> void rms_norm(const NormArgs<T>& a, Index rows);
 template <class T> void elementwise(Function function, const T* x, T* out, Index count);
 template <class T> void positions(const PositionArgs<T>& a, Index rows);
 template <class T> void rotary(const RotaryArgs<T>& a);
-
-// A block of a stored tensor: so many numbers in so many bytes.
-struct StoredBlock {
-  Index numbers, bytes;
-};
-StoredBlock stored_block(Stored kind);
 void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks);
 
 // ---------------------------------------------------------------------------------------------------------------------

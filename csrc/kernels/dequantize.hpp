@@ -4,8 +4,8 @@
 //
 // A format cuts a tensor into blocks of 32 or 256 numbers q of 4, 5, 6 or 8 bits with scales of their own, laid out as
 // in the structs below; those of 256 have scales of scales, in integers of 6 or 8 bits. Low and high halves of a byte
-// belong to numbers 16 or 32 apart. Half precision is widened exactly, a product is rounded, then a sum: every ISA gives
-// the same bits.
+// belong to numbers 16 or 32 apart. Half precision is widened exactly, a product is rounded, then a sum: every ISA
+// gives the same bits.
 #include <cstdint>
 
 #include "kernels/table.hpp"
@@ -78,8 +78,9 @@ TFCORE_INLINE void widen(const BlockQ8_0* __restrict b, float* __restrict out) {
   for (int i = 0; i < 32; ++i) out[i] = d * float(b->q[i]);
 }
 
-// q of four bits and, at bit i of `high`, a fifth.
-template <class Block, class F> TFCORE_INLINE void widen_nibbles(const Block* __restrict b, float* __restrict out, F f) {
+// out[i] = f(q, i) for the four bits q of number i: the low ones of byte i, or the high ones of byte i - 16.
+template <class Block, class F>
+TFCORE_INLINE void widen_nibbles(const Block* __restrict b, float* __restrict out, F f) {
   for (int i = 0; i < 16; ++i) out[i] = f(b->q[i] & 15, i);
   for (int i = 0; i < 16; ++i) out[i + 16] = f(b->q[i] >> 4, i + 16);
 }
@@ -94,6 +95,7 @@ TFCORE_INLINE void widen(const BlockQ4_1* b, float* out) {
   widen_nibbles(b, out, [&](int q, int) TFCORE_LAMBDA { return d * float(q) + m; });
 }
 
+// Of number i, in its place above the other four.
 TFCORE_INLINE int fifth_bit(std::uint32_t high, int i) { return int(high >> i & 1u) << 4; }
 
 TFCORE_INLINE void widen(const BlockQ5_0* b, float* out) {
@@ -153,10 +155,11 @@ TFCORE_INLINE void widen(const BlockQ6_K* __restrict b, float* __restrict out) {
   }
 }
 
-template <class Block> void widen_blocks(const U8* data, float* out, Index begin, Index end) {
-  constexpr Index numbers = sizeof(Block) >= 128 ? 256 : 32;
+template <class Block, Stored kind> void widen_blocks(const U8* data, float* out, Index begin, Index end) {
+  constexpr StoredBlock form = kStoredBlocks[int(kind)];
+  static_assert(sizeof(Block) == form.bytes);
   const Block* blocks = reinterpret_cast<const Block*>(data);
-  for (Index i = begin; i < end; ++i) widen(blocks + i, out + i * numbers);
+  for (Index i = begin; i < end; ++i) widen(blocks + i, out + i * form.numbers);
 }
 
 template <class F> TFCORE_INLINE void widen_words(const U8* __restrict data, float* __restrict out, Index n, F f) {
@@ -173,25 +176,24 @@ void dequantize(Stored kind, const U8* data, float* out, Index begin, Index end)
     case Stored::f16:
       return widen_words(data + 2 * begin, out + begin, end - begin, [](Half x) TFCORE_LAMBDA { return widen(x); });
     case Stored::bf16:  // the upper half of a float32's bits
-      return widen_words(data + 2 * begin, out + begin, end - begin, [](std::uint16_t x) TFCORE_LAMBDA {
-        return reinterpret<float>(std::uint32_t(x) << 16);
-      });
+      return widen_words(data + 2 * begin, out + begin, end - begin,
+                         [](std::uint16_t x) TFCORE_LAMBDA { return reinterpret<float>(std::uint32_t(x) << 16); });
     case Stored::q8_0:
-      return widen_blocks<BlockQ8_0>(data, out, begin, end);
+      return widen_blocks<BlockQ8_0, Stored::q8_0>(data, out, begin, end);
     case Stored::q4_0:
-      return widen_blocks<BlockQ4_0>(data, out, begin, end);
+      return widen_blocks<BlockQ4_0, Stored::q4_0>(data, out, begin, end);
     case Stored::q4_1:
-      return widen_blocks<BlockQ4_1>(data, out, begin, end);
+      return widen_blocks<BlockQ4_1, Stored::q4_1>(data, out, begin, end);
     case Stored::q5_0:
-      return widen_blocks<BlockQ5_0>(data, out, begin, end);
+      return widen_blocks<BlockQ5_0, Stored::q5_0>(data, out, begin, end);
     case Stored::q5_1:
-      return widen_blocks<BlockQ5_1>(data, out, begin, end);
+      return widen_blocks<BlockQ5_1, Stored::q5_1>(data, out, begin, end);
     case Stored::q4_k:
-      return widen_blocks<BlockQ4_K>(data, out, begin, end);
+      return widen_blocks<BlockQ4_K, Stored::q4_k>(data, out, begin, end);
     case Stored::q5_k:
-      return widen_blocks<BlockQ5_K>(data, out, begin, end);
+      return widen_blocks<BlockQ5_K, Stored::q5_k>(data, out, begin, end);
     case Stored::q6_k:
-      return widen_blocks<BlockQ6_K>(data, out, begin, end);
+      return widen_blocks<BlockQ6_K, Stored::q6_k>(data, out, begin, end);
   }
 }
 

@@ -115,6 +115,11 @@ constexpr Index kProbeBlock = 1024;
 
 // How a tensor is stored whose numbers are no float32: as a GGUF file names its types.
 enum class Stored : int { f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k };
+struct StoredBlock {
+  Index numbers, bytes;
+};
+constexpr StoredBlock kStoredBlocks[] = {{1, 2},   {1, 2},   {32, 34},   {32, 18},   {32, 20},
+                                         {32, 22}, {32, 24}, {256, 144}, {256, 176}, {256, 210}};  // as the enum counts
 
 template <class T> struct Kernels {
   void (*pack)(const GemmArgs<T>&, Index panel_begin, Index panel_end, T* panels);

@@ -482,6 +482,22 @@ template <class T> void run_probes() {
   record("probe", "read", sum);
 }
 
+// Blocks of any bytes at all, widened from the second on.
+void run_stored() {
+  constexpr const char* kinds[] = {"F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};
+  for (int kind = 0; kind < 10; ++kind) {
+    const StoredBlock form = kStoredBlocks[kind];
+    const Index blocks = form.numbers == 1 ? 4099 : 35;
+    Random random(kinds[kind]);
+    const Array<std::uint8_t> data(blocks * form.bytes);
+    for (Index i = 0; i < data.count(); ++i) data[i] = std::uint8_t(random.bits());
+    const Array<float> out = filled<float>(blocks * form.numbers, -7.0f);
+    TFCORE_ISA_TABLE.dequantize(Stored(kind), data.data(), out.data(), 1, 3);
+    TFCORE_ISA_TABLE.dequantize(Stored(kind), data.data(), out.data(), 3, blocks);
+    record("dequantize", kinds[kind], out);
+  }
+}
+
 template <class T> void run_all() {
   run_products<T>(), run_attentions<T>(), run_norms<T>();
   run_elementwise<T>(), run_positions<T>(), run_rotary<T>(), run_probes<T>();
@@ -496,6 +512,7 @@ int main(int count, char** arguments) {
   g_file = std::fopen(arguments[1], "wb");
   if (!g_file) fail(arguments[1]);
   run_all<float>(), run_all<double>();
+  run_stored();
   if (std::fclose(g_file) != 0) fail("fclose");
   return 0;
 }

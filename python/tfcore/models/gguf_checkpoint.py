@@ -32,6 +32,7 @@ class GgufCheckpoint(Mapping[str, Float32Array]):
 
     def __init__(self, file: GgufFile) -> None:
         self.gguf = file
+        _expect_all(file)
         self._stored = _translate(file, ARCHITECTURES[architecture_of(file)])
         self._config = read_config(file)
         self._check_heads()
@@ -77,6 +78,15 @@ class GgufCheckpoint(Mapping[str, Float32Array]):
 
     def __len__(self) -> int:
         return len(self._stored)
+
+
+def _expect_all(file: GgufFile) -> None:
+    count = file.metadata.get("split.count", 1)
+    if count not in (0, 1):
+        raise ValueError(
+            f"{file.path}: key 'split.count' is {count!r}: the tensors are split over several files, which is not "
+            "implemented; merge them with llama.cpp's llama-gguf-split --merge"
+        )
 
 
 def _translate(file: GgufFile, architecture: Architecture) -> dict[str, Stored]:

@@ -22,6 +22,8 @@ _GEMMA_PERIOD = 6  # of Gemma 3's layers every sixth sees everything, the others
 _GEMMA_LOCAL_BASE = 10000.0
 _GEMMA_27B_LAYERS = 62  # scales scores by the width of a head as if the model's width were cut evenly
 _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+_IDS = {"bos": "bos", "eos": "eos", "pad": "padding"}
+_TURN_ENDS = ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>")
 # What changes the numbers and is in no table above: a file that has it is another model than we would run.
 _REFUSED = (
     "attention.clamp_kqv",
@@ -50,6 +52,10 @@ class _Keys:
     def __contains__(self, key: str) -> bool:
         return f"{self.architecture}.{key}" in self.all
 
+    def on(self, key: str) -> bool:
+        """Whether a key is there and not 0, which switches off what it is about."""
+        return bool(self.all.get(f"{self.architecture}.{key}"))
+
     def integer(self, key: str, default: int | None = None) -> int:
         name = f"{self.architecture}.{key}"
         return self.all.positive_int(name) if default is None else self.all.positive_int(name, default)
@@ -57,6 +63,12 @@ class _Keys:
     def number(self, key: str, default: float | None = None) -> float:
         name = f"{self.architecture}.{key}"
         return _decimal(self.all.positive_number(name) if default is None else self.all.positive_number(name, default))
+
+    def layers(self) -> int:
+        count = self.integer("block_count")
+        if count > len(self.file.tensors):  # before anything is made for each of them
+            raise self.refuse("block_count", f"at most {len(self.file.tensors)}, as there are tensors")
+        return count
 
     def text(self, key: str, default: str) -> str:
         return self.all.text(f"{self.architecture}.{key}", default)
@@ -82,26 +94,30 @@ def read_config(file: GgufFile) -> Fields:
     """
     keys = _Keys(file)
     for key in _REFUSED:
-        if key in keys and keys.all[f"{keys.architecture}.{key}"]:
+        if keys.on(key):
             raise keys.refuse(key, "0: nothing else is implemented")
     return {**_FIELDS[keys.architecture](keys), **_shared(keys)}
 
 
 def _shared(keys: _Keys) -> Fields:
     tensors = keys.file.tensors
-    if "token_embd.weight" not in tensors:
-        raise ValueError(f"{keys.file.path}: tensor 'token_embd.weight' is missing")
-    vocabulary = tensors["token_embd.weight"].shape[0]
+    vocabulary = _vocabulary_size(keys.file)
     if keys.integer("vocab_size", vocabulary) != vocabulary:
         raise keys.refuse("vocab_size", f"{vocabulary}, the rows of tensor 'token_embd.weight'")
     ids = {f"{ours}_token_id": _token_id(keys, theirs, vocabulary) for ours, theirs in _IDS.items()}
-    turn = _token_id(keys, "eot", vocabulary)
+    turn = _turn_end(keys, vocabulary)
     if turn is not None and ids["eos_token_id"] not in (None, turn):  # a chat's answer ends there
         ids["eos_token_id"] = [ids["eos_token_id"], turn]
     return {"vocab_size": vocabulary, "tie_word_embeddings": "output.weight" not in tensors, **ids}
 
 
-_IDS = {"bos": "bos", "eos": "eos", "pad": "padding"}
+def _vocabulary_size(file: GgufFile) -> int:
+    if "token_embd.weight" not in file.tensors:
+        raise ValueError(f"{file.path}: tensor 'token_embd.weight' is missing")
+    shape = file.tensors["token_embd.weight"].shape
+    if len(shape) != 2 or shape[0] == 0:
+        raise ValueError(f"{file.path}: tensor 'token_embd.weight' has shape {shape}, expected a row for each token")
+    return shape[0]
 
 
 def _token_id(keys: _Keys, name: str, vocabulary: int) -> Any:
@@ -112,6 +128,14 @@ def _token_id(keys: _Keys, name: str, vocabulary: int) -> Any:
     return value
 
 
+def _turn_end(keys: _Keys, vocabulary: int) -> Any:
+    """The token that ends an answer in a chat: the one stated, or the one usually taken for it."""
+    tokens = keys.all.get("tokenizer.ggml.tokens")
+    usual = (tokens.index(token) for token in _TURN_ENDS if isinstance(tokens, list) and token in tokens)
+    stated = _token_id(keys, "eot", vocabulary)
+    return next(usual, None) if stated is None else stated
+
+
 # ---- architectures
 
 
@@ -120,7 +144,7 @@ def _gpt2(keys: _Keys) -> Fields:
         "model_type": "gpt2",
         "n_positions": keys.integer("context_length"),
         "n_embd": keys.integer("embedding_length"),
-        "n_layer": keys.integer("block_count"),
+        "n_layer": keys.layers(),
         "n_head": keys.integer("attention.head_count"),
         "n_inner": keys.integer("feed_forward_length"),
         "layer_norm_epsilon": keys.number("attention.layer_norm_epsilon"),
@@ -140,7 +164,7 @@ def _decoder(model_type: str) -> Callable[[_Keys], Fields]:
             "model_type": model_type,
             "hidden_size": width,
             "intermediate_size": keys.integer("feed_forward_length"),
-            "num_hidden_layers": keys.integer("block_count"),
+            "num_hidden_layers": keys.layers(),
             "num_attention_heads": heads,
             "num_key_value_heads": keys.integer("attention.head_count_kv", heads),
             "head_dim": head_dim,
@@ -159,7 +183,7 @@ def _llama(keys: _Keys) -> Fields:
     fields |= {"attention_bias": "blk.0.attn_q.bias" in tensors, "mlp_bias": "blk.0.ffn_up.bias" in tensors}
     if "rope_freqs.weight" in tensors:
         fields["rope_scaling"] = _llama3_scaling(keys, fields)
-    if "attention.sliding_window" in keys:
+    if keys.on("attention.sliding_window"):
         fields |= {"model_type": "mistral", "sliding_window": keys.integer("attention.sliding_window")}
     return fields
 
@@ -182,7 +206,7 @@ def _gemma3(keys: _Keys) -> Fields:
         "layer_types": ["sliding_attention" if (i + 1) % _GEMMA_PERIOD else "full_attention" for i in range(layers)],
         "rope_local_base_freq": keys.number("rope.freq_base_swa", _GEMMA_LOCAL_BASE),
         "final_logit_softcapping": keys.number("final_logit_softcapping")
-        if "final_logit_softcapping" in keys
+        if keys.on("final_logit_softcapping")
         else None,
         "attn_logit_softcapping": None,
     }
@@ -190,8 +214,8 @@ def _gemma3(keys: _Keys) -> Fields:
 
 def _phi3(keys: _Keys) -> Fields:
     fields = _decoder("phi3")(keys)
-    window = keys.all.get("phi3.attention.sliding_window")
-    fields["sliding_window"] = keys.integer("attention.sliding_window") if window else None
+    window = "attention.sliding_window"
+    fields["sliding_window"] = keys.integer(window) if keys.on(window) else None
     length = keys.integer("rope.scaling.original_context_length", fields["max_position_embeddings"])
     fields["original_max_position_embeddings"] = length
     factors = {kind: f"rope_factors_{kind}.weight" for kind in ("short", "long")}
@@ -199,11 +223,18 @@ def _phi3(keys: _Keys) -> Fields:
     if len(missing) == 1:
         raise ValueError(f"{keys.file.path}: tensor {missing[0]!r} is missing, the other of its pair is there")
     if not missing:
+        rotated = _rotated(fields)
         fields["rope_scaling"] = {"rope_type": "longrope", "type": "longrope"} | {
-            f"{kind}_factor": [_decimal(x) for x in keys.file.read(name).reshape(-1).tolist()]
-            for kind, name in factors.items()
+            f"{kind}_factor": _factors(keys, name, rotated) for kind, name in factors.items()
         }
     return fields
+
+
+def _factors(keys: _Keys, name: str, rotated: int) -> list[float]:
+    shape = keys.file.tensors[name].shape
+    if shape != (rotated // 2,):
+        raise ValueError(f"{keys.file.path}: tensor {name!r} has shape {shape}, expected ({rotated // 2},)")
+    return [_decimal(factor) for factor in keys.file.read(name).tolist()]
 
 
 _FIELDS: dict[str, Callable[[_Keys], Fields]] = {
@@ -228,17 +259,22 @@ def _rope(keys: _Keys, head_dim: int) -> Fields:
     return fields
 
 
+def _rotated(fields: Fields) -> int:
+    """How many numbers of a head rotate."""
+    return int(round(fields["head_dim"] * fields.get("partial_rotary_factor", 1)))
+
+
 def _scaling(keys: _Keys) -> Fields | None:
     kind = keys.text("rope.scaling.type", "none")
     if kind == "linear":
         return {"rope_type": "linear", "factor": keys.number("rope.scaling.factor")}
     if kind == "yarn":
         return _yarn(keys)
-    if kind in ("none", "longrope"):  # the latter is in tensors
-        return (
-            {"rope_type": "linear", "factor": keys.number("rope.scale_linear")} if "rope.scale_linear" in keys else None
-        )
-    raise keys.refuse("rope.scaling.type", "one of none, linear, yarn, longrope")
+    if kind == "none" and "rope.scale_linear" in keys:  # as it was said before there were types
+        return {"rope_type": "linear", "factor": keys.number("rope.scale_linear")}
+    if kind == "none" or (kind == "longrope" and keys.architecture == "phi3"):  # whose factors are tensors
+        return None
+    raise keys.refuse("rope.scaling.type", "one of none, linear, yarn, and longrope for phi3")
 
 
 def _yarn(keys: _Keys) -> Fields:
@@ -259,7 +295,7 @@ def _yarn(keys: _Keys) -> Fields:
 def _llama3_scaling(keys: _Keys, fields: Fields) -> Fields:
     """Llama 3's scaling, which a converter turns into a tensor of divisors: found again if it is that of 3.1 to 3.3."""
     stored = keys.file.read("rope_freqs.weight").reshape(-1)
-    rotated = int(fields["head_dim"] * fields.get("partial_rotary_factor", 1))
+    rotated = _rotated(fields)
     factor = _decimal(float(stored.max(initial=0)))
     if stored.shape != (rotated // 2,) or not np.isfinite(factor) or factor < 1:
         raise ValueError(
@@ -278,4 +314,7 @@ def _llama3_scaling(keys: _Keys, fields: Fields) -> Fields:
 
 
 def _decimal(value: float) -> float:
-    return float(str(np.float32(value)))
+    """The shortest decimal that rounds to the same float32; what is none stays."""
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    return float(str(single)) if float(single) == value else value

@@ -54,7 +54,7 @@ class Interleaved(Change):
         self.heads = heads
 
     def undo(self, values: Float32Array, heads: int) -> Float32Array:
-        pairs = values.reshape(heads, -1, 2, *values.shape[1:])
+        pairs = values.reshape(heads, values.shape[0] // (2 * heads), 2, *values.shape[1:])
         return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(values.shape)
 
 
