@@ -283,16 +283,30 @@ def test_sentencepiece_gives_the_same_ids(tmp_path):
             assert backend.encode(text).ids == theirs.encode(text), text
 
 
-@pytest.mark.parametrize("architecture", ["llama", "phi3"])
-@pytest.mark.filterwarnings("ignore")
-def test_transformers_gives_the_same_ids_of_a_sentence_piece_file(tmp_path, architecture):
+def ours_and_transformers(folder, metadata, architecture="llama"):
+    """Both tokenizers of one file, which has a model's numbers too, for Transformers to read."""
     library = transformers()
     numbers = {"block_count": 1, "context_length": 64, "embedding_length": 8, "feed_forward_length": 8}
     numbers |= {"attention.head_count": 1, "attention.head_count_kv": 1, "rope.dimension_count": 8}
     changed = {f"{architecture}.{name}": value for name, value in numbers.items()}
     changed |= {"general.architecture": architecture, f"{architecture}.attention.layer_norm_rms_epsilon": 1e-5}
-    backend, _ = read(tmp_path, SENTENCE_PIECE, changed)
-    theirs = library.AutoTokenizer.from_pretrained(tmp_path, gguf_file="model.gguf")
+    backend, _ = read(folder, metadata, changed)
+    return backend, library.AutoTokenizer.from_pretrained(folder, gguf_file="model.gguf")
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "dbrx", "qwen2", "tekken", "gpt-4o"])
+@pytest.mark.filterwarnings("ignore")
+def test_transformers_splits_alike(tmp_path, name):
+    backend, theirs = ours_and_transformers(tmp_path, {**BYTE_LEVEL, "tokenizer.ggml.pre": name})
+    for recorded in [*GOLDEN, {"text": TEXT}]:
+        want = theirs.backend_tokenizer.pre_tokenizer.pre_tokenize_str(recorded["text"])
+        assert backend.pre_tokenizer.pre_tokenize_str(recorded["text"]) == want
+
+
+@pytest.mark.parametrize("architecture", ["llama", "phi3"])
+@pytest.mark.filterwarnings("ignore")
+def test_transformers_gives_the_same_ids_of_a_sentence_piece_file(tmp_path, architecture):
+    backend, theirs = ours_and_transformers(tmp_path, SENTENCE_PIECE, architecture)
     anywhere = ("hello", "hel hello  o", "é🦙\n")
     for text in (*anywhere, "h<think>o</s> he", " he", "o\n\no") if architecture == "phi3" else anywhere:
         ids = backend.encode(text).ids

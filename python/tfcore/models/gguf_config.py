@@ -261,7 +261,8 @@ def _rope(keys: _Keys, head_dim: int) -> Fields:
 
 def _rotated(fields: Fields) -> int:
     """How many numbers of a head rotate."""
-    return int(round(fields["head_dim"] * fields.get("partial_rotary_factor", 1)))
+    head_dim, part = int(fields["head_dim"]), float(fields.get("partial_rotary_factor", 1))
+    return round(head_dim * part)
 
 
 def _scaling(keys: _Keys) -> Fields | None:
