@@ -33,7 +33,7 @@ class PackedTokens:
     def from_texts(cls, texts: Sequence[Sequence[int] | IntArray], past: Sequence[int] | int = 0) -> PackedTokens:
         """Texts of token ids, each a segment of its own: token types 0, positions from each text's `past` on."""
         lengths = np.array([len(text) for text in texts], np.int64)
-        cu_seqlens = borders(lengths)
+        cu_seqlens = _borders(lengths)
         total = int(cu_seqlens[-1])
         first = cu_seqlens[:-1] - np.asarray(past, np.int64)
         return cls(
@@ -72,13 +72,13 @@ class PaddedBatch:
         """Three arrays (B, L) without their masked columns."""
         if self.full:
             rows, length = self.real.shape
-            cu_seqlens = np.arange(rows + 1) * length
-            return PackedTokens(input_ids.ravel(), token_type_ids.ravel(), position_ids.ravel(), cu_seqlens)
+            borders = np.arange(rows + 1) * length
+            return PackedTokens(input_ids.ravel(), token_type_ids.ravel(), position_ids.ravel(), borders)
         return PackedTokens(
             input_ids[self.real],
             token_type_ids[self.real],
             position_ids[self.real],
-            borders(self.real.sum(axis=1)),
+            _borders(self.real.sum(axis=1)),
         )
 
     def unpack_tokens(self, packed: Float32Array) -> Float32Array:
@@ -104,8 +104,7 @@ class PaddedBatch:
         return padded
 
 
-def borders(lengths: npt.NDArray[Any]) -> IntArray:
-    """Where texts of these lengths begin and end, packed."""
+def _borders(lengths: npt.NDArray[Any]) -> IntArray:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 

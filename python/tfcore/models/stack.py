@@ -12,12 +12,9 @@ from ..ops import positional_encoding
 from ..rope import rotary_frequencies
 from .architecture import Block, Rotary
 from .architecture import Stack as StackData
-from .by_length import Texts, joined_attentions, joined_states, only, texts_by_kind
 from .checkpoint import Float32Array
 from .packing import IntArray, PackedTokens
 from .relative import relative_bias
-
-Rotations = list[tuple[Any, bool, float]]  # frequencies, whether interleaved, magnitude: one of each kind
 
 
 class Hidden(NamedTuple):
@@ -41,8 +38,7 @@ class Stack:
             tensors = _With(tensors, "embeddings.position.weight", _sinusoids(data))
         self._relative_table = tensors["relative.weight"] if data.relative else None
         self._relative: Float32Array | None = None
-        self._turns_follow_length = any(_follows_length(rotary) for rotary in self._rotaries)
-        self._fixed_rotations: Rotations | None = None
+        self._fixed_rotations: list[tuple[Any, bool, float]] | None = None
         self.core = _core.Stack(_spec(data, self._rotaries), tensors)
 
     def run(
@@ -57,35 +53,28 @@ class Stack:
     ) -> Hidden:
         """A forward pass. With a cache, the tokens follow those in it and join it.
 
-        Where rotations follow a text's length, its keys in the cache stay turned as they were when they came.
-
         Raises
         ------
         ValueError
             A token id, token type or position is outside its table.
         """
         self._check(tokens)
-        rest = (cache, encoded, sources, output_hidden_states, output_attentions)
-        if not self._turns_follow_length:
-            return self._forward(tokens, self._rotations(0), *rest)
-        kinds = texts_by_kind(tokens, self._rotations, _frequencies)
-        if len(kinds) == 1:
-            return self._forward(tokens, kinds[0][0], *rest)
-        passes = [(texts, self._forward(only(tokens, texts), rotations, *rest)) for rotations, texts in kinds]
-        return _joined(tokens, passes)
-
-    def _forward(self, tokens: PackedTokens, rotations: Rotations, cache: _core.Cache | None, *rest: Any) -> Hidden:
+        turns = tokens.position_ids.astype(np.float64)
+        longest = int(tokens.position_ids.max(initial=-1)) + 1
         return Hidden(
             *self.core.forward(
                 tokens.input_ids,
                 tokens.token_type_ids if self.data.embeddings.token_types else None,
                 tokens.position_ids + self.data.embeddings.position_offset,
-                tokens.position_ids.astype(np.float64),
+                turns,
                 tokens.cu_seqlens,
-                rotations,
-                self._bias(int(tokens.position_ids.max(initial=-1)) + 1),
+                self._rotations(longest),
+                self._bias(longest),
                 cache,
-                *rest,
+                encoded,
+                sources,
+                output_hidden_states,
+                output_attentions,
             )
         )
 
@@ -95,11 +84,8 @@ class Stack:
         e = self.data.embeddings
         return e.positions - e.position_offset if e.positions else None
 
-    def _rotations(self, length: int) -> Rotations:
-        """Of a text of this length."""
-        if self._turns_follow_length:
-            return [_rotation(rotary, length) for rotary in self._rotaries]
-        if self._fixed_rotations is None:
+    def _rotations(self, length: int) -> list[tuple[Any, bool, float]]:
+        if self._fixed_rotations is None or any(_follows_length(rotary) for rotary in self._rotaries):
             self._fixed_rotations = [_rotation(rotary, length) for rotary in self._rotaries]
         return self._fixed_rotations
 
@@ -181,21 +167,6 @@ def _sinusoids(data: StackData) -> Float32Array:
 def _follows_length(rotary: Rotary) -> bool:
     scaling = rotary.scaling or {}
     return scaling.get("rope_type", scaling.get("type")) in ("dynamic", "longrope")
-
-
-def _frequencies(rotations: Rotations) -> bytes:
-    return b"".join(frequencies.tobytes() for frequencies, _, _ in rotations)
-
-
-def _joined(tokens: PackedTokens, passes: list[tuple[Texts, Hidden]]) -> Hidden:
-    """What passes over some texts each left, as one pass over all would."""
-    texts, parts = zip(*passes, strict=True)
-    states = zip(*(part.states for part in parts), strict=True)
-    return Hidden(
-        [joined_states(tokens, list(zip(texts, each, strict=True))) for each in states],
-        [joined_attentions(each) for each in zip(*(part.attentions for part in parts), strict=True)],
-        [joined_attentions(each) for each in zip(*(part.cross_attentions for part in parts), strict=True)],
-    )
 
 
 def _rotation(rotary: Rotary, length: int) -> tuple[Any, bool, float]:
