@@ -64,7 +64,7 @@ class Visible:
         if not extra:
             return self
         mask = self.mask
-        if mask is not None and mask.shape[-1] > 1:
+        if mask is not None:
             seen = mask.dtype.type(mask.dtype == bool)
             mask = np.concatenate([np.full((*mask.shape[:-1], extra), seen), mask], axis=-1)
         return replace(self, mask=mask, key_lengths=None if self.key_lengths is None else self.key_lengths + extra)

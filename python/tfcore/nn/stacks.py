@@ -36,7 +36,7 @@ class Stack(Layer, Generic[B]):
         super().__init__(self.layers[0].dtype)
         self.norm = norm
 
-    def _run(self, x: Array, beside: Any, cache: KVCache | None) -> Array:
+    def run(self, x: Array, beside: Any, cache: KVCache | None) -> Array:
         """x (B, L, C) through all layers, and what their `forward` takes `beside` it."""
         with nullcontext() if cache is None else cache.step():
             for i, layer in enumerate(self.layers):
@@ -100,7 +100,7 @@ class Encoder(Stack[EncoderLayer]):
         """
         names = ("mask", "src_key_padding_mask")
         x, visible, layout = enter_source(self.layers[0], src, mask, src_key_padding_mask, is_causal, cache, names)
-        return layout.leave(self._run(x, visible, cache))
+        return layout.leave(self.run(x, visible, cache))
 
 
 class Decoder(Stack[DecoderLayer]):
@@ -149,4 +149,4 @@ class Decoder(Stack[DecoderLayer]):
             tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal, memory_is_causal
         )
         target, layout = enter_target(self.layers[0], tgt, memory, masks, cache)
-        return layout.leave(self._run(target.x, target, cache))
+        return layout.leave(self.run(target.x, target, cache))

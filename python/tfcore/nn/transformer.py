@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from . import initial
-from .arrays import Array, size
+from .arrays import Array, Layout, as_array, expect_rows, size
 from .blocks import DecoderLayer, EncoderLayer, make_norm
 from .cache import KVCache
+from .entry import enter_source
 from .layer import Layer, Seed
 from .norm import Norm
 from .stacks import Decoder, Encoder
@@ -142,6 +143,10 @@ class Transformer(Layer):
         ValueError
             A shape does not fit.
         """
+        src, tgt = as_array("src", src), as_array("tgt", tgt)
+        layout = Layout.of(src, self.batch_first)
+        rows = len(layout.enter("src", src, self.d_model))
+        expect_rows("tgt", layout.enter("tgt", tgt, self.d_model), rows, "src")
         memory = self.encode(src, src_mask, src_key_padding_mask, src_is_causal)
         return self.decode(
             tgt,
@@ -158,7 +163,9 @@ class Transformer(Layer):
         self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, src_is_causal: bool | None = None
     ) -> Array:
         """The memory: src (B, S, C) → (B, S, C). Arguments as when called."""
-        return self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
+        names = ("src_mask", "src_key_padding_mask")
+        x, visible, layout = enter_source(self, src, src_mask, src_key_padding_mask, src_is_causal, None, names)
+        return layout.leave(self.encoder.run(x, visible, None))
 
     def decode(
         self,
