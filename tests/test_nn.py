@@ -89,12 +89,12 @@ def test_all_layers_and_attention_take_their_part_of_a_cache(rng):
     for i in range(6):
         x = tgt[:, i : i + 1]
         for number, layer in enumerate(layers):
-            x = layer(x, memory, cache=cache[number])
+            x = layer(x, memory, cache=cache.layer(number))
         steps.append(x)
     assert_same_bits(np.concatenate(steps, axis=1), nn.Decoder(layers)(tgt, memory, tgt_is_causal=True))
     attention = nn.MultiHeadAttention(16, 4, add_bias_kv=True, add_zero_attn=True)
     whole, weights = attention(tgt, tgt, tgt, is_causal=True)
-    cache = nn.KVCache()[0].self_attn
+    cache = nn.KVCache().layer(0).self_attn
     for i in range(6):
         step, found = attention(tgt[:, [i]], tgt[:, [i]], tgt[:, [i]], cache=cache)
         assert_same_bits(step[:, 0], whole[:, i])
@@ -232,11 +232,11 @@ def test_a_step_copies_nothing_of_the_past_and_computes_the_memory_once(rng):
     model = decoder_of({}, np.float32)
     x, memory, cache = normal(rng, 2, 1, 32), normal(rng, 2, 5, 32), nn.KVCache()
     model(x, memory, cache=cache)
-    before = [array.ctypes.data for array in (*cache[1].self_attn.kept, *cache[1].cross_attn.kept)]
+    before = [array.ctypes.data for array in (*cache.layer(1).self_attn.kept, *cache.layer(1).cross_attn.kept)]
     for _ in range(600):
         model(x, np.full_like(memory, np.nan), cache=cache)
     assert cache.length == 601
-    assert before == [array.ctypes.data for array in (*cache[1].self_attn.kept, *cache[1].cross_attn.kept)]
+    assert before == [array.ctypes.data for array in (*cache.layer(1).self_attn.kept, *cache.layer(1).cross_attn.kept)]
 
 
 # --- formulas --------------------------------------------------------------------------------------------------------

@@ -21,30 +21,7 @@ from .positions import AttentionPositions
 
 
 class Block(Layer):
-    """What `EncoderLayer` and `DecoderLayer` share: self-attention, feed-forward, and a norm before or after each.
-
-    Parameters
-    ----------
-    d_model, nhead : int
-        The width of the sequences, and the number of heads.
-    dim_feedforward : int
-        The width of the layer within the feed-forward half.
-    activation : str
-        One of `FeedForward`'s; with a gated one, such as "swiglu", `linear3` joins `linear1` and `linear2`.
-    norm_first : bool
-        Norms come before attention and feed-forward, inside the residuals; otherwise after them.
-    layer_norm_eps : float
-    batch_first : bool
-        Sequences are (B, L, C); otherwise (L, B, C). Not PyTorch's default.
-    bias : bool
-        False leaves all biases out.
-    norm : "layer" or "rms"
-        `LayerNorm` or `RMSNorm`.
-    num_kv_heads, head_dim, positions, window, scale
-        Of the self-attention, as in `MultiHeadAttention`; the attention to a memory has no positions and no window.
-    dtype, seed
-        As in `Linear`.
-    """
+    """What `EncoderLayer` and `DecoderLayer` share: self-attention, feed-forward, and a norm before or after each."""
 
     _has_memory: ClassVar[bool]
 
@@ -125,6 +102,34 @@ class EncoderLayer(Block):
     >>> padding = np.array([[False] * 5, [False] * 3 + [True] * 2])
     >>> layer(np.ones((2, 5, 64), np.float32), src_key_padding_mask=padding).shape
     (2, 5, 64)
+
+    Parameters
+    ----------
+    d_model, nhead : int
+        The width of the sequences, and the number of heads.
+    dim_feedforward : int
+        The width of the layer within the feed-forward half.
+    activation : str
+        One of `FeedForward`'s; with a gated one, such as "swiglu", `linear3` joins `linear1` and `linear2`.
+    norm_first : bool
+        Norms come before attention and feed-forward, inside the residuals; otherwise after them.
+    layer_norm_eps : float
+    batch_first : bool
+        Sequences are (B, L, C); otherwise (L, B, C). Not PyTorch's default.
+    bias : bool
+        False leaves all biases out.
+    norm : "layer" or "rms"
+        `LayerNorm` or `RMSNorm`.
+    num_kv_heads, head_dim, scale, positions, window
+        Of the self-attention, as in `MultiHeadAttention`.
+    dtype, seed
+        As in `Linear`.
+
+    Attributes
+    ----------
+    self_attn : MultiHeadAttention
+    feed_forward : FeedForward
+    norm1, norm2 : LayerNorm or RMSNorm
     """
 
     _has_memory = False
@@ -159,6 +164,15 @@ class DecoderLayer(Block):
     >>> layer = nn.DecoderLayer(64, 8, 256, activation="swiglu", norm="rms", bias=False)
     >>> layer(np.ones((2, 5, 64), np.float32), np.ones((2, 7, 64), np.float32), tgt_is_causal=True).shape
     (2, 5, 64)
+
+    Parameters as in `EncoderLayer`; the attention to the memory has the same `num_kv_heads`, `head_dim` and `scale`,
+    but no positions and no window.
+
+    Attributes
+    ----------
+    self_attn, multihead_attn : MultiHeadAttention
+    feed_forward : FeedForward
+    norm1, norm2, norm3 : LayerNorm or RMSNorm
     """
 
     _has_memory = True

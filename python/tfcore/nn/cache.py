@@ -162,11 +162,11 @@ class KVCache:
         """How many positions the memory has; None as long as nothing was kept of it."""
         return self._layers[0].memory_length if self._layers else None
 
-    def __getitem__(self, layer: int) -> LayerCache:
-        """What layer number `layer` keeps, for stacks of your own."""
-        while len(self._layers) <= layer:
+    def layer(self, number: int) -> LayerCache:
+        """What layer `number`, from 0, keeps; for stacks of your own."""
+        while len(self._layers) <= size("number", number, 0):
             self._layers.append(LayerCache(self._capacity))
-        return self._layers[layer]
+        return self._layers[number]
 
     def select(self, rows: Any) -> None:
         """Make the sequences of the numbers `rows`, (B,) integers, the rows of the cache: repeated, left out, moved.

@@ -18,18 +18,7 @@ B = TypeVar("B", bound=Block)
 
 
 class Stack(Layer, Generic[B]):
-    """What `Encoder` and `Decoder` share: layers and a norm.
-
-    Parameters
-    ----------
-    layer : one layer, or a sequence of them
-        One is copied num_layers times, weights included, as PyTorch does. A sequence is taken as it is: its layers may
-        differ, or share what they hold.
-    num_layers : int
-        How many copies of one layer; not given with a sequence.
-    norm : LayerNorm or RMSNorm, optional
-        Applied to what the last layer returns.
-    """
+    """What `Encoder` and `Decoder` share: layers and a norm."""
 
     def __init__(self, layer: B | Sequence[B], num_layers: int | None = None, norm: Norm | None = None) -> None:
         self.layers = _layers(layer, num_layers)
@@ -37,10 +26,10 @@ class Stack(Layer, Generic[B]):
         self.norm = norm
 
     def run(self, x: Array, beside: Any, cache: KVCache | None) -> Array:
-        """x (B, L, C) through all layers, and what their `forward` takes `beside` it."""
+        """`__call__` on checked, batch-first arrays: x (B, L, C) and what came in `beside` it."""
         with nullcontext() if cache is None else cache.step():
             for i, layer in enumerate(self.layers):
-                x = layer.forward(x, beside, None if cache is None else cache[i])
+                x = layer.forward(x, beside, None if cache is None else cache.layer(i))
         return x if self.norm is None else self.norm(x)
 
     def _parts(self) -> Mapping[str, Layer]:
@@ -72,6 +61,21 @@ class Encoder(Stack[EncoderLayer]):
     >>> encoder = nn.Encoder(nn.EncoderLayer(64, 8, 256), 2, norm=nn.LayerNorm(64))
     >>> encoder(np.ones((2, 5, 64), np.float32), is_causal=True).shape
     (2, 5, 64)
+
+    Parameters
+    ----------
+    layer : one layer, or a sequence of them
+        One is copied num_layers times, weights included, as PyTorch does. A sequence is taken as it is: its layers may
+        differ, or share what they hold.
+    num_layers : int
+        How many copies of one layer; not given with a sequence.
+    norm : LayerNorm or RMSNorm, optional
+        Applied to what the last layer returns.
+
+    Attributes
+    ----------
+    layers : list of EncoderLayer
+    norm : LayerNorm, RMSNorm or None
     """
 
     def __call__(
@@ -113,6 +117,8 @@ class Decoder(Stack[DecoderLayer]):
     >>> decoder = nn.Decoder(nn.DecoderLayer(64, 8, 256), 2)
     >>> decoder(np.ones((2, 5, 64), np.float32), np.ones((2, 7, 64), np.float32), tgt_is_causal=True).shape
     (2, 5, 64)
+
+    Parameters and attributes as in `Encoder`.
     """
 
     def __call__(
