@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -237,6 +238,30 @@ def test_a_step_copies_nothing_of_the_past_and_computes_the_memory_once(rng):
         model(x, np.full_like(memory, np.nan), cache=cache)
     assert cache.length == 601
     assert before == [array.ctypes.data for array in (*cache.layer(1).self_attn.kept, *cache.layer(1).cross_attn.kept)]
+
+
+def test_room_that_is_not_used_costs_no_memory(rng):
+    model = decoder_of({}, np.float32)
+    x, memory, cache = normal(rng, 2, 1, 32), normal(rng, 2, 5, 32), nn.KVCache(capacity=2**21)
+    model(x, memory)
+    before = resident()
+    for _ in range(20):
+        model(x, memory, cache=cache)
+    room = 2 * 2 * x.nbytes * 2**21  # keys and values of two layers
+    assert room >= 2**30
+    assert resident() - before <= room / 20
+
+
+def resident():
+    """Bytes of memory this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_sequence_without_a_batch_goes_step_by_step_too(rng):
+    model = decoder_of({}, np.float32)
+    tgt, memory, cache = normal(rng, 6, 32), normal(rng, 5, 32), nn.KVCache()
+    whole = model(tgt, memory, tgt_is_causal=True)
+    assert_same_bits(np.concatenate([model(tgt[i : i + 1], memory, cache=cache) for i in range(6)]), whole)
 
 
 # --- formulas --------------------------------------------------------------------------------------------------------
@@ -506,6 +531,12 @@ def continued(tgt=TGT[:, :1], memory=SRC, rows=2, **changes):
     return MODEL.decode(tgt, memory, cache=cache, **changes)
 
 
+def another(model=MODEL, **changes):
+    cache = nn.KVCache()
+    MODEL.decode(TGT, SRC, cache=cache)
+    return model.decode(**{"tgt": TGT, "memory": SRC, "cache": cache, **changes})
+
+
 def select(rows):
     cache = nn.KVCache()
     MODEL.decode(TGT, SRC, cache=cache)
@@ -541,6 +572,9 @@ BAD = [
     (continued, {"tgt_mask": np.ones((1, 1), bool)}, ValueError, ["tgt_mask", "(1, 1)", "(1, 5)"]),
     (MODEL.decode, {"tgt": TGT}, TypeError, ["memory", "missing"]),
     (MODEL.decode, {"tgt": TGT, "cache": nn.KVCache()}, TypeError, ["memory", "missing"]),
+    (another, {"tgt": TGT.astype(np.float64)}, ValueError, ["2 x 2 heads of 4 float32", "float64"]),
+    (another, {"model": small(num_kv_heads=1)}, ValueError, ["2 x 2 heads of 4 float32", "2 x 1 heads"]),
+    (another, {"model": nn.Transformer(8, 2, 1, 2, 12)}, ValueError, ["cache", "1 layers", "2"]),
     (select, {"rows": [0, 2]}, ValueError, ["rows", "2", "0 to 1"]),
     (select, {"rows": [-1]}, ValueError, ["rows", "-1"]),
     (select, {"rows": [0.0]}, TypeError, ["rows", "float64"]),

@@ -42,7 +42,16 @@ class KeyValues:
         return keys, values
 
     def append(self, keys: Array, values: Array) -> tuple[Array, Array]:
-        """Keep keys and values (B, G, L, D) of L further positions; views of all so far."""
+        """Keep keys and values (B, G, L, D) of L further positions; views of all so far.
+
+        Raises
+        ------
+        ValueError
+            They are not of the kind of those before: of another dtype, or another model's.
+        """
+        for kept, new in zip(self._arrays, (keys, values), strict=False):
+            if _kind(new) != _kind(kept):
+                raise ValueError(f"the cache keeps {_kind(kept)}, but this step has {_kind(new)}")
         end = self.length + keys.shape[2]
         if not self._arrays or end > self._arrays[0].shape[2]:
             self._reserve(max(end, self._capacity, 2 * self.length), (keys, values))
@@ -73,6 +82,11 @@ class KeyValues:
         for new, kept in zip(room, self._arrays, strict=False):
             new[:, :, : self.length] = kept[:, :, : self.length]
         self._arrays = room
+
+
+def _kind(array: Array) -> str:
+    batch, heads, _, width = array.shape
+    return f"{batch} x {heads} heads of {width} {array.dtype}"
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -200,11 +214,13 @@ class KVCache:
             layer.self_attn.truncate(length)
 
     @contextmanager
-    def step(self) -> Iterator[int]:
-        """All layers take a step or none: what an error or Ctrl-C leaves half done is forgotten. Gives the length."""
+    def step(self, num_layers: int) -> Iterator[None]:
+        """All layers of a stack take a step or none: what an error or Ctrl-C leaves half done is forgotten."""
+        if self._layers and len(self._layers) != num_layers:
+            raise ValueError(f"cache is that of {len(self._layers)} layers, expected {num_layers}")
         before = self.length
         try:
-            yield before
+            yield
         except BaseException:
             self.truncate(before) if before else self._layers.clear()
             raise

@@ -162,5 +162,8 @@ def _fit(value: Any, present: Array) -> Array | str:
         return f"holds {array.dtype}, expected floats"
     with np.errstate(over="ignore"):
         copy = array.astype(present.dtype)
-    lost = np.isfinite(array) & ~np.isfinite(copy)
-    return f"holds {array[lost][0]}, too large for {present.dtype}" if lost.any() else copy
+    if array.dtype.itemsize > copy.dtype.itemsize:
+        lost = np.isfinite(array) & ~np.isfinite(copy)
+        if lost.any():
+            return f"holds {array[lost][0]}, too large for {copy.dtype}"
+    return copy

@@ -27,7 +27,7 @@ class Stack(Layer, Generic[B]):
 
     def run(self, x: Array, beside: Any, cache: KVCache | None) -> Array:
         """`__call__` on checked, batch-first arrays: x (B, L, C) and what came in `beside` it."""
-        with nullcontext() if cache is None else cache.step():
+        with nullcontext() if cache is None else cache.step(len(self.layers)):
             for i, layer in enumerate(self.layers):
                 x = layer.forward(x, beside, None if cache is None else cache.layer(i))
         return x if self.norm is None else self.norm(x)
