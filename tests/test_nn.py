@@ -463,6 +463,10 @@ def test_every_fault_of_a_state_is_listed_and_nothing_is_loaded():
         assert any(all(word in line for word in words) for line in lines), (words, lines)
     for name, array in model.state_dict().items():
         assert_same_bits(array, before[name])
+    with pytest.raises(ValueError, match=r"its names fit with prefix='module\.'"):
+        model.load_state_dict(model.state_dict("module."))
+    with pytest.raises(ValueError, match="'weight' is unexpected"):
+        nn.LayerNorm(8, elementwise_affine=False).load_state_dict({"weight": np.ones(8)})
     for bad in (None, [1, 2], "state"):
         with pytest.raises(TypeError, match="state"):
             model.load_state_dict(bad)
@@ -490,6 +494,8 @@ def test_copies_and_pickles(rng):
     want = model(x, x)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert_same_bits(other(x, x), want)
+        with pytest.raises(ValueError, match="read-only"):
+            other.encoder.norm.weight[0] = 1
         other.encoder.norm.weight = np.zeros(8)
         assert not np.array_equal(other(x, x), want)
     assert_same_bits(model(x, x), want)
@@ -572,8 +578,8 @@ BAD = [
     (continued, {"tgt_mask": np.ones((1, 1), bool)}, ValueError, ["tgt_mask", "(1, 1)", "(1, 5)"]),
     (MODEL.decode, {"tgt": TGT}, TypeError, ["memory", "missing"]),
     (MODEL.decode, {"tgt": TGT, "cache": nn.KVCache()}, TypeError, ["memory", "missing"]),
-    (another, {"tgt": TGT.astype(np.float64)}, ValueError, ["2 x 2 heads of 4 float32", "float64"]),
-    (another, {"model": small(num_kv_heads=1)}, ValueError, ["2 x 2 heads of 4 float32", "2 x 1 heads"]),
+    (another, {"tgt": TGT.astype(np.float64)}, ValueError, ["2 sequences in 2 heads of 4 in float32", "float64"]),
+    (another, {"model": small(num_kv_heads=1)}, ValueError, ["2 sequences in 2 heads of 4 in float32", "in 1 heads"]),
     (another, {"model": nn.Transformer(8, 2, 1, 2, 12)}, ValueError, ["cache", "1 layers", "2"]),
     (select, {"rows": [0, 2]}, ValueError, ["rows", "2", "0 to 1"]),
     (select, {"rows": [-1]}, ValueError, ["rows", "-1"]),
@@ -582,7 +588,10 @@ BAD = [
     (nn.KVCache().select, {"rows": [0]}, ValueError, ["empty"]),
     (nn.KVCache, {"capacity": 0}, ValueError, ["capacity", "0"]),
     (nn.KVCache, {"capacity": 1.5}, TypeError, ["capacity", "float"]),
-    (nn.Transformer, {"d_model": 10, "nhead": 4}, ValueError, ["embed_dim", "10", "4"]),
+    (nn.Transformer, {"d_model": 10, "nhead": 4}, ValueError, ["nhead", "4", "d_model", "10"]),
+    (nn.MultiHeadAttention, {"embed_dim": 10, "num_heads": 4}, ValueError, ["num_heads", "4", "embed_dim", "10"]),
+    (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 4, "positions": "rotary"}, TypeError, ["positions", "str"]),
+    (nn.EncoderLayer, {"d_model": 8.0, "nhead": 4}, TypeError, ["d_model", "float"]),
     (nn.Transformer, {"d_model": 0}, ValueError, ["0", "at least 1"]),
     (nn.Transformer, {"num_decoder_layers": 0}, ValueError, ["num_decoder_layers", "0"]),
     (nn.EncoderLayer, {"d_model": 8, "nhead": 2, "activation": "swish"}, ValueError, ["activation", "'swish'"]),

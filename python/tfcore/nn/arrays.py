@@ -95,6 +95,11 @@ def size(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
+def expect_divides(name: str, value: int, of_name: str, of: int) -> None:
+    if of % value:
+        raise ValueError(f"{name} is {value}, expected a divisor of {of_name}, {of}")
+
+
 def choice(name: str, value: Any, known: Any) -> Any:
     """What `known` holds under `value`."""
     if not isinstance(value, str) or value not in known:

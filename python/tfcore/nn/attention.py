@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from .. import ops
 from . import initial
-from .arrays import Array, Layout, as_array, expect_rows, size
+from .arrays import Array, Layout, as_array, expect_divides, expect_rows, size
 from .cache import KeyValues, check_cache
 from .layer import Layer, Seed, Weight
 from .linear import Linear
@@ -102,12 +102,15 @@ class MultiHeadAttention(Layer):
         self.embed_dim, self.num_heads = size("embed_dim", embed_dim), size("num_heads", num_heads)
         self.kdim = size("kdim", embed_dim if kdim is None else kdim)
         self.vdim = size("vdim", embed_dim if vdim is None else vdim)
-        self.num_kv_heads = _divisor("num_kv_heads", num_kv_heads, "num_heads", num_heads)
-        self.head_dim = _head_size(embed_dim, num_heads) if head_dim is None else size("head_dim", head_dim)
+        self.num_kv_heads = size("num_kv_heads", num_heads if num_kv_heads is None else num_kv_heads)
+        self.head_dim = size("head_dim", max(embed_dim // num_heads, 1) if head_dim is None else head_dim)
         self.batch_first, self.add_zero_attn = batch_first, add_zero_attn
         self.positions = AttentionPositions() if positions is None else positions
         self.window, self.scale = window, scale
-        self._check_options(add_bias_kv)
+        expect_divides("num_kv_heads", self.num_kv_heads, "num_heads", num_heads)
+        if head_dim is None:
+            expect_divides("num_heads", num_heads, "embed_dim", embed_dim)
+        self._check_positions(add_bias_kv)
 
         rng = np.random.default_rng(seed)
         self._draw_projections(rng, bias)
@@ -155,12 +158,12 @@ class MultiHeadAttention(Layer):
         weights : (B, L, S), or (B, num_heads, L, S) if not averaged, or None; without a batch, without B
             A query that sees no key has weights of zero, and finds zeros: its output is the bias of `out_proj`.
         """
-        alone = query is key, key is value
+        same_key, same_value = query is key, key is value  # what is one array is projected by one product
         query, key, value = as_array("query", query), as_array("key", key), as_array("value", value)
         layout = Layout.of(query, self.batch_first)
         queries = layout.enter("query", query, self.embed_dim)
-        keys = queries if alone[0] and self.kdim == self.embed_dim else layout.enter("key", key, self.kdim)
-        values = keys if alone[1] and self.vdim == self.kdim else layout.enter("value", value, self.vdim)
+        keys = queries if same_key and self.kdim == self.embed_dim else layout.enter("key", key, self.kdim)
+        values = keys if same_value and self.vdim == self.kdim else layout.enter("value", value, self.vdim)
         _check_keys(queries, keys, values)
         past = check_cache(cache, "query", queries)
         scope = Scope(len(queries), self.num_heads, queries.shape[1], past + keys.shape[1], layout.batched)
@@ -293,7 +296,11 @@ class MultiHeadAttention(Layer):
 
     # --- construction ------------------------------------------------------------------------------------------------
 
-    def _check_options(self, add_bias_kv: bool) -> None:
+    def _check_positions(self, add_bias_kv: bool) -> None:
+        if not isinstance(self.positions, AttentionPositions):
+            raise TypeError(
+                f"positions is of type {type(self.positions).__name__}, expected one that acts in attention"
+            )
         if (add_bias_kv or self.add_zero_attn) and (self.window is not None or self.positions.slopes(1) is not None):
             raise ValueError(
                 "add_bias_kv and add_zero_attn add keys that are at no position: expected no window and no ALiBi"
@@ -332,17 +339,3 @@ def _check_keys(query: Array, key: Array, value: Array) -> None:
     expect_rows("key", key, len(query), "query")
     if value.shape[:2] != key.shape[:2]:
         raise ValueError(f"value has {value.shape[:2]} sequences and positions, expected {key.shape[:2]} as in key")
-
-
-def _head_size(width: int, heads: int) -> int:
-    if width % heads:
-        raise ValueError(f"embed_dim is {width}, expected a multiple of num_heads, {heads}")
-    return width // heads
-
-
-def _divisor(name: str, value: int | None, of_name: str, of: int) -> int:
-    if value is None:
-        return of
-    if of % size(name, value):
-        raise ValueError(f"{name} is {value}, expected a divisor of {of_name}, {of}")
-    return int(value)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .arrays import Array, choice
+from .arrays import Array, choice, expect_divides, size
 from .attention import MultiHeadAttention
 from .cache import LayerCache
 from .entry import Target, TargetMasks, enter_source, enter_target
@@ -46,7 +46,10 @@ class Block(Layer):
         seed: Seed = 0,
     ) -> None:
         super().__init__(dtype)
-        self.d_model, self.nhead, self.norm_first, self.batch_first = d_model, nhead, norm_first, batch_first
+        self.d_model, self.nhead = size("d_model", d_model), size("nhead", nhead)
+        self.norm_first, self.batch_first = norm_first, batch_first
+        if head_dim is None:
+            expect_divides("nhead", nhead, "d_model", d_model)
         rng = np.random.default_rng(seed)
         attention = partial(
             MultiHeadAttention, d_model, nhead, bias=bias, batch_first=batch_first, num_kv_heads=num_kv_heads,

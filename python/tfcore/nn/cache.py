@@ -51,7 +51,7 @@ class KeyValues:
         """
         for kept, new in zip(self._arrays, (keys, values), strict=False):
             if _kind(new) != _kind(kept):
-                raise ValueError(f"the cache keeps {_kind(kept)}, but this step has {_kind(new)}")
+                raise ValueError(f"the cache keeps {_kind(kept)}; this step has {_kind(new)}")
         end = self.length + keys.shape[2]
         if not self._arrays or end > self._arrays[0].shape[2]:
             self._reserve(max(end, self._capacity, 2 * self.length), (keys, values))
@@ -86,7 +86,7 @@ class KeyValues:
 
 def _kind(array: Array) -> str:
     batch, heads, _, width = array.shape
-    return f"{batch} x {heads} heads of {width} {array.dtype}"
+    return f"{batch} sequences in {heads} heads of {width} in {array.dtype}"
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -93,7 +93,7 @@ class Layer:
         fitted = {name: _fit(given[name], slot.array) for name, slot in slots.items() if name in given}
         faults += [f"{name!r} {fault}" for name, fault in fitted.items() if isinstance(fault, str)]
         if faults:
-            raise ValueError("\n".join([f"the state does not fit {self!r}:", *faults]))
+            raise ValueError("\n".join([f"the state does not fit {self!r}:", *faults, *_advice(slots, state)]))
         for name, array in fitted.items():
             slots[name].put(array)
 
@@ -130,6 +130,12 @@ class Layer:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packings": {}}  # copies and pickles pack again
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for name, array in self._weights.items():
+            if array is not None:
+                self._put(name, array)
+
     def __repr__(self) -> str:
         count = sum(slot.array.size for slot in self._slots(""))
         return f"{type(self).__name__}({self._sizes()}; {count:,} parameters)"
@@ -148,6 +154,14 @@ class Slot(NamedTuple):
 
     def put(self, array: Any) -> None:
         self.layer._put(self.attribute, array)
+
+
+def _advice(slots: Mapping[str, Slot], state: Mapping[str, Any]) -> list[str]:
+    """The prefix to read `state` with, where that is all that is wrong with its names."""
+    first = next(iter(slots), "")
+    prefixes = [name.removesuffix(first) for name in map(str, state) if name.endswith(first) and name != first]
+    fitting = [prefix for prefix in prefixes if all(prefix + name in state for name in slots)]
+    return [f"its names fit with prefix={prefix!r}" for prefix in fitting]
 
 
 def _fit(value: Any, present: Array) -> Array | str:
