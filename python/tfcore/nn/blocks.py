@@ -64,7 +64,7 @@ class Block(Layer):
         if self._has_memory:
             self.norm3 = norm3
 
-    def forward(self, x: Array, beside: Any, cache: LayerCache | None) -> Array:
+    def run(self, x: Array, beside: Any, cache: LayerCache | None) -> Array:
         """`__call__` on checked, batch-first arrays: x (B, L, C) and what came in `beside` it."""
         raise NotImplementedError
 
@@ -149,9 +149,9 @@ class EncoderLayer(Block):
         """src (B, S, d_model) → the same shape; arguments as in `Encoder`, `src_mask` being its `mask`."""
         names = ("src_mask", "src_key_padding_mask")
         x, visible, layout = enter_source(self, src, src_mask, src_key_padding_mask, is_causal, cache, names)
-        return layout.leave(self.forward(x, visible, cache))
+        return layout.leave(self.run(x, visible, cache))
 
-    def forward(self, x: Array, beside: Visible, cache: LayerCache | None) -> Array:
+    def run(self, x: Array, beside: Visible, cache: LayerCache | None) -> Array:
         return self._feed_forward(self.norm2, self._attend_to_itself(x, beside, cache))
 
     def _parts(self) -> Mapping[str, Layer]:
@@ -198,9 +198,9 @@ class DecoderLayer(Block):
             tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal, memory_is_causal
         )
         target, layout = enter_target(self, tgt, memory, masks, cache)
-        return layout.leave(self.forward(target.x, target, cache))
+        return layout.leave(self.run(target.x, target, cache))
 
-    def forward(self, x: Array, beside: Target, cache: LayerCache | None) -> Array:
+    def run(self, x: Array, beside: Target, cache: LayerCache | None) -> Array:
         x = self._attend_to_itself(x, beside.visible, cache)
         x = self._within(self.norm2, x, lambda x, residual: self._attend_to_memory(x, residual, beside, cache))
         return self._feed_forward(self.norm3, x)

@@ -20,8 +20,13 @@ B = TypeVar("B", bound=Block)
 class Stack(Layer, Generic[B]):
     """What `Encoder` and `Decoder` share: layers and a norm."""
 
-    def __init__(self, layer: B | Sequence[B], num_layers: int | None = None, norm: Norm | None = None) -> None:
-        self.layers = _layers(layer, num_layers)
+    def __init__(self, kind: type[B], name: str, layer: B | Sequence[B], num_layers: int | None, norm: Any) -> None:
+        if isinstance(layer, kind):
+            self.layers = [copy.deepcopy(layer) for _ in range(size("num_layers", num_layers))]
+        else:
+            self.layers = _as_they_are(kind, name, layer, num_layers)
+        if norm is not None and not isinstance(norm, Norm):
+            raise TypeError(f"norm is of type {type(norm).__name__}, expected a LayerNorm or RMSNorm")
         super().__init__(self.layers[0].dtype)
         self.norm = norm
 
@@ -29,8 +34,8 @@ class Stack(Layer, Generic[B]):
         """`__call__` on checked, batch-first arrays: x (B, L, C) and what came in `beside` it."""
         with nullcontext() if cache is None else cache.step(len(self.layers)):
             for i, layer in enumerate(self.layers):
-                x = layer.forward(x, beside, None if cache is None else cache.layer(i))
-        return x if self.norm is None else self.norm(x)
+                x = layer.run(x, beside, None if cache is None else cache.layer(i))
+            return x if self.norm is None else self.norm(x)
 
     def _parts(self) -> Mapping[str, Layer]:
         layers: dict[str, Layer] = {f"layers.{i}.": layer for i, layer in enumerate(self.layers)}
@@ -40,15 +45,19 @@ class Stack(Layer, Generic[B]):
         return f"{len(self.layers)} x {self.layers[0]!r}"
 
 
-def _layers(layer: B | Sequence[B], num_layers: int | None) -> list[B]:
-    if isinstance(layer, Block):
-        return [copy.deepcopy(layer) for _ in range(size("num_layers", num_layers))]
-    layers = list(layer)
-    if num_layers is not None and num_layers != len(layers):
-        raise ValueError(f"num_layers is {num_layers}, but layer is a sequence of {len(layers)}")
-    if not layers:
-        raise ValueError("layer is an empty sequence, expected at least one layer")
-    return layers
+def _as_they_are(kind: type[B], name: str, layers: Any, num_layers: int | None) -> list[B]:
+    """A sequence of layers, checked."""
+    found = list(layers) if isinstance(layers, Sequence) else [layers]
+    for layer in found:
+        if not isinstance(layer, kind):
+            raise TypeError(
+                f"{name} is or holds {type(layer).__name__}, expected {kind.__name__} or a sequence of them"
+            )
+    if not found:
+        raise ValueError(f"{name} is an empty sequence, expected at least one layer")
+    if num_layers not in (None, len(found)):
+        raise ValueError(f"num_layers is {num_layers}, but {name} is a sequence of {len(found)}")
+    return found
 
 
 class Encoder(Stack[EncoderLayer]):
@@ -64,7 +73,7 @@ class Encoder(Stack[EncoderLayer]):
 
     Parameters
     ----------
-    layer : one layer, or a sequence of them
+    encoder_layer : one layer, or a sequence of them
         One is copied num_layers times, weights included, as PyTorch does. A sequence is taken as it is: its layers may
         differ, or share what they hold.
     num_layers : int
@@ -77,6 +86,14 @@ class Encoder(Stack[EncoderLayer]):
     layers : list of EncoderLayer
     norm : LayerNorm, RMSNorm or None
     """
+
+    def __init__(
+        self,
+        encoder_layer: EncoderLayer | Sequence[EncoderLayer],
+        num_layers: int | None = None,
+        norm: Norm | None = None,
+    ) -> None:
+        super().__init__(EncoderLayer, "encoder_layer", encoder_layer, num_layers, norm)
 
     def __call__(
         self,
@@ -118,8 +135,16 @@ class Decoder(Stack[DecoderLayer]):
     >>> decoder(np.ones((2, 5, 64), np.float32), np.ones((2, 7, 64), np.float32), tgt_is_causal=True).shape
     (2, 5, 64)
 
-    Parameters and attributes as in `Encoder`.
+    Parameters, `decoder_layer` among them, and attributes as in `Encoder`.
     """
+
+    def __init__(
+        self,
+        decoder_layer: DecoderLayer | Sequence[DecoderLayer],
+        num_layers: int | None = None,
+        norm: Norm | None = None,
+    ) -> None:
+        super().__init__(DecoderLayer, "decoder_layer", decoder_layer, num_layers, norm)
 
     def __call__(
         self,

@@ -197,6 +197,16 @@ class Transformer(Layer):
             cache=cache,
         )
 
+    @staticmethod
+    def generate_square_subsequent_mask(sz: int) -> Array:
+        """The float mask of causality, -inf above the diagonal: (sz, sz). `tgt_is_causal=True` needs none.
+
+        >>> from tfcore import nn
+        >>> nn.Transformer.generate_square_subsequent_mask(2).tolist()
+        [[0.0, -inf], [0.0, 0.0]]
+        """
+        return np.triu(np.full((sz, sz), -np.inf, np.float32), 1)
+
     def _parts(self) -> Mapping[str, Layer]:
         return {"encoder.": self.encoder, "decoder.": self.decoder}
 
