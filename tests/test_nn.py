@@ -141,6 +141,20 @@ def test_alone_or_in_a_batch_padded_or_not(rng, dtype, options):
         assert_same_bits(together[row, :length], alone, f"row {row}")
 
 
+def test_keys_beside_the_sequence_are_seen_whatever_is_padding(rng, dtype):
+    layer = nn.MultiHeadAttention(16, 4, add_bias_kv=True, add_zero_attn=True, dtype=dtype)
+    x, lengths = normal(rng, 4, 7, 16, dtype=dtype), (7, 3, 1, 0)
+    padding = np.arange(7) >= np.array(lengths)[:, None]
+    for hidden in (padding, np.where(padding, -np.inf, 0)):
+        output, weights = layer(x, x, x, key_padding_mask=hidden)
+        for row, length in enumerate(lengths):
+            alone, seen = layer(x[row], x[row, :length], x[row, :length])
+            assert_same_bits(output[row], alone)
+            assert_same_bits(weights[row, :, :length], seen[:, :length])
+            assert_same_bits(weights[row, :, 7:], seen[:, length:])
+            assert not weights[row, :, length:7].any()
+
+
 def test_the_layout_and_the_form_of_masks_change_no_bit(rng):
     options = {"nhead": 4, "num_encoder_layers": 2, "num_decoder_layers": 1, "dim_feedforward": 20}
     first, second = nn.Transformer(16, **options), nn.Transformer(16, batch_first=False, **options)

@@ -283,16 +283,18 @@ class MultiHeadAttention(Layer):
         """Keys and values with those of `add_bias_kv` and `add_zero_attn` in front, where causality hides nothing."""
         fronts = [] if self.bias_k is None else [(self._extra(self.bias_k, k), self._extra(self.bias_v, v))]
         if self.add_zero_attn:
-            fronts.append((np.zeros_like(k[:, :, :1]), np.zeros_like(v[:, :, :1])))
+            none = np.zeros(1, k.dtype)
+            fronts.append((self._extra(none, k), self._extra(none, v)))
         if not fronts:
             return k, v, 0
         keys, values = zip(*fronts, (k, v), strict=True)
         return np.concatenate(keys, axis=2), np.concatenate(values, axis=2), len(fronts)
 
-    def _extra(self, learned: Array, like: Array) -> Array:
-        """(1, 1, heads * D) → (B, heads, 1, D)."""
+    def _extra(self, one: Array, like: Array) -> Array:
+        """(1, 1, heads * D), or one number for all → (B, heads, 1, D)."""
         batch, heads, _, width = like.shape
-        return np.broadcast_to(np.reshape(learned, (1, heads, 1, width)), (batch, heads, 1, width))
+        together = np.broadcast_to(one, (batch, 1, heads * width))
+        return together.reshape(batch, heads, 1, width)
 
     # --- construction ------------------------------------------------------------------------------------------------
 
