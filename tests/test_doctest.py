@@ -25,7 +25,7 @@ def test_examples(name):
     assert results.failed == 0, f"{results.failed} of {results.attempted} examples of {name} failed (see above)"
 
 
-@pytest.mark.parametrize("module", ["tfcore.ops", "tfcore.reference", "tfcore.drop_in"])
+@pytest.mark.parametrize("module", ["tfcore.ops", "tfcore.reference", "tfcore.drop_in", "tfcore.nn"])
 def test_every_operator_has_an_example(module):
     module = importlib.import_module(module)
     for name in module.__all__:

@@ -101,7 +101,7 @@ def test_arrows_are_really_read():
 def test_the_core_needs_numpy_alone():
     code = (
         "import sys, numpy; before = set(sys.modules)\n"
-        "import tfcore, tfcore.reference, tfcore.drop_in, tfcore.runtime\n"
+        "import tfcore, tfcore.nn, tfcore.reference, tfcore.drop_in, tfcore.runtime\n"
         "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

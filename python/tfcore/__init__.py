@@ -117,7 +117,7 @@ def __getattr__(name: str) -> Any:
 
     if name in _LATER:
         return getattr(import_module(f".{_LATER[name]}", __name__), name)
-    if name in ("drop_in", "reference", "models", "embedding"):
+    if name in ("drop_in", "reference", "nn", "models", "embedding"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
