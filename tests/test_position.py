@@ -155,6 +155,41 @@ def test_scaling(isa, rng, scaling):
         check_rotary(x, scaling=scaling, interleaved=interleaved, base=5e5, rotary_dim=32)
 
 
+def test_longrope(rng):
+    """Each pair's own divisor, of the short list up to the trained length, of the long one beyond."""
+    x = normal(rng, 20, 8)
+    short, long_ = [1.0, 1.5, 2.0, 4.0], [2.0, 3.0, 8.0, 16.0]
+    scaling = {"rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 16}
+    scaling |= {"short_factor": short, "long_factor": long_}
+    for length, divisors in ((0, short), (16, short), (17, long_)):
+        frequencies, magnitude = rotary_frequencies(8, base=100.0, scaling=scaling, length=length)
+        np.testing.assert_allclose(frequencies, 100.0 ** (-np.arange(4) / 4) / divisors, rtol=1e-15)
+        assert magnitude == pytest.approx(np.sqrt(1.5), rel=1e-15)  # ln 4 / ln 16
+    assert rotary_frequencies(8, scaling=scaling | {"attention_factor": 1.25})[1] == 1.25
+    assert rotary_frequencies(8, scaling=scaling | {"factor": 1.0})[1] == 1.0
+    check_rotary(x[:16], scaling=scaling)
+    check_rotary(x, scaling=scaling)
+    assert not np.array_equal(
+        tfcore.rotary_embedding(x[:16], scaling=scaling), tfcore.rotary_embedding(x, scaling=scaling)[:16]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"short_factor": [1.0]}, r"'short_factor' is \[1.0\], expected 4 positive numbers"),
+        ({"short_factor": [1.0, 1.0, 0.0, 1.0]}, "'short_factor' is .* expected 4 positive"),
+        ({"factor": -2.0}, "'factor' is -2.0, expected a positive number"),
+        ({"original_max_position_embeddings": 0}, "'original_max_position_embeddings' is 0, expected a positive"),
+    ],
+)
+def test_longrope_refuses(change, message):
+    scaling = {"rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 16}
+    scaling |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    with pytest.raises(ValueError, match=message):
+        rotary_frequencies(8, scaling=scaling | change)
+
+
 def test_dynamic_scaling_looks_at_the_highest_position(rng):
     x = normal(rng, 5, 16)
     scaling = {"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 8}

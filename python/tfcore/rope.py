@@ -21,8 +21,9 @@ def rotary_frequencies(
 ) -> tuple[Frequencies, float]:
     """The angle each pair of columns turns by per position, and the factor on its cosine and sine.
 
-    `scaling` is None or a checkpoint's dictionary: `rope_type` (or `type`) "default", "linear", "dynamic", "yarn" or
-    "llama3" with that type's fields. `length` is the highest position plus one; only "dynamic" looks at it.
+    `scaling` is None or a checkpoint's dictionary: `rope_type` (or `type`) "default", "linear", "dynamic", "yarn",
+    "longrope" or "llama3" with that type's fields. `length` is the highest position plus one; only "dynamic" and
+    "longrope" look at it.
 
     >>> frequencies, factor = rotary_frequencies(4, base=100.0)
     >>> frequencies.tolist(), factor
@@ -59,14 +60,21 @@ def _plain(dim: int, base: float) -> Frequencies:
     return base ** -(np.arange(0, dim, 2, dtype=np.float64) / max(dim, 1))
 
 
+def _positive(scaling: Scaling, name: str) -> float:
+    value = float(scaling[name])
+    if not 0 < value < math.inf:
+        raise ValueError(f"scaling: {name!r} is {scaling[name]}, expected a positive number")
+    return value
+
+
 def _linear(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """Position interpolation: every position is divided by the factor."""
-    return _plain(dim, base) / float(scaling["factor"]), 1.0
+    return _plain(dim, base) / _positive(scaling, "factor"), 1.0
 
 
 def _dynamic(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """NTK-aware: beyond the trained length the base grows, which stretches slow pairs and leaves fast ones alone."""
-    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
     stretch = factor * max(length, trained) / trained - (factor - 1)
     exponent = dim / (dim - 2) if dim > 2 else 1.0  # a single pair always turns by one radian: no base can stretch it
     return _plain(dim, base * stretch**exponent), 1.0
@@ -74,7 +82,7 @@ def _dynamic(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Freq
 
 def _yarn(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """YaRN: fast pairs keep their frequency, slow ones are interpolated, those between are blended by a ramp."""
-    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
 
     def pair_with(turns: float) -> float:  # the (fractional) pair that makes so many turns over the trained length
         return dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(base))
@@ -100,9 +108,21 @@ def _yarn_attention_factor(factor: float, scaling: Scaling) -> float:
     return magnitude(mscale) / magnitude(all_dim) if mscale and all_dim else magnitude(1.0)
 
 
+def _longrope(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
+    """LongRoPE: each pair has a divisor of its own, from one list within the trained length, from another beyond."""
+    factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
+    name = "long_factor" if length > trained else "short_factor"
+    divisors = np.asarray(scaling[name], np.float64)
+    if divisors.shape != (dim // 2,) or not np.all(divisors > 0):
+        raise ValueError(f"scaling: {name!r} is {scaling[name]}, expected {dim // 2} positive numbers")
+    given = scaling.get("attention_factor")
+    magnitude = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(trained))
+    return _plain(dim, base) / divisors, magnitude if given is None else float(given)
+
+
 def _llama3(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """Llama 3.1: long waves are divided by the factor, short ones kept, those between blended by their turns."""
-    factor, trained = float(scaling["factor"]), int(scaling["original_max_position_embeddings"])
+    factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
     low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
     plain = _plain(dim, base)
     turns = trained * plain / (2 * math.pi)  # over the trained length
@@ -114,5 +134,6 @@ _SCALED: dict[str, Callable[[int, float, Scaling, int], tuple[Frequencies, float
     "dynamic": _dynamic,
     "linear": _linear,
     "llama3": _llama3,
+    "longrope": _longrope,
     "yarn": _yarn,
 }

@@ -170,14 +170,15 @@ class Stack:
 class Head:
     """What a task adds to hidden states (T, C): out(norm(activation(dense(rows)))), each step but the last optional.
 
-    rows        "all" tokens, each text's "first", "last" or "mean", its last end token ("eos"), or what the
-                checkpoint's "pooler" makes of the first
+    rows        "all" tokens, each text's "first", "last" that is no pad token, "mean", its last end token ("eos"), or
+                what the checkpoint's "pooler" makes of the first
     size        how many numbers come out of a row
     tied        the words' table is the last layer's weight
     dense       the width of a layer before the last; 0: none
     activation  after it
     norm        the epsilon of a norm after that; 0: none
     scale       of the rows (T5 ties its table scaled by C^-0.5)
+    softcap     c: what comes out is c tanh(out / c); 0: as it is
     """
 
     rows: str
@@ -190,6 +191,7 @@ class Head:
     norm: float = 0.0
     norm_bias: bool = True
     scale: float = 1.0
+    softcap: float = 0.0
 
     def shapes(self, width: int) -> Shapes:
         """The names and shapes of its tensors."""

@@ -29,6 +29,7 @@ class Source:
     by_head     the rows are head by head, each with its part of every module of ours (GPT-NeoX)
     shift       added to every number: Gemma stores its norms' weights less 1
     row         stored with a leading axis of one (BART's bias of its logits)
+    optional    of a head: what is not stored is not there
     suffixes    what follows the name for a weight and for a bias; one that is left out is not stored
     """
 
@@ -38,6 +39,7 @@ class Source:
     by_head: bool = False
     shift: float = 0.0
     row: bool = False
+    optional: bool = False
     suffixes: Mapping[str, str] = field(default_factory=lambda: _BOTH, hash=False)
 
     def stored_shape(self, shapes: list[Shape]) -> Shape:
@@ -62,9 +64,9 @@ def module(ours: str, theirs: str, *, transposed: bool = False, shift: float = 0
     return Source(theirs, (ours,), transposed=transposed, shift=shift)
 
 
-def bias_only(ours: str, theirs: str, *, row: bool = False) -> Source:
+def bias_only(ours: str, theirs: str, *, row: bool = False, optional: bool = False) -> Source:
     """A module of which the checkpoint has the bias alone, under a name of its own."""
-    return Source(theirs, (ours,), row=row, suffixes={"bias": ""})
+    return Source(theirs, (ours,), row=row, optional=optional, suffixes={"bias": ""})
 
 
 def fused(ours: tuple[str, ...], theirs: str, *, transposed: bool = False, by_head: bool = False) -> Source:

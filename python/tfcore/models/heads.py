@@ -14,12 +14,14 @@ from .packing import IntArray, PackedTokens
 
 
 class Head:
-    """A task's layers, packed. `words` is the table that a tied head shares.
+    """A task's layers, packed. `words` is the table that a tied head shares, `eos` and `pad` are token ids.
 
     Called with hidden states (T, C) and their tokens, it returns (T, size) for a head of "all" rows, else (B, size).
     """
 
-    def __init__(self, data: HeadData, tensors: Mapping[str, Float32Array], words: str, eos: IntArray) -> None:
+    def __init__(
+        self, data: HeadData, tensors: Mapping[str, Float32Array], words: str, eos: IntArray, pad: IntArray
+    ) -> None:
         def find(name: str) -> Float32Array | None:
             return tensors.get(name)
 
@@ -27,7 +29,7 @@ class Head:
             return ops.PackedLinear(tensors[weight], find(f"{name}.bias"))
 
         self.data = data
-        self._eos = eos
+        self._eos, self._pad = eos, pad
         self._pooler = packed("pooler", "pooler.weight") if data.rows == "pooler" else None
         self._dense = packed("head.dense", "head.dense.weight") if data.dense else None
         self._norm = (tensors["head.norm.weight"], find("head.norm.bias")) if data.norm else None
@@ -49,16 +51,28 @@ class Head:
             return mean_of_texts(states, tokens)
         if kind == "pooler" and self._pooler is not None:
             return pool(self._pooler, states, tokens)
-        return rows_of_texts(states, tokens, self._last_eos(tokens) if kind == "eos" else None, first=kind == "first")
+        if kind == "first":
+            return rows_of_texts(states, tokens, first=True)
+        return rows_of_texts(states, tokens, self._last_eos(tokens) if kind == "eos" else self._last_word(tokens))
 
     def _last_eos(self, tokens: PackedTokens) -> IntArray:
         """Where each text's last end token stands."""
-        at = np.flatnonzero(np.isin(tokens.input_ids, self._eos))
-        last = np.searchsorted(at, tokens.cu_seqlens[1:]) - 1
-        found = at[last] if len(at) else last
-        if np.any(last < 0) or np.any(found < tokens.cu_seqlens[:-1]):
+        found = _last(tokens, np.isin(tokens.input_ids, self._eos))
+        if np.any(found < 0):
             raise ValueError(f"input_ids: a text lacks the end token, {self._eos.tolist()}, which this head reads")
         return found
+
+    def _last_word(self, tokens: PackedTokens) -> IntArray:
+        """Where each text's last token stands that is no pad token: the first, where all are."""
+        found = _last(tokens, ~np.isin(tokens.input_ids, self._pad))
+        return np.where(found < 0, tokens.cu_seqlens[:-1], found)
+
+
+def _last(tokens: PackedTokens, wanted: npt.NDArray[np.bool_]) -> IntArray:
+    """The last of each text's tokens that is wanted: its index, or -1."""
+    at = np.concatenate([[-1], np.flatnonzero(wanted)])
+    found = at[np.searchsorted(at, tokens.cu_seqlens[1:]) - 1]
+    return np.where(found < tokens.cu_seqlens[:-1], -1, found)
 
 
 def rows_of_texts(

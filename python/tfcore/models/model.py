@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import _core, ops
 from .checkpoint import Float32Array
 from .heads import pool
 from .outputs import BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput
@@ -38,6 +38,7 @@ class Model(Pretrained):
         [role] = self.architecture.stacks()
         self.stack: Stack = self._stack(role, weights)
         self._head = self._make_head(weights, role)
+        self._softcap = np.float32(weights.head.softcap if weights.head else 0.0)
         self._pooler = None
         if self.task is None and weights.pooler:
             self._pooler = ops.PackedLinear(weights["pooler.weight"], weights["pooler.bias"])
@@ -125,6 +126,13 @@ class Model(Pretrained):
             tokens = replace(tokens, position_ids=tokens.positions_between(tokens.input_ids == padding))
         return self.stack.run(tokens).states[-1]
 
+    def logits(self, states: Float32Array) -> Float32Array:
+        """A language model's, of last hidden states (R, C): (R, V)."""
+        logits: Float32Array = self.stack.core.logits(states)
+        if self._softcap:
+            logits = self._softcap * _core.vector_math("tanh", logits / self._softcap)
+        return logits
+
     @property
     def max_length(self) -> int | None:
         """How many tokens a text may have; None where no table bounds it."""
@@ -137,7 +145,7 @@ class Model(Pretrained):
             pooled = pool(self._pooler, last, tokens) if self._pooler is not None else None
             return BaseModelOutput(states, pooled, **rest)
         if self._head is None:
-            return LogitsOutput(batch.unpack_tokens(self.stack.core.logits(last)), **rest)
+            return LogitsOutput(batch.unpack_tokens(self.logits(last)), **rest)
         logits = self._head(last, tokens)
         if self._head.data.rows == "all":
             logits = batch.unpack_tokens(logits)

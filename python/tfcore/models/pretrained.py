@@ -67,7 +67,8 @@ class Pretrained:
     def _make_head(self, weights: Weights, role: str) -> Head | None:
         if weights.head is None or self.task in _CORE_HEADS:
             return None
-        return Head(weights.head, weights, f"{role}.embeddings.word.weight", _end_tokens(self.config))
+        tokens = {"eos": _tokens(self.config, "eos_token_id"), "pad": _tokens(self.config, "pad_token_id")}
+        return Head(weights.head, weights, f"{role}.embeddings.word.weight", **tokens)
 
     def num_parameters(self) -> int:
         """How many numbers the checkpoint holds for this model."""
@@ -102,9 +103,10 @@ def generation_settings(path: Path, config: Config) -> Mapping[str, Any]:
     return Config.read(file) if file.is_file() else config
 
 
-def _end_tokens(config: Config) -> IntArray:
-    eos = config.get("eos_token_id")
-    return np.atleast_1d(np.asarray([] if eos is None else eos, np.int64))
+def _tokens(config: Config, name: str) -> IntArray:
+    """The ids in a field that holds none, one or several."""
+    ids = config.get(name)
+    return np.atleast_1d(np.asarray([] if ids is None else ids, np.int64))
 
 
 def check_length(batch: PaddedBatch, stack: Stack) -> None:

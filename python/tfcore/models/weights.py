@@ -45,7 +45,7 @@ class Weights(Mapping[str, Float32Array]):
             raise ValueError(f"{folder}: the config says {blocks} layers, but the tensors in all are {len(checkpoint)}")
         self._checkpoint = checkpoint
         self._files = _family_names(family, checkpoint)
-        head = _untied_if_stored(architecture.heads[task], family.heads[task], self._files) if task else None
+        head = _as_stored(architecture.heads[task], family.heads[task], self._files) if task else None
         self.head = head
         self.pooler = bool(family.pooler) and f"{family.pooler}.weight" in self._files and _uses_pooler(head)
         plan = _Plan(family, self._files)
@@ -132,10 +132,14 @@ def _ignored(family: Family) -> re.Pattern[str]:
     return re.compile("|".join([*family.ignored, *(rf"{name}(\.weight|\.bias)?" for name in sorted(modules))]))
 
 
-def _untied_if_stored(head: Head, sources: tuple[Source, ...], files: Mapping[str, str]) -> Head:
-    """A table that the config ties but the files hold is the one to use, as in Transformers."""
-    stored = any(f"{source.theirs}.weight" in files for source in sources if "head.out" in source.ours)
-    return replace(head, tied=False) if head.tied and stored else head
+def _as_stored(head: Head, sources: tuple[Source, ...], files: Mapping[str, str]) -> Head:
+    """The head as the files have it: a table that the config ties but they hold is the one to use."""
+    last = [source for source in sources if "head.out" in source.ours]
+    if any(f"{source.theirs}.weight" in files for source in last):
+        head = replace(head, tied=False)
+    if any(source.optional and source.theirs + source.suffixes["bias"] not in files for source in last):
+        head = replace(head, bias=False)
+    return head
 
 
 # ---- where each tensor of ours comes from

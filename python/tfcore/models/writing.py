@@ -112,7 +112,7 @@ class CausalLM(Model, Writing):
             if not len(prompt):
                 raise ValueError(f"input_ids[{row}] has no real token, expected at least one")
         _check_room(self.stack, max(map(len, prompts), default=0), options)
-        return _DecoderSession(self.stack, len(prompts)), prompts, ids
+        return _DecoderSession(self, len(prompts)), prompts, ids
 
 
 class Seq2SeqLM(EncoderDecoderModel, Writing):
@@ -138,14 +138,14 @@ class Seq2SeqLM(EncoderDecoderModel, Writing):
 class _DecoderSession:
     """Texts in progress of a decoder alone."""
 
-    def __init__(self, stack: Stack, texts: int) -> None:
-        self._stack = stack
-        self._cache = _core.Cache(stack.core, texts)
+    def __init__(self, model: Model, texts: int) -> None:
+        self._model = model
+        self._cache = _core.Cache(model.stack.core, texts)
 
     def step(self, tokens: Sequence[IntArray], /) -> Float32Array:
         packed = PackedTokens.from_texts(tokens, self._cache.lengths)
-        states = self._stack.run(packed, cache=self._cache).states[-1]
-        return self._stack.core.logits(states[packed.cu_seqlens[1:] - 1])
+        states = self._model.stack.run(packed, cache=self._cache).states[-1]
+        return self._model.logits(states[packed.cu_seqlens[1:] - 1])
 
     def select(self, parents: IntArray, /) -> None:
         self._cache.select(parents)

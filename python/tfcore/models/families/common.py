@@ -5,24 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...rope import rotary_frequencies
 from ..architecture import ACTIVATIONS, Head, Rotary
 from ..config import Config
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as configs name them
+EVERYWHERE = (-1, -1)  # the window of a query that sees all
 
 _MOST_LAYERS = 10_000
+_FAR = 2**40  # further than any text goes
 
 
-def labels(config: Config) -> int:
-    """How many labels a classifier tells apart: Transformers' two, if the config names none."""
+def labels(config: Config, default: int = 2) -> int:
+    """How many labels a classifier tells apart: Transformers' two (BART's three), if the config names none."""
     named = config.get("id2label")
-    return len(named) if isinstance(named, dict) and named else config.positive_int("num_labels", default=2)
+    return len(named) if isinstance(named, dict) and named else config.positive_int("num_labels", default=default)
 
 
 def classifiers(config: Config, *, question: bool = True, bias: bool = True) -> dict[str, Head]:
     """Plain linear heads over every token: token classification, and where begin and end answers."""
     heads = {"token_classification": Head("all", labels(config), bias=bias)}
     return heads | ({"question_answering": Head("all", 2)} if question else {})
+
+
+def decoder_heads(config: Config, *, tied: bool, softcap: float = 0.0) -> dict[str, Head]:
+    """What decoders carry: words' logits, tied where the config says so or else `tied`, and classifiers."""
+    words = config.positive_int("vocab_size")
+    tied = config.flag("tie_word_embeddings", default=tied)
+    return {
+        "causal_lm": Head("all", words, tied=tied, bias=False, softcap=softcap),
+        "sequence_classification": Head("last", labels(config), bias=False),
+        **classifiers(config),
+    }
 
 
 def activation(config: Config, name: str, default: str | None = None) -> str:
@@ -38,14 +52,25 @@ def layers(config: Config, name: str = "num_hidden_layers", default: int | None 
     return count
 
 
-def head_size(config: Config, width: str = "hidden_size", heads: str = "num_attention_heads") -> int:
-    """The config's `head_dim`, or the width shared out to the heads, by the names of their fields."""
+def head_size(
+    config: Config, width: str = "hidden_size", heads: str = "num_attention_heads", default: int | None = None
+) -> int:
+    """The config's `head_dim`, the family's default, or the width shared out to the heads, by their fields' names."""
     if config.get("head_dim") is not None:
         return config.positive_int("head_dim")
+    if default is not None:
+        return default
     whole, parts = config.positive_int(width), config.positive_int(heads)
     if whole % parts:
         raise ValueError(f"{config.path}: field {width!r} is {whole}, expected a multiple of {heads!r}, {parts}")
     return whole // parts
+
+
+def window(config: Config, default: int | None = None) -> tuple[int, int]:
+    """The `sliding_window` of a causal layer, which counts the query's own key; null: a query sees all."""
+    if config.get("sliding_window", default) is None:
+        return EVERYWHERE
+    return config.positive_int("sliding_window", default=default or 1) - 1, -1
 
 
 def kinds_of_layers(config: Config, default: Sequence[str]) -> Sequence[str]:
@@ -61,26 +86,43 @@ def kinds_of_layers(config: Config, default: Sequence[str]) -> Sequence[str]:
 
 
 def rotary(config: Config, size: int, *, kind: str | None = None, base: float = 10000.0, part: float = 1.0) -> Rotary:
-    """Rotary positions as configs of today and of before say them: `rope_parameters`, or `rope_theta` and
-    `rope_scaling`.
+    """Rotary positions as configs say them: today in `rope_parameters`, before in `rope_theta` and `rope_scaling`.
 
     size   of a head
-    kind   of layer, where each has parameters of its own ("full_attention", "sliding_attention")
+    kind   of layer, where each has parameters of its own (FULL, SLIDING)
     base, part   where the config does not say: the base, and the share of the head that turns
     """
     fields = _rope_fields(config, kind)
     theta = fields.pop("rope_theta", None) or config.get("rope_theta") or base
     part = fields.pop("partial_rotary_factor", None) or config.get("partial_rotary_factor") or part
-    kind_of_scaling = fields.get("rope_type", fields.get("type", "default"))
-    if kind_of_scaling == "default":
-        return Rotary(int(size * part), float(theta))
-    trained = config.get("original_max_position_embeddings") or config.get("max_position_embeddings")
-    scaling = {"original_max_position_embeddings": trained} | {k: v for k, v in fields.items() if v is not None}
-    return Rotary(int(size * part), float(theta), scaling=scaling)
+    try:
+        found = Rotary(int(size * part), float(theta), scaling=_rope_scaling(config, fields))
+        for length in (0, _FAR):
+            rotary_frequencies(found.dim, base=found.base, scaling=found.scaling, length=length)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"{config.path}: rotary positions: {error}") from None
+    return found
 
 
 def _rope_fields(config: Config, kind: str | None) -> dict[str, Any]:
-    fields = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if kind and isinstance(fields.get(kind), Mapping):
-        fields = fields[kind]
-    return dict(fields)
+    name = "rope_scaling" if config.get("rope_scaling") else "rope_parameters"
+    fields = config.get(name) or {}
+    if kind and isinstance(fields, Mapping) and any(isinstance(value, Mapping) for value in fields.values()):
+        fields = fields.get(kind) or {}
+    if not isinstance(fields, Mapping) or any(isinstance(value, Mapping) for value in fields.values()):
+        raise ValueError(f"{config.path}: field {name!r} is {fields}, expected one set of parameters")
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _rope_scaling(config: Config, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    kind = fields.get("rope_type", fields.get("type", "default"))
+    if kind == "default":
+        return None
+    if kind == "su" or "short_factor" in fields:
+        kind = "longrope"  # which the first files of Phi-3 call "su" or "yarn"
+    longest = config.get("max_position_embeddings")
+    trained = config.get("original_max_position_embeddings") or fields.get("original_max_position_embeddings")
+    if kind == "dynamic" or trained is None:
+        trained = longest
+    stretch = {"factor": longest / trained} if kind == "longrope" and longest and trained else {}
+    return {**stretch, **fields, "rope_type": kind, "original_max_position_embeddings": trained}

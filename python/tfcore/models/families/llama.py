@@ -1,70 +1,107 @@
-"""Llama (Touvron et al. 2023): RMS norms before, rotary positions, grouped heads, SwiGLU. Also SmolLM2 and
-TinyLlama."""
+"""Llama (Touvron et al. 2023): RMS norms before, rotary positions, grouped heads, SwiGLU. Also SmolLM2 and TinyLlama.
 
-from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, Stack
+Most decoders since are Llama with a trait or two of their own: what they share is here.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Rotary, Stack
 from ..config import Config
-from ..family import Family, Part, module
-from .common import activation, classifiers, head_size, labels, layers, rotary
+from ..family import Family, Part, Source, module
+from .common import activation, decoder_heads, head_size, layers, rotary
+
+QKV_BIASES = frozenset({"query", "key", "value"})
+ATTENTION_BIASES = QKV_BIASES | {"output"}
+FEED_FORWARD_BIASES = frozenset({"gate", "up", "down"})
+TASKS = ("causal_lm", "sequence_classification", "token_classification", "question_answering")
 
 
 def describe(config: Config) -> Architecture:
-    width, heads = config.positive_int("hidden_size"), config.positive_int("num_attention_heads")
-    words, size = config.positive_int("vocab_size"), head_size(config)
-    attention = {"query", "key", "value", "output"} if config.flag("attention_bias", default=False) else NO_BIAS
-    feed_forward = {"gate", "up", "down"} if config.flag("mlp_bias", default=False) else NO_BIAS
-    block = Block(
+    biases = ATTENTION_BIASES if config.flag("attention_bias", default=False) else NO_BIAS
+    if config.flag("mlp_bias", default=False):
+        biases = biases | FEED_FORWARD_BIASES
+    return decoder(config, [llama_block(config, biases)] * layers(config))
+
+
+def llama_block(
+    config: Config,
+    biases: frozenset[str] = NO_BIAS,
+    *,
+    size: int | None = None,
+    eps: float = 1e-6,
+    act: tuple[str, str] = ("hidden_act", "silu"),
+    turn: Rotary | None = None,
+) -> Block:
+    """Llama's block, and where a family differs: a head's `size`, `eps`, the activation's field and default, `turn`."""
+    heads, size = config.positive_int("num_attention_heads"), head_size(config, default=size)
+    return Block(
         heads=heads,
         key_heads=config.positive_int("num_key_value_heads", default=heads),
         head_size=size,
         inner=config.positive_int("intermediate_size"),
         norm="rms",
         placement="pre",
-        eps=config.positive_number("rms_norm_eps", default=1e-6),
-        activation=activation(config, "hidden_act", "silu"),
+        eps=config.positive_number("rms_norm_eps", default=eps),
+        activation=activation(config, *act),
         gated=True,
-        biases=frozenset(attention) | feed_forward,
+        biases=biases,
         causal=True,
-        rotary=rotary(config, size),
+        rotary=turn or rotary(config, size),
     )
-    tied = config.flag("tie_word_embeddings", default=False)
+
+
+def decoder(
+    config: Config,
+    blocks: Sequence[Block],
+    *,
+    scale: float = 1.0,
+    tied: bool = False,
+    softcap: float = 0.0,
+    tasks: Iterable[str] = TASKS,
+) -> Architecture:
+    """A decoder of these blocks: its word embeddings scaled, tied by default or not, its logits capped or not."""
+    width, words = config.positive_int("hidden_size"), config.positive_int("vocab_size")
+    heads = decoder_heads(config, tied=tied, softcap=softcap)
     return Architecture(
-        decoder=Stack(width, Embeddings(words, width), (block,) * layers(config), final_norm=True),
-        heads={
-            "causal_lm": Head("all", words, tied=tied, bias=False),
-            "sequence_classification": Head("last", labels(config), bias=False),
-            **classifiers(config),
-        },
+        decoder=Stack(width, Embeddings(words, width, scale), tuple(blocks), final_norm=True),
+        heads={task: heads[task] for task in tasks},
     )
 
 
 _LAYER = "layers.{i}"
-
-DECODER = Part(
-    outside=(module("embeddings.word", "embed_tokens"), module("final_norm", "norm")),
-    block=(
-        module("attention.query", f"{_LAYER}.self_attn.q_proj"),
-        module("attention.key", f"{_LAYER}.self_attn.k_proj"),
-        module("attention.value", f"{_LAYER}.self_attn.v_proj"),
-        module("attention.output", f"{_LAYER}.self_attn.o_proj"),
-        module("attention.norm", f"{_LAYER}.input_layernorm"),
-        module("feed_forward.gate", f"{_LAYER}.mlp.gate_proj"),
-        module("feed_forward.up", f"{_LAYER}.mlp.up_proj"),
-        module("feed_forward.down", f"{_LAYER}.mlp.down_proj"),
-        module("feed_forward.norm", f"{_LAYER}.post_attention_layernorm"),
-    ),
+OUTSIDE = (module("embeddings.word", "embed_tokens"), module("final_norm", "norm"))
+QUERY_KEY_VALUE = (
+    module("attention.query", f"{_LAYER}.self_attn.q_proj"),
+    module("attention.key", f"{_LAYER}.self_attn.k_proj"),
+    module("attention.value", f"{_LAYER}.self_attn.v_proj"),
 )
-HEADS = {
+GATE_UP = (
+    module("feed_forward.gate", f"{_LAYER}.mlp.gate_proj"),
+    module("feed_forward.up", f"{_LAYER}.mlp.up_proj"),
+)
+OUTPUTS = (
+    module("attention.output", f"{_LAYER}.self_attn.o_proj"),
+    module("feed_forward.down", f"{_LAYER}.mlp.down_proj"),
+)
+NORMS = (
+    module("attention.norm", f"{_LAYER}.input_layernorm"),
+    module("feed_forward.norm", f"{_LAYER}.post_attention_layernorm"),
+)
+BLOCK = (*QUERY_KEY_VALUE, *GATE_UP, *OUTPUTS, *NORMS)
+HEADS: dict[str, tuple[Source, ...]] = {
     "causal_lm": (module("head.out", "lm_head"),),
     "sequence_classification": (module("head.out", "score"),),
     "token_classification": (module("head.out", "score"),),
     "question_answering": (module("head.out", "qa_outputs"),),
 }
+PREFIXES = ("model.", "transformer.")
+IGNORED = (r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",)  # a buffer that old versions saved
 
 LLAMA = Family(
     model_type="llama",
     describe=describe,
-    parts={"decoder": DECODER},
+    parts={"decoder": Part(OUTSIDE, BLOCK)},
     heads=HEADS,
-    prefixes=("model.", "transformer."),
-    ignored=(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),  # a buffer that old versions saved
+    prefixes=PREFIXES,
+    ignored=IGNORED,
 )

@@ -79,6 +79,7 @@ def _part(role: str) -> Part:
     ]
     outside = (
         module("embeddings.word", "shared"),
+        module("embeddings.word", f"{role}.embed_tokens"),
         module("relative", f"{role}.block.0.layer.0.SelfAttention.relative_attention_bias"),
         module("final_norm", f"{role}.final_layer_norm"),
     )
@@ -99,5 +100,9 @@ T5 = Family(
         "question_answering": (module("head.out", "qa_outputs"),),
     },
     prefixes=("transformer.",),
-    ignored=(r"(encoder|decoder)\.embed_tokens\.weight",),
+    ignored=(
+        r"shared\.weight",  # one table under three names
+        r"(encoder|decoder)\.embed_tokens\.weight",
+        r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",  # never used, often saved
+    ),
 )

@@ -1,0 +1,38 @@
+"""Marian (Junczys-Dowmunt et al. 2018), in which Opus-MT translates: BART with sinusoids for positions."""
+
+from dataclasses import replace
+
+from ..architecture import Architecture, Embeddings, Head
+from ..config import Config
+from ..family import Family
+from .bart import BART, PARTS, SEQ2SEQ_HEAD, embedding_scale, stack
+
+
+def describe(config: Config) -> Architecture:
+    for field, value in {"normalize_embedding": False, "static_position_embeddings": True}.items():
+        config.expect(field, value)
+    words, width = config.positive_int("vocab_size"), config.positive_int("d_model")
+    written = config.positive_int("decoder_vocab_size", default=words)
+    embeddings = Embeddings(
+        vocabulary=words,
+        width=width,
+        scale=embedding_scale(config),
+        positions=config.positive_int("max_position_embeddings", default=1024),
+        sinusoidal=True,
+    )
+    return Architecture(
+        encoder=stack(config, "encoder", embeddings),
+        decoder=stack(config, "decoder", replace(embeddings, vocabulary=written)),
+        heads={"seq2seq_lm": Head("all", written, tied=config.flag("tie_word_embeddings", default=True))},
+        start=config.get("decoder_start_token_id", 58100),
+    )
+
+
+MARIAN = Family(
+    model_type="marian",
+    describe=describe,
+    parts=PARTS,
+    heads={"seq2seq_lm": SEQ2SEQ_HEAD},
+    prefixes=BART.prefixes,
+    ignored=(*BART.ignored, r"(encoder|decoder)\.embed_positions\.weight"),  # sinusoids, which are computed
+)
