@@ -362,7 +362,7 @@ def test_all_wrong_tensors_are_listed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "bart"}, "model_type 'bart' is not known, expected one of bert"),
+        ({"model_type": "bort"}, "model_type 'bort' is not known, expected one of bert"),
         ({"model_type": None}, "field 'model_type' is missing"),
         ({"model_type": 3}, "field 'model_type' is 3, expected a string"),
         ({"hidden_size": None}, "field 'hidden_size' is missing"),

@@ -80,8 +80,8 @@ def part(role: str) -> Part:
         module("feed_forward.after_norm", f"{layer}.final_layer_norm"),
     ]
     outside = (
-        module("embeddings.word", f"{role}.embed_tokens"),  # Marian's, where each has its own
         module("embeddings.word", "shared"),
+        module("embeddings.word", f"{role}.embed_tokens"),  # Marian's, where each has its own
         module("embeddings.position", f"{role}.embed_positions"),
         module("embeddings.norm", f"{role}.layernorm_embedding"),
     )

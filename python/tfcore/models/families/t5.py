@@ -78,8 +78,8 @@ def _part(role: str) -> Part:
         module("feed_forward.norm", f"{layer}.{last}.layer_norm"),
     ]
     outside = (
-        module("embeddings.word", f"{role}.embed_tokens"),
         module("embeddings.word", "shared"),
+        module("embeddings.word", f"{role}.embed_tokens"),
         module("relative", f"{role}.block.0.layer.0.SelfAttention.relative_attention_bias"),
         module("final_norm", f"{role}.final_layer_norm"),
     )
