@@ -13,7 +13,6 @@ MODULES = [
     "models.chat_template",
     "models.checkpoint",
     "models.model",
-    "models.relative",
     "models.text_stream",
     "models.tokenizer",
     "models.tokenizer_families",

@@ -16,6 +16,7 @@ from arrays import FLOATS, OnlyDLPack, normal
 from closeness import assert_close, assert_same_bits
 from nn_cases import BUCKETS, KINDS, RECORDED, draw_case, run_tfcore
 from tfcore import nn, reference
+from tfcore.relative import relative_buckets
 
 CLOSE = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-10}
 
@@ -323,8 +324,7 @@ def test_heads_positions_and_windows_by_formula(rng, dtype):
 
 def test_buckets_are_those_of_t5(golden):
     for name, (bidirectional, buckets, furthest) in BUCKETS.items():
-        positions = nn.BucketedPositions(2, buckets, furthest, bidirectional)
-        got = positions.buckets(1, 601, first=300)[0]
+        got = relative_buckets(np.arange(-300, 301), buckets, furthest, bidirectional=bidirectional)
         assert np.array_equal(got, golden[f"buckets.{name}"]), name
 
 
@@ -334,7 +334,8 @@ def test_buckets_are_added_to_the_scores(rng, dtype, bidirectional):
     layer = nn.MultiHeadAttention(32, 4, dtype=dtype, positions=positions, scale=1.0)
     x, hidden = normal(rng, 2, 20, 32, dtype=dtype), rng.random((20, 20)) < 0.3
     hidden[:, 0] = False
-    bias = positions.weight.astype(np.float64)[positions.buckets(20, 20)].transpose(2, 0, 1)
+    distances = np.arange(20) - np.arange(20)[:, None]
+    bias = positions.weight[relative_buckets(distances, 8, 12, bidirectional=bidirectional)].transpose(2, 0, 1)
     wide = x.astype(np.float64)
     for mask in (hidden, np.where(hidden, -np.inf, 0.5)):
         want = attend_by_formula(layer, wide, np.where(hidden, -np.inf, bias), scale=1.0)

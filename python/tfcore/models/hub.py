@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 GGUF = ".gguf"
-MODEL_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+)
 TOKENIZER_FILES = (
     "config.json",
     "tokenizer.json",

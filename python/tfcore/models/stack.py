@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from .. import _core
 from ..ops import positional_encoding
+from ..relative import relative_bias
 from ..rope import rotary_frequencies
 from .architecture import Block, Rotary
 from .architecture import Stack as StackData
 from .checkpoint import Float32Array
 from .packing import IntArray, PackedTokens
-from .relative import relative_bias
 
 _Rotation = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]
 
@@ -98,7 +98,10 @@ class Stack:
         if self.data.relative is None or self._relative_table is None:
             return None
         if self._relative is None or self._relative.shape[1] < 2 * length + 1:
-            self._relative = relative_bias(self._relative_table, self.data.relative, max(2 * length, 64))
+            kind = self.data.relative
+            self._relative = relative_bias(
+                self._relative_table, max(2 * length, 64), kind.max_distance, bidirectional=kind.bidirectional
+            )
         return self._relative
 
     def _check(self, tokens: PackedTokens) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import ops
+from ..relative import relative_bias
 from . import initial
 from .arrays import Array, as_array, size
 from .layer import Layer, Seed, Weight
@@ -180,8 +181,6 @@ class BucketedPositions(AttentionPositions, Layer):
     >>> x = np.ones((2, 5, 16), np.float32)
     >>> attention(x, x, x, need_weights=False)[0].shape
     (2, 5, 16)
-    >>> nn.BucketedPositions(4, bidirectional=False).buckets(2, 5, first=3).tolist()
-    [[3, 2, 1, 0, 0], [4, 3, 2, 1, 0]]
 
     Parameters
     ----------
@@ -216,28 +215,19 @@ class BucketedPositions(AttentionPositions, Layer):
         self.num_buckets = size("num_buckets", num_buckets, 4 if bidirectional else 2)
         if bidirectional and num_buckets % 2:
             raise ValueError(f"num_buckets is {num_buckets}, expected an even number: one half for each direction")
-        self._one_sided = num_buckets // 2 if bidirectional else num_buckets
-        self.max_distance = size("max_distance", max_distance, self._one_sided // 2 + 1)
+        one_sided = num_buckets // 2 if bidirectional else num_buckets
+        self.max_distance = size("max_distance", max_distance, one_sided // 2 + 1)
         self._put("weight", initial.normal(np.random.default_rng(seed), (num_buckets, num_heads), 1.0, self.dtype))
 
     def bias(self, num_heads: int, queries: int, keys: int, first: int) -> Array:
         if num_heads != self.num_heads:
             raise ValueError(f"positions has {self.num_heads} heads, the attention {num_heads}")
-        table: Array = self.weight.T  # (H, buckets)
-        return table[:, self.buckets(queries, keys, first)][None]
-
-    def buckets(self, queries: int, keys: int, first: int = 0) -> Array:
-        """The bucket of each query and key, (L, S); the first query is at position `first`, the first key at 0."""
-        ahead = np.arange(keys) - np.arange(first, first + queries)[:, None]
-        if self.bidirectional:
-            return self._distance_bucket(np.abs(ahead)) + np.where(ahead > 0, self._one_sided, 0)
-        return self._distance_bucket(np.maximum(-ahead, 0))
-
-    def _distance_bucket(self, distance: Array) -> Array:
-        exact = self._one_sided // 2
-        octaves = np.log(np.maximum(distance, exact) / exact) / np.log(self.max_distance / exact)
-        wide = exact + (octaves * (self._one_sided - exact)).astype(np.int64)
-        return np.where(distance < exact, distance, np.minimum(wide, self._one_sided - 1))
+        reach = max(first + queries, keys, 1)
+        by_distance = relative_bias(self.weight, reach, self.max_distance, bidirectional=self.bidirectional)
+        rows, step = by_distance.strides  # a step down is a distance less, a step to the right one more
+        return np.lib.stride_tricks.as_strided(
+            by_distance[:, reach - first :], (1, num_heads, queries, keys), (0, rows, -step, step), writeable=False
+        )
 
     def _sizes(self) -> str:
         return f"{self.num_heads}, {self.num_buckets}, {self.max_distance}, bidirectional={self.bidirectional}"
