@@ -14,6 +14,8 @@ from .attention_cases import attention, decode, one_call, varlen, window
 from .drop_in_cases import geometric_encoding, multi_head_attention, positional_encoding, self_attention
 from .harness import Case, Contest
 from .layer_cases import gelu, layer_norm, linear, linear_gelu, rms_norm, rotary_embedding, softmax
+from .writers import GPT2_SMALL, T5_SMALL
+from .writing_cases import forward, prefill, step, write
 
 __all__ = ["CASES", "encode"]
 
@@ -99,6 +101,15 @@ _ENCODERS = tuple(
     for batch, length in ((1, 16), (1, 128), (8, 128), (1, 512), (32, 32))
 )
 
+_WRITING = (
+    prefill(512).aims(ratio=3),
+    step(128).aims(ratio=0, share=0.85),
+    forward(GPT2_SMALL, 128).aims(ratio=1.5),
+    write(GPT2_SMALL, 32, 32).aims(ratio=1.5),
+    forward(T5_SMALL, 128, 32).aims(ratio=1.5),
+    write(T5_SMALL, 128, 32).aims(ratio=1.5),
+)
+
 _SHORT = (
     "drop-in self_attention 1x64 over 5x64",
     "drop-in multi_head_attention float64 512x512",
@@ -113,9 +124,11 @@ _SHORT = (
     "MiniLM-L6 1x16",
     "MiniLM-L6 8x128",
     "BERT-base 1x128",
+    "SmolLM2-135M prefill 512",
+    "GPT-2 small writes 32 behind 32",
 )
 
 CASES = tuple(
     replace(case, short=case.name in _SHORT)
-    for case in (*_SMALL, *_DROP_IN, *_ATTENTION, *_LINEAR, *_ELEMENTWISE, *_ENCODERS)
+    for case in (*_SMALL, *_DROP_IN, *_ATTENTION, *_LINEAR, *_ELEMENTWISE, *_ENCODERS, *_WRITING)
 )

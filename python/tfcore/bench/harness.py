@@ -28,6 +28,7 @@ class Contest:
         package is missing raises ImportError and is left out.
     want : the result in float64.
     bound : the largest absolute error allowed, one number or one for each element.
+    bounds : rival → its own bound, where it works on other numbers by design, as with weights of 4 bits.
     layouts : rival → what brings its result into the layout of `want`, when it is verified and outside of the timing.
     asides : description → other work of tfcore, prepared alike, timed in the same turns to be compared with; other
         cases and the tests verify it.
@@ -36,6 +37,7 @@ class Contest:
     rivals: Mapping[str, Prepare]
     want: Float64
     bound: float | Float64
+    bounds: Mapping[str, float] = field(default_factory=dict)
     layouts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     asides: Mapping[str, Prepare] = field(default_factory=dict)
 
@@ -153,7 +155,12 @@ def verify(case: str, rivals: Mapping[str, Run], contest: Contest) -> dict[str, 
     """
     layouts = contest.layouts
     return {
-        name: _largest_error(f"{case}: {name}", layouts.get(name, np.asarray)(run()), contest.want, contest.bound)
+        name: _largest_error(
+            f"{case}: {name}",
+            layouts.get(name, np.asarray)(run()),
+            contest.want,
+            contest.bounds.get(name, contest.bound),
+        )
         for name, run in rivals.items()
     }
 

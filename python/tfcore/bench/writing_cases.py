@@ -1,0 +1,201 @@
+"""Cases of models that write: reading a prompt, a step of writing, a forward pass, a text from prompt to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .. import _core, reference_model
+from . import llamacpp_peers, torch_peers, writers
+from .harness import Case, Contest
+from .timing import Run
+from .writers import Ids, Shape
+
+__all__ = ["forward", "prefill", "step", "write"]
+
+_FLOAT32, _FOUR_BITS = 2e-4, 4.0  # of logits that spread over 2 to 10; 4-bit weights also meet 8-bit activations
+
+
+def prefill(length: int) -> Case:
+    """SmolLM2-135M reads a prompt: the logits of its last token. llama.cpp works on the file's 4-bit weights."""
+    ids = np.arange(length) * 37 % 4000 + 10
+
+    def make() -> Contest:
+        model = writers.smollm2()
+        return Contest(
+            rivals={
+                "tfcore": lambda: lambda: _read(model, _core.Cache(model.stack.core, 1), ids),
+                "llama.cpp": lambda: _llamacpp_prefill(ids),
+            },
+            want=exact_logits(model, ids),
+            bound=_FLOAT32,
+            bounds={"llama.cpp": _FOUR_BITS},
+        )
+
+    return Case(f"SmolLM2-135M prefill {length}", "writing", make, 2.0 * _PRODUCTS * length, limit="fma_float32")
+
+
+def step(past: int) -> Case:
+    """SmolLM2-135M writes one token more behind `past` (and, call by call, some more): bound by reading its weights."""
+    ids = np.arange(past) * 37 % 4000 + 10
+
+    def make() -> Contest:
+        model = writers.smollm2()
+
+        def tfcore() -> Run:
+            cache = _core.Cache(model.stack.core, 1)
+            _read(model, cache, ids[:-1])
+            return partial(_read, model, cache, ids[-1:])
+
+        return Contest(
+            rivals={"tfcore": tfcore, "llama.cpp": lambda: _llamacpp_step(ids)},
+            want=exact_logits(model, ids),
+            bound=_FLOAT32,
+            bounds={"llama.cpp": _FOUR_BITS},
+        )
+
+    return Case(f"SmolLM2-135M step behind {past}", "writing", make, 4.0 * (_PRODUCTS + _HEAD), limit="read")
+
+
+def forward(shape: Shape, length: int, written: int = 0) -> Case:
+    """Logits of a whole text; of an encoder-decoder, those of `written` tokens over an encoded text."""
+    ids = _some_ids(length)
+
+    def make() -> Contest:
+        models = writers.opened(shape)
+        own, theirs = (ids,), {"input_ids": ids}
+        if written:
+            own, theirs = (ids, None, ids[:, :written]), {"input_ids": ids, "decoder_input_ids": ids[:, :written]}
+        return Contest(
+            rivals={
+                "tfcore": lambda: lambda: models.tfcore(*own).logits,
+                "torch": lambda: _torch(models.torch(), theirs),
+            },
+            want=exact_logits_of_all(shape, ids[0], ids[0, :written]),
+            bound=_FLOAT32,
+        )
+
+    sizes = f"{length}" if not written else f"{length} to {written}"
+    return Case(f"{shape.name} forward {sizes}", "writing", make, _flops(shape, length, written), limit="fma_float32")
+
+
+def write(shape: Shape, length: int, written: int) -> Case:
+    """A text of `length` tokens continued by `written`, the best one each: every rival must write the same."""
+    ids = _some_ids(length)
+
+    def make() -> Contest:
+        models = writers.opened(shape)
+        settings: dict[str, Any] = {"max_new_tokens": written, "eos_token_id": None, "do_sample": False}
+        return Contest(
+            rivals={
+                "tfcore": lambda: partial(models.tfcore.generate, ids, **settings),
+                "torch": lambda: _torch_generate(models.torch(), ids, settings),
+            },
+            want=_written_without_cache(models.tfcore, ids, written).astype(np.float64),
+            bound=0.0,
+        )
+
+    work = _flops(shape, length + written, written if shape.task == "seq2seq_lm" else 0)
+    return Case(f"{shape.name} writes {written} behind {length}", "writing", make, work)
+
+
+# --- the rivals ------------------------------------------------------------------------------------------------------
+
+_PRODUCTS, _HEAD = 106_168_320, 49152 * 576  # weights of SmolLM2's blocks, and of its table of words
+
+
+def _some_ids(length: int) -> Ids:
+    return np.random.default_rng(0).integers(10, 30000, (1, length))
+
+
+def _read(model: Any, cache: _core.Cache, ids: Ids) -> Any:
+    from ..models.packing import PackedTokens
+
+    tokens = PackedTokens.from_texts([ids], cache.lengths)
+    return model.logits(model.stack.run(tokens, cache=cache).states[-1][-1:])[0]
+
+
+def _llamacpp_prefill(ids: Ids) -> Run:
+    model, tokens = llamacpp_peers.open_model(writers.smollm2_file()), ids.tolist()
+
+    def run() -> Any:
+        llamacpp_peers.restart(model)
+        return llamacpp_peers.read(model, tokens)
+
+    return run
+
+
+def _llamacpp_step(ids: Ids) -> Run:
+    model, tokens = llamacpp_peers.open_model(writers.smollm2_file()), ids.tolist()
+    llamacpp_peers.read(model, tokens[:-1])
+    return lambda: llamacpp_peers.read(model, tokens[-1:])
+
+
+def _torch(model: Any, inputs: dict[str, Ids]) -> Run:
+    torch = torch_peers.load()
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(ids)) for name, ids in inputs.items()}
+    run: Run = torch.inference_mode()(lambda: model(**tensors).logits)
+    return run
+
+
+def _torch_generate(model: Any, ids: Ids, settings: dict[str, Any]) -> Run:
+    torch = torch_peers.load()
+    tensor = torch.from_numpy(ids)
+    mask = torch.ones_like(tensor)
+    run: Run = torch.inference_mode()(lambda: model.generate(tensor, attention_mask=mask, pad_token_id=0, **settings))
+    return run
+
+
+# --- the results in float64 ------------------------------------------------------------------------------------------
+
+
+def exact_logits(model: Any, ids: Ids) -> Any:
+    """Of the last token, (V,), by the plain NumPy reference over the same weights."""
+    return _exact(model, ids)[-1]
+
+
+def exact_logits_of_all(shape: Shape, ids: Ids, written: Ids) -> Any:
+    """(1, L, V), by the plain NumPy reference over the same weights."""
+    return _exact(writers.opened(shape).tfcore, ids, written)[None]
+
+
+def _exact(model: Any, ids: Ids, written: Ids | None = None) -> Any:
+    weights = model.read_weights()
+    stacks, head = model.architecture.stacks(), weights.head
+    tensors = {role: _under(weights, f"{role}.") for role in stacks}
+    encoded = None
+    if "encoder" in stacks:
+        encoded = reference_model.stack(ids, tensors["encoder"], stacks["encoder"]).states[-1]
+        ids = written
+    states = reference_model.stack(ids, tensors["decoder"], stacks["decoder"], encoded=encoded).states[-1]
+    words = tensors["decoder"]["embeddings.word.weight"] if head.tied else weights["head.out.weight"]
+    return (states * head.scale) @ words.astype(np.float64).T
+
+
+def _under(weights: Any, prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
+
+
+def _written_without_cache(model: Any, ids: Ids, count: int) -> Ids:
+    """The best token after a full pass over the text so far, again and again."""
+    both = hasattr(model, "encoder")
+    text = np.full((1, 1), model.architecture.start) if both else ids
+    for _ in range(count):
+        logits = model(ids, None, text).logits if both else model(text).logits
+        text = np.concatenate([text, logits[:, -1:].argmax(-1)], axis=1)
+    return text
+
+
+def _flops(shape: Shape, length: int, written: int) -> float:
+    """Two for each weight and token that meets it, attention left out: it is a hundredth of it at these lengths."""
+    from .random_checkpoint import stored
+
+    sizes: Callable[[str], int] = lambda part: sum(  # noqa: E731
+        int(np.prod(size)) for name, size in stored(shape.config, shape.task).items() if len(size) == 2 and part in name
+    )
+    if shape.task == "seq2seq_lm":
+        return 2.0 * (sizes("encoder.") * length + (sizes("decoder.") + sizes("shared")) * written)
+    return 2.0 * sizes("") * length
