@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,37 +69,25 @@ T5_SMALL = Shape(
 
 
 class Models:
-    """One checkpoint, opened by tfcore and by Transformers."""
+    """One checkpoint, opened by tfcore and by Transformers; its folder lives as long as this."""
 
     def __init__(self, shape: Shape) -> None:
-        with tempfile.TemporaryDirectory(prefix="tfcore-bench-") as folder:
-            write_checkpoint(Path(folder), shape.config, random_weights(shape.config, shape.task))
-            self.tfcore = _auto(shape.auto_class).from_pretrained(folder)
-            self._torch = _unless_missing(lambda: getattr(torch_peers.load_transformers(), shape.auto_class), folder)
+        self._shape = shape
+        self._folder = tempfile.TemporaryDirectory(prefix="tfcore-bench-")
+        write_checkpoint(Path(self._folder.name), shape.config, random_weights(shape.config, shape.task))
+        self.tfcore = _auto(shape.auto_class).from_pretrained(self._folder.name)
 
+    @functools.cached_property
     def torch(self) -> Any:
         """Transformers' model. ImportError where it is not installed."""
-        return self._torch()
+        auto = getattr(torch_peers.load_transformers(), self._shape.auto_class)
+        return auto.from_pretrained(self._folder.name).eval()
 
 
 def _auto(name: str) -> Any:
     from .. import models
 
     return getattr(models, name)
-
-
-def _unless_missing(find_class: Callable[[], Any], folder: str) -> Callable[[], Any]:
-    """Opens it now, while the folder is there; what is returned gives the model, or raises what was missing."""
-    try:
-        model = find_class().from_pretrained(folder).eval()
-    except ImportError as error:
-        reason = str(error)
-
-        def missing() -> Any:
-            raise ImportError(reason)
-
-        return missing
-    return lambda: model
 
 
 @functools.lru_cache(maxsize=1)

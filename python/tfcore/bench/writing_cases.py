@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -66,13 +65,11 @@ def forward(shape: Shape, length: int, written: int = 0) -> Case:
 
     def make() -> Contest:
         models = writers.opened(shape)
-        own, theirs = (ids,), {"input_ids": ids}
-        if written:
-            own, theirs = (ids, None, ids[:, :written]), {"input_ids": ids, "decoder_input_ids": ids[:, :written]}
+        inputs = {"input_ids": ids} | ({"decoder_input_ids": ids[:, :written]} if written else {})
         return Contest(
             rivals={
-                "tfcore": lambda: lambda: models.tfcore(*own).logits,
-                "torch": lambda: _torch(models.torch(), theirs),
+                "tfcore": lambda: lambda: models.tfcore(**inputs).logits,
+                "torch": lambda: _torch(models.torch, inputs),
             },
             want=exact_logits_of_all(shape, ids[0], ids[0, :written]),
             bound=_FLOAT32,
@@ -92,7 +89,7 @@ def write(shape: Shape, length: int, written: int) -> Case:
         return Contest(
             rivals={
                 "tfcore": lambda: partial(models.tfcore.generate, ids, **settings),
-                "torch": lambda: _torch_generate(models.torch(), ids, settings),
+                "torch": lambda: _torch_generate(models.torch, ids, settings),
             },
             want=_written_without_cache(models.tfcore, ids, written).astype(np.float64),
             bound=0.0,
@@ -162,7 +159,7 @@ def exact_logits_of_all(shape: Shape, ids: Ids, written: Ids) -> Any:
     return _exact(writers.opened(shape).tfcore, ids, written)[None]
 
 
-def _exact(model: Any, ids: Ids, written: Ids | None = None) -> Any:
+def _exact(model: Any, ids: Ids, written: Any = None) -> Any:
     weights = model.read_weights()
     stacks, head = model.architecture.stacks(), weights.head
     tensors = {role: _under(weights, f"{role}.") for role in stacks}
@@ -190,12 +187,11 @@ def _written_without_cache(model: Any, ids: Ids, count: int) -> Ids:
 
 
 def _flops(shape: Shape, length: int, written: int) -> float:
-    """Two for each weight and token that meets it, attention left out: it is a hundredth of it at these lengths."""
+    """Two for each weight and token that meets it. Attention is left out: a hundredth of it at these lengths."""
     from .random_checkpoint import stored
 
-    sizes: Callable[[str], int] = lambda part: sum(  # noqa: E731
-        int(np.prod(size)) for name, size in stored(shape.config, shape.task).items() if len(size) == 2 and part in name
-    )
-    if shape.task == "seq2seq_lm":
-        return 2.0 * (sizes("encoder.") * length + (sizes("decoder.") + sizes("shared")) * written)
-    return 2.0 * sizes("") * length
+    weights = {name: float(np.prod(size)) for name, size in stored(shape.config, shape.task).items() if len(size) == 2}
+    read = sum(size for name, size in weights.items() if name.startswith("encoder."))
+    tables = sum(size for name, size in weights.items() if name.endswith("wpe.weight"))
+    rest = sum(weights.values()) - read - tables
+    return 2.0 * (read * length + rest * written) if read else 2.0 * rest * length
