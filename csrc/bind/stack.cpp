@@ -91,6 +91,9 @@ struct Call {
   // (frequencies (n, rotary / 2), magnitudes (n,), interleaved) each, n is 1 or the number of sequences
   void take_rotations(Door& door, const Stack& stack, py::list rotations) {
     for (const py::handle item : rotations) {
+      if (!PyTuple_Check(item.ptr()) || PyTuple_GET_SIZE(item.ptr()) != 3)
+        door.type_error("rotations holds " + std::string(py::repr(item)) +
+                        ", expected tuples of frequencies, magnitudes and whether pairs are interleaved");
       const py::tuple each = py::reinterpret_borrow<py::tuple>(item);
       const Array frequencies = exactly(door, each[0], "frequencies", NPY_DOUBLE, 2);
       const Array magnitudes = exactly(door, each[1], "magnitudes", NPY_DOUBLE, 1);
@@ -122,13 +125,13 @@ struct Call {
   }
 
   void take_relative(const Door& door, const Stack& stack, py::handle relative) {
-    bool used = false;
-    for (const Block& block : stack.parts().blocks) used |= block.spec.relative;
-    if (!used) return;
+    Index heads = 0;
+    for (const Block& block : stack.parts().blocks) heads = block.spec.relative ? block.spec.heads : heads;
+    if (heads == 0) return;
     const Array a = exactly(door, relative, "relative_bias", NPY_FLOAT, 2);
     held.push_back(a);
     batch.relative = {a.data<float>(), a.dim(1) / 2};
-    if (!(a.dim(0) == stack.parts().blocks.front().spec.heads && a.dim(1) % 2 == 1 && batch.relative.reach >= keys()))
+    if (!(a.dim(0) == heads && a.dim(1) % 2 == 1 && batch.relative.reach >= keys()))
       door.value_error(shaped("relative_bias", a) + ", expected one row a head and an odd length over " +
                        std::to_string(2 * keys()));
   }
@@ -138,7 +141,9 @@ struct Call {
     for (const Block& block : stack.parts().blocks) used |= !block.cross.empty();
     if (!used) return;
     if (!cross) door.value_error("cross_keys is None, but the blocks attend to an encoder");
-    if (Index(cross->blocks.size()) != stack.blocks()) door.value_error("cross_keys was made by another model");
+    if (!(Index(cross->blocks.size()) == stack.blocks() &&
+          cross->key_width == stack.parts().blocks.front().spec.key_width()))
+      door.value_error("cross_keys was made by another model");
     sources = door.integers(sources_in, "sources");
     expect_below(door, sources, Index(cross->cu_seqlens.size()) - 1, "sources");
     if (Index(sources.size()) != batch.sequences)
@@ -192,13 +197,13 @@ py::object forward(const Stack& stack, py::handle ids, py::handle types, py::han
   Door door("Stack.forward");
   Call call(door, stack, ids, types, positions, turns, cu);
   call.take_rotations(door, stack, rotations);
+  const CacheInUse held(door, cache);
   call.take_cache(door, stack, cache);
   call.take_relative(door, stack, relative);
   call.take_cross(door, stack, cross, sources);
   const Wanted wanted(stack, call, door.flag(want_hidden, "output_hidden_states"),
                       door.flag(want_attentions, "output_attentions"));
   if (call.batch.tokens() > 0) {
-    const CacheInUse held(door, cache);
     const WithoutGil released(kLongWork);
     stack.forward(call.batch, wanted.results);
   }
@@ -229,25 +234,33 @@ py::object logits(const Stack& stack, py::handle x_in) {
   return out.object();
 }
 
+constexpr Index kMostSequences = Index(1) << 20;
+
 std::unique_ptr<SharedCache> make_cache(const Stack& stack, py::handle sequences) {
   const Door door("Cache");
   const BlockSpec& s = stack.parts().blocks.front().spec;
   return std::unique_ptr<SharedCache>(new SharedCache{
-      Cache(stack.blocks(), s.key_heads, s.head_size, door.integer(sequences, "sequences", 0, NPY_MAX_INT32))});
+      Cache(stack.blocks(), s.key_heads, s.head_size, door.integer(sequences, "sequences", 0, kMostSequences))});
 }
 
 void select(SharedCache& shared, py::handle parents_in) {
   Door door("Cache.select");
+  const CacheInUse held(door, &shared);
   const std::vector<Index> parents = door.integers(parents_in, "parents");
   expect_below(door, parents, shared.cache.sequences(), "parents");
-  const CacheInUse held(door, &shared);
   shared.cache.select(parents);
 }
 
-py::tuple lengths(const SharedCache& shared) {
+py::tuple lengths(SharedCache& shared) {
+  const CacheInUse held(Door("Cache.lengths"), &shared);
   py::tuple each(std::size_t(shared.cache.sequences()));
   for (Index b = 0; b < shared.cache.sequences(); ++b) each[b] = shared.cache.length(b);
   return each;
+}
+
+std::size_t nbytes(SharedCache& shared) {
+  const CacheInUse held(Door("Cache.nbytes"), &shared);
+  return shared.cache.bytes();
 }
 
 }  // namespace
@@ -269,7 +282,7 @@ void bind_stack(py::module_& m) {
   cache.def(py::init(&make_cache), py::arg("stack"), py::arg("sequences"))
       .def("select", &select, py::arg("parents"))
       .def_property_readonly("lengths", &lengths)
-      .def_property_readonly("nbytes", [](const SharedCache& shared) { return shared.cache.bytes(); });
+      .def_property_readonly("nbytes", &nbytes);
 }
 
 }  // namespace tfcore

@@ -1,6 +1,8 @@
 #include "bind/tensors.hpp"
 
+#include <cmath>
 #include <cstring>
+#include <tuple>
 
 namespace tfcore {
 namespace {
@@ -29,6 +31,7 @@ class Tensors {
       if (wanted[i] < 0) shape[i] = wanted[i];
     if (!(shape == wanted))
       door_.value_error(label + " has shape " + text(a.shape()) + ", expected " + text(wanted) + " (-1: any)");
+    if (a.size() == 0) door_.value_error(label + " has shape " + text(a.shape()) + ", expected some numbers");
     return a;
   }
 
@@ -89,13 +92,16 @@ struct Part {
 };
 
 Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, Index k) {
-  Index n = 0;
-  for (const Part& part : parts) n += part.rows;
-  Rows rows(n, k);
-  Index to = 0;
+  std::vector<Array> weights;  // checked before their sizes are believed
+  Index n = 0, to = 0;
   for (const Part& part : parts) {
-    const std::string name = part.name;
-    rows.put(t.get(name + ".weight", {part.rows, k}), t.optional(name + ".bias", part.rows), 0, part.rows, to);
+    weights.push_back(t.get(std::string(part.name) + ".weight", {part.rows, k}));
+    n += part.rows;
+  }
+  Rows rows(n, k);
+  auto weight = weights.begin();
+  for (const Part& part : parts) {
+    rows.put(*weight++, t.optional(std::string(part.name) + ".bias", part.rows), 0, part.rows, to);
     to += part.rows;
   }
   return rows.pack();
@@ -105,9 +111,9 @@ Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, In
 Linear in_turn(const Tensors& t, Index inner, Index k) {
   constexpr Index panel = kPanelColumns<float>;
   const Index panels = (inner + panel - 1) / panel;
+  const Array gate = t.get("gate.weight", {inner, k}), up = t.get("up.weight", {inner, k});
   Rows rows(2 * panels * panel, k);
-  for (const auto& [name, place] : {std::pair<std::string, Index>{"gate", 0}, {"up", panel}}) {
-    const Array weight = t.get(name + ".weight", {inner, k});
+  for (const auto& [name, weight, place] : {std::tuple<std::string, Array, Index>{"gate", gate, 0}, {"up", up, panel}}) {
     const std::vector<float> bias = t.optional(name + ".bias", inner);
     for (Index p = 0; p < panels; ++p)
       rows.put(weight, bias, p * panel, std::min(panel, inner - p * panel), 2 * p * panel + place);
@@ -126,7 +132,21 @@ class Spec {
   Index integer(const char* name, Index least) const {
     return door_.integer(field(name), label(name).c_str(), least, Index(1) << 31);
   }
-  float number(const char* name) const { return float(door_.number(field(name), label(name).c_str())); }
+  float number(const char* name) const {
+    const float x = float(door_.number(field(name), label(name).c_str()));
+    if (!std::isfinite(x)) door_.value_error(label(name) + " is beyond float32");
+    return x;
+  }
+  float positive(const char* name) const {  // or zero
+    const float x = number(name);
+    if (!(x >= 0)) door_.value_error(label(name) + " is " + std::to_string(x) + ", expected at least 0");
+    return x;
+  }
+  py::list list(const char* name) const {
+    const py::object value = field(name);
+    if (!PyList_Check(value.ptr())) door_.type_error(label(name) + " is no list");
+    return value;
+  }
   bool flag(const char* name) const { return door_.flag(field(name), label(name).c_str()); }
   NormKind norm() const {
     const std::string kind = door_.word(field("norm"), label("norm").c_str());
@@ -145,9 +165,9 @@ class Spec {
 BlockSpec read_spec(const Spec& f) {
   BlockSpec s{};
   s.inner = f.integer("inner", 1), s.heads = f.integer("heads", 1), s.key_heads = f.integer("key_heads", 1), s.head_size = f.integer("head_size", 1);
-  s.norm = f.norm(), s.eps = f.number("eps"), s.parallel = f.flag("parallel");
+  s.norm = f.norm(), s.eps = f.positive("eps"), s.parallel = f.flag("parallel");
   s.activation = f.activation();
-  s.scale = f.number("scale"), s.softcap = f.number("softcap");
+  s.scale = f.number("scale"), s.softcap = f.positive("softcap");
   s.causal = f.flag("causal"), s.left = f.integer("left", -1), s.right = f.integer("right", -1);
   s.rotary = f.integer("rotary", -1), s.relative = f.flag("relative");
   return s;
@@ -157,6 +177,8 @@ Block read_block(const Tensors& t, const BlockSpec& s, Index width) {
   const Tensors self = t.part("attention"), cross = t.part("cross"), ff = t.part("feed_forward");
   const Index q = s.query_width(), k = s.key_width(), inner = s.inner;
   const bool gated = ff.has("gate.weight");
+  if (self.has("query_norm.weight") != self.has("key_norm.weight"))
+    t.get(self.has("query_norm.weight") ? "attention.key_norm.weight" : "attention.query_norm.weight", {s.head_size});
   Block block{s,
               {self.norms(width), below_one_another(self, {{"query", q}, {"key", k}, {"value", k}}, width),
                self.norm("query_norm", s.head_size), self.norm("key_norm", s.head_size), self.linear("output", width, q)},
@@ -193,9 +215,10 @@ Embeddings read_embeddings(const Tensors& t, const StackParts& parts, float scal
 
 StackParts read_stack(const Door& door, py::dict spec, py::object tensors) {
   const Spec f(door, spec, "spec");
+  if (!PyMapping_Check(tensors.ptr())) door.type_error("tensors is no mapping of names to arrays");
   const Tensors t(door, std::move(tensors));
   StackParts parts;
-  parts.width = f.integer("width", 1), parts.norm = f.norm(), parts.eps = f.number("eps");
+  parts.width = f.integer("width", 1), parts.norm = f.norm(), parts.eps = f.positive("eps");
   if (t.has("head.weight")) parts.head.push_back(t.linear("head", -1, parts.width));
   else if (!t.has("embeddings.word.weight")) door.value_error("tensor 'embeddings.word.weight' is missing");
   parts.embeddings = read_embeddings(t.part("embeddings"), parts, f.number("embedding_scale"));
@@ -203,13 +226,18 @@ StackParts read_stack(const Door& door, py::dict spec, py::object tensors) {
   if (e.projection.empty() && e.width != parts.width)
     door.value_error("tensor 'embeddings.word.weight' is " + std::to_string(e.width) + " wide, expected " +
                      std::to_string(parts.width) + " or a projection");
-  const py::list blocks = f.field("blocks");
+  const py::list blocks = f.list("blocks");
+  if (blocks.empty()) door.value_error("spec['blocks'] is empty, expected at least one");
   for (py::size_t i = 0; i < blocks.size(); ++i) {
     const std::string at = "blocks." + std::to_string(i);
+    if (!PyDict_Check(blocks[i].ptr())) door.type_error(at + " is no dictionary");
     const BlockSpec s = read_spec(Spec(door, blocks[i], at));
     if (s.heads % s.key_heads != 0) door.value_error(at + "['heads'] is no multiple of key_heads");
     if (i > 0 && (s.key_heads != parts.blocks[0].spec.key_heads || s.head_size != parts.blocks[0].spec.head_size))
       door.value_error(at + " differs from the first block in key_heads or head_size, which a cache does not allow");
+    for (const Block& other : parts.blocks)
+      if (s.relative && other.spec.relative && s.heads != other.spec.heads)
+        door.value_error(at + "['heads'] differs from that of another block with the relative bias they share");
     parts.blocks.push_back(read_block(t.part(at), s, parts.width));
   }
   parts.final_norm = t.norm("final_norm", parts.width);

@@ -70,11 +70,14 @@ void Stack::forward(const Batch& batch, const Results& results) const {
 CrossKeys Stack::cross_keys(const float* encoded, std::vector<Index> cu_seqlens) const {
   CrossKeys keys;
   const Index tokens = cu_seqlens.back();
-  for (const Block& block : parts_.blocks)
+  keys.key_width = parts_.blocks.front().spec.key_width();
+  for (const Block& block : parts_.blocks) {
+    keys.blocks.emplace_back();
     for (const CrossAttention& cross : block.cross) {
-      keys.blocks.push_back(allocate_aligned<float>(std::size_t(tokens * cross.key_value.weight.n())));
+      keys.blocks.back() = allocate_aligned<float>(std::size_t(tokens * cross.key_value.weight.n()));
       apply(cross.key_value, tokens, encoded, keys.blocks.back().get());
     }
+  }
   keys.cu_seqlens = std::move(cu_seqlens);
   return keys;
 }

@@ -54,8 +54,9 @@ struct RelativeBias {
   Index reach = 0;
 };
 
-// Every block's keys and values of the encoder's tokens, (tokens, 2 G D) each.
+// Every block's keys and values of the encoder's tokens, (tokens, 2 G D) each; of a block without cross-attention none.
 struct CrossKeys {
+  Index key_width = 0;  // G D
   std::vector<AlignedArray<float>> blocks;
   std::vector<Index> cu_seqlens;
 
