@@ -1,7 +1,8 @@
 """From the start of a process to its first result, and the most memory it took: python benchmarks/cold_start.py
 
-Each line is the median of several fresh processes, files in the system's cache: a sentence's vector by all-MiniLM-L6-v2,
-the first token that SmolLM2-135M-Instruct writes. Both packages of weights are needed (see CONTRIBUTING.md).
+Each line is the median of several fresh processes, files in the system's cache: a sentence's vector by
+all-MiniLM-L6-v2, the first token that SmolLM2-135M-Instruct writes. Both packages of weights are needed (see
+CONTRIBUTING.md).
 """
 
 from __future__ import annotations

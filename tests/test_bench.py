@@ -24,12 +24,22 @@ from tfcore.bench import (
     report,
     scaling,
     timing,
+    writers,
+    writing_cases,
 )
 from tfcore.bench.harness import Case, Contest, Target, WrongResultError
 from tfcore.bench.timing import Protocol, Timing
 
 SHORT = Protocol(rounds=2, block_seconds=0.001, pause_seconds=0.001)
 TINY = encoder.Shape("tiny", layers=2, width=32, inner=48, heads=4, positions=24, vocabulary=40)
+TINY_GPT2 = replace(
+    writers.GPT2_SMALL,
+    config={**writers.GPT2_SMALL.config, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 24},
+)
+TINY_T5 = replace(
+    writers.T5_SMALL,
+    config={**writers.T5_SMALL.config, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
+)
 SMALL_CASES = [
     drop_in_cases.self_attention(2, 5, 16),
     drop_in_cases.multi_head_attention(9, 11, 32, "float64"),
@@ -53,8 +63,15 @@ SMALL_CASES = [
     layer_cases.gelu(9, 33),
     layer_cases.rotary_embedding(3, 9, 8),
     cases.encode(TINY, 2, 9),
+    writing_cases.prefill(6),
+    writing_cases.step(6),
+    writing_cases.forward(TINY_GPT2, 12),
+    writing_cases.forward(TINY_T5, 9, 5),
+    writing_cases.write(TINY_GPT2, 5, 4),
+    writing_cases.write(TINY_T5, 5, 4),
 ]
 PEERS = {  # and what each needs
+    "llama.cpp": ["llama_cpp"],
     "torch": ["torch", "transformers"],
     "onnxruntime": ["onnx", "onnxruntime"],
     "openvino": ["onnx", "openvino"],

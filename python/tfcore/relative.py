@@ -1,7 +1,7 @@
 """T5's relative position bias (Raffel et al. 2020): distances in buckets, exact near 0 and logarithmic further out.
 
-Written with NumPy alone, because layers and models both need these few numbers. A distance is the key's position less the
-query's.
+Written with NumPy alone, because layers and models both need these few numbers. A distance is the key's position less
+the query's.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,15 +75,16 @@ class Models:
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        self._folder = tempfile.TemporaryDirectory(prefix="tfcore-bench-")
-        write_checkpoint(Path(self._folder.name), shape.config, random_weights(shape.config, shape.task))
-        self.tfcore = _auto(shape.auto_class).from_pretrained(self._folder.name)
+        self._folder = Path(tempfile.mkdtemp(prefix="tfcore-bench-"))
+        weakref.finalize(self, shutil.rmtree, self._folder)
+        write_checkpoint(self._folder, shape.config, random_weights(shape.config, shape.task))
+        self.tfcore = _auto(shape.auto_class).from_pretrained(self._folder)
 
     @functools.cached_property
     def torch(self) -> Any:
         """Transformers' model. ImportError where it is not installed."""
         auto = getattr(torch_peers.load_transformers(), self._shape.auto_class)
-        return auto.from_pretrained(self._folder.name).eval()
+        return auto.from_pretrained(self._folder).eval()
 
 
 def _auto(name: str) -> Any:
