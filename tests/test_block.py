@@ -23,6 +23,7 @@ from tfcore.models.stack import _spec as core_spec
 
 # --- descriptions: every pair of these choices occurs in one of the cases ---------------------------------------------
 
+ROTARIES = ["half", "interleaved", "partial", "linear", "dynamic", "llama3"]
 CHOICES = {
     "heads": [(3, 3, 5), (4, 2, 8), (6, 1, 12), (2, 2, 20)],  # of queries, of keys, size: few are multiples of a vector
     "width": [37, 24, 5],
@@ -36,7 +37,7 @@ CHOICES = {
     "softcap": [0.0, 2.0],
     "causal": [True, False],
     "window": [(-1, -1), (3, 0), (0, 2), (130, 1)],
-    "positions": "none half interleaved partial linear dynamic llama3 table sinusoidal buckets left-buckets".split(),
+    "positions": [None, *ROTARIES, "table", "sinusoidal", "buckets", "left-buckets"],
     "head_norm": [False, True],
     "cross": [False, True],
     "first_norm": [True, False],
@@ -68,7 +69,7 @@ def pairwise() -> list[dict]:
     return [{f: CHOICES[f][i] for f, i in case.items()} for case in cases]
 
 
-def rotary(kind: str, size: int) -> Rotary | None:
+def rotary(kind: str | None, size: int) -> Rotary | None:
     whole, part = size // 2 * 2, size // 4 * 2
     scaled = {"rope_type": kind, "factor": 3.0, "original_max_position_embeddings": 8}
     return {
