@@ -19,12 +19,14 @@ from tfcore.models.architecture import EVERY_BIAS, NO_BIAS, Block, Embeddings, R
 from tfcore.models.architecture import Stack as StackData
 from tfcore.models.packing import PackedTokens
 from tfcore.models.stack import Stack
+from tfcore.models.stack import _spec as core_spec
 
 # --- descriptions: every pair of these choices occurs in one of the cases ---------------------------------------------
 
+ROTARIES = ["half", "interleaved", "partial", "linear", "dynamic", "llama3"]
 CHOICES = {
     "heads": [(3, 3, 5), (4, 2, 8), (6, 1, 12), (2, 2, 20)],  # of queries, of keys, size: few are multiples of a vector
-    "width": [37, 24, 1],
+    "width": [37, 24, 5],
     "inner": [19, 48, 33],
     "norm": ["layer", "rms"],
     "placement": ["pre", "post", "sandwich", "parallel"],
@@ -35,8 +37,7 @@ CHOICES = {
     "softcap": [0.0, 2.0],
     "causal": [True, False],
     "window": [(-1, -1), (3, 0), (0, 2), (130, 1)],
-    "positions": ["none", "half", "interleaved", "partial", "linear", "dynamic", "llama3", "table", "sinusoidal"]
-    + ["both ways", "backwards"],
+    "positions": [None, *ROTARIES, "table", "sinusoidal", "buckets", "left-buckets"],
     "head_norm": [False, True],
     "cross": [False, True],
     "first_norm": [True, False],
@@ -68,7 +69,7 @@ def pairwise() -> list[dict]:
     return [{f: CHOICES[f][i] for f, i in case.items()} for case in cases]
 
 
-def rotary(kind: str, size: int) -> Rotary | None:
+def rotary(kind: str | None, size: int) -> Rotary | None:
     whole, part = size // 2 * 2, size // 4 * 2
     scaled = {"rope_type": kind, "factor": 3.0, "original_max_position_embeddings": 8}
     return {
@@ -84,7 +85,7 @@ def rotary(kind: str, size: int) -> Rotary | None:
 def description(c: dict) -> StackData:
     """Two blocks, the second with a window of its own and no rotary embeddings."""
     (heads, key_heads, size), positions = c["heads"], c["positions"]
-    relative = {"both ways": RelativeBuckets(8, 20, True), "backwards": RelativeBuckets(9, 40, False)}.get(positions)
+    relative = {"buckets": RelativeBuckets(8, 20, True), "left-buckets": RelativeBuckets(9, 40, False)}.get(positions)
     names = ("inner", "norm", "placement", "activation", "gated", "biases", "scale", "softcap", "causal", "window")
     block = Block(
         heads,
@@ -103,7 +104,7 @@ def description(c: dict) -> StackData:
         vocabulary=23,
         width=width or c["width"],
         scale=scale,
-        positions=270 if positions in ("table", "sinusoidal") else 0,
+        positions=310 if positions in ("table", "sinusoidal") else 0,
         position_offset=2 if positions == "table" else 0,
         sinusoidal=positions == "sinusoidal",
         token_types=c["token_types"],
@@ -162,9 +163,7 @@ class Example:
     @functools.cached_property
     def wanted(self) -> list[reference_model.StackOutput]:
         return [
-            reference_model.stack(
-                text, self.tensors, self.data, token_type_ids=types, encoded=self.encoded[source]
-            )
+            reference_model.stack(text, self.tensors, self.data, token_type_ids=types, encoded=self.encoded[source])
             for text, types, source in zip(self.texts, self.types, self.sources, strict=True)
         ]
 
@@ -176,11 +175,13 @@ class Example:
         """
         block = self.data.blocks[0]
         longest = max(block.inner, block.heads * block.head_size, self.data.width, self.data.embeddings.width)
-        return (12 if self.cross else 8) * 2 * 4 * math.sqrt(longest)
+        return (12 if self.cross else 8) * 2 * math.sqrt(longest)
 
 
 CASES = pairwise()
-for case, lengths in zip(CASES[::9], itertools.cycle([(130, 3), (259,)]), strict=False):  # over blocks and spans of keys
+for case, lengths in zip(
+    CASES[::9], itertools.cycle([(130, 3), (259,)]), strict=False
+):  # over blocks and spans of keys
     case["lengths"] = lengths
 
 
@@ -216,10 +217,319 @@ def test_every_description_is_the_references(i):
                 assert len(mine) == len(theirs)
                 for k, weights in enumerate(theirs):
                     check(mine[k][b, :, :n, : weights.shape[2]], weights, case.roundings, f"{what} {kind} {k}")
-                    assert not mine[k][b, :, n:].any() and not mine[k][b, :, :, weights.shape[2] :].any()
+                    assert not mine[k][b, :, n:].any()
+                    assert not mine[k][b, :, :, weights.shape[2] :].any()
 
 
 def test_the_cases_meet_every_pair():
     for a, b in itertools.combinations(FIELDS[:-1], 2):  # lengths are made longer here and there
         met = {(str(case[a]), str(case[b])) for case in CASES}
         assert len(met) == len(CHOICES[a]) * len(CHOICES[b]), (a, b)
+
+
+# --- same row, same bits ---------------------------------------------------------------------------------------------
+
+SIMPLE = {field: choices[0] for field, choices in CHOICES.items()}  # causal, and no choice depends on a text's length
+LONG = {"lengths": (300, 131)}
+CACHED = [
+    LONG | {"positions": "half", "cross": True},
+    LONG | {"positions": "interleaved", "heads": (6, 1, 12), "gated": True, "head_norm": True, "norm": "rms"},
+    LONG | {"positions": "left-buckets", "placement": "sandwich", "window": (3, 0)},
+    LONG | {"positions": "table", "placement": "parallel", "softcap": 2.0, "window": (130, 1), "token_types": 3},
+]
+
+
+@pytest.mark.parametrize("i", range(0, len(CASES), 3))
+def test_a_text_alone_is_the_text_in_a_batch(i):
+    case = example(i)
+    (together,) = case.run().states
+    borders = np.cumsum([0, *map(len, case.texts)])
+    for b in range(len(case.texts)):
+        (alone,) = case.run([b]).states
+        assert_same_bits(alone, together[borders[b] : borders[b + 1]])
+
+
+@pytest.mark.parametrize("choices", CACHED)
+def test_pieces_with_a_cache_are_the_whole(choices, isa, rng):
+    case = Example(SIMPLE | choices, seed=3)
+    (whole,) = case.run([0]).states
+    somewhere = sorted({int(n) for n in rng.integers(1, 300, 3)})
+    for cuts in ([127, 128, 129], [1, 2, 256, 257], [255, 299], somewhere):
+        cache = _core.Cache(case.stack.core, 1)
+        pieces = [case.run([0], cache, slice(*ends)).states[0] for ends in itertools.pairwise([0, *cuts, 300])]
+        assert_same_bits(np.concatenate(pieces), whole, f"cut at {cuts}")
+        assert cache.lengths == (300,)
+
+
+@pytest.mark.parametrize("prompt", [1, 127, 128, 129])
+def test_copies_that_diverge_are_texts_of_their_own(prompt, rng):
+    case = Example(SIMPLE | LONG | {"positions": "half"}, seed=4)
+    common, other = case.texts[0][:prompt], case.texts[1][:prompt]
+    ends = [rng.integers(0, 23, 131) for _ in range(3)]
+    case.texts = [common, other]
+    case.types = [np.zeros(prompt, int)] * 2
+    cache = _core.Cache(case.stack.core, 2)
+    case.run(cache=cache)
+    shared = cache.nbytes
+    cache.select([1, 0, 1])
+    assert cache.nbytes == shared
+    assert cache.lengths == (prompt,) * 3
+
+    case.texts = [np.concatenate([text, end]) for text, end in zip((other, common, other), ends, strict=True)]
+    case.types = [np.zeros(prompt + 131, int)] * 3
+    (grown,) = case.run(cache=cache, cut=slice(prompt, None)).states
+    (whole,) = case.run().states
+    assert_same_bits(grown.reshape(3, 131, -1), whole.reshape(3, prompt + 131, -1)[:, prompt:])
+
+
+@pytest.mark.parametrize("i", range(0, len(CASES), 3))
+def test_threads_and_fused_instruction_sets_change_no_bit(i):
+    case = example(i)
+    for group in (FMA_ISAS, [isa for isa in ISAS if isa not in FMA_ISAS]):
+        results = []
+        for isa, threads in itertools.product(group, (1, 2, 5)):
+            with tfcore.use_isa(isa), tfcore.num_threads(threads):
+                results.append(case.run().states[0])
+        for result in results[1:]:
+            assert_same_bits(result, results[0])
+
+
+# --- hostile calls ---------------------------------------------------------------------------------------------------
+
+WITH_ALL = SIMPLE | {"cross": True, "positions": "buckets", "token_types": 3, "lengths": (3, 2)}
+
+
+def small(**choices) -> Example:
+    return Example(WITH_ALL | choices, seed=5)
+
+
+def spec_of(case: Example) -> dict:
+    """Its description in the core's words, as a dictionary to break."""
+    return core_spec(case.data, [])
+
+
+def call(case: Example, **changed):
+    """Stack.forward with all arguments in order, but for those changed."""
+    arguments = {
+        "input_ids": np.arange(5),
+        "token_type_ids": np.zeros(5, int),
+        "position_ids": np.arange(5),
+        "turns": np.arange(5.0),
+        "cu_seqlens": [0, 3, 5],
+        "rotations": [],
+        "relative_bias": np.zeros((3, 81), np.float32),
+        "cache": None,
+        "cross_keys": case.keys(),
+        "sources": [0, 2],
+        "output_hidden_states": False,
+        "output_attentions": False,
+    }
+    return case.stack.core.forward(**(arguments | changed))
+
+
+FREQUENCIES, ONE = np.ones((1, 2)), np.ones(1)
+BAD_CALLS = [
+    ({"input_ids": np.arange(5.0)}, TypeError, "input_ids"),
+    ({"input_ids": None}, TypeError, "input_ids"),
+    ({"input_ids": [0, 1, 2, 3, 23]}, ValueError, "input_ids has 23"),
+    ({"input_ids": [0, 1, 2, 3, -1]}, ValueError, "input_ids has -1"),
+    ({"input_ids": np.array([0, 1, 2, 3, 2**64 - 1], np.uint64)}, ValueError, "input_ids"),
+    ({"token_type_ids": [0, 0, 0, 0, 3]}, ValueError, "token_type_ids has 3"),
+    ({"token_type_ids": None}, ValueError, "token_type_ids"),
+    ({"token_type_ids": [0]}, ValueError, "token_type_ids"),
+    ({"position_ids": [0]}, ValueError, "position_ids"),
+    ({"position_ids": "abc"}, TypeError, "position_ids"),
+    ({"turns": np.arange(5)}, TypeError, "turns"),
+    ({"turns": np.arange(5.0, dtype=">f8")}, TypeError, "turns"),
+    ({"turns": np.arange(10.0)[::2]}, TypeError, "turns"),
+    ({"turns": np.arange(4.0)}, ValueError, "turns"),
+    ({"turns": [0.0] * 5}, TypeError, "turns"),
+    *(({"cu_seqlens": cu}, ValueError, "cu_seqlens") for cu in ([], [0], [1, 5], [0, 4], [0, 6], [0, 4, 2, 5])),
+    ({"cu_seqlens": [0, -(2**62), 5]}, ValueError, "cu_seqlens"),
+    ({"cu_seqlens": [0.0, 3.0, 5.0]}, TypeError, "cu_seqlens"),
+    ({"cu_seqlens": [0, 5]}, ValueError, "sources has 2 entries"),
+    ({"rotations": None}, TypeError, "rotations"),
+    ({"rotations": [3]}, TypeError, "rotations"),
+    ({"rotations": [()]}, TypeError, "rotations"),
+    ({"rotations": [(FREQUENCIES, ONE)]}, TypeError, "rotations"),
+    ({"rotations": [(FREQUENCIES.astype(np.float32), ONE, False)]}, TypeError, "frequencies"),
+    ({"rotations": [(FREQUENCIES[0], ONE, False)]}, TypeError, "frequencies"),
+    ({"rotations": [(FREQUENCIES, np.ones(2), False)]}, ValueError, "frequencies"),
+    ({"rotations": [(np.ones((3, 2)), np.ones(3), False)]}, ValueError, "frequencies"),
+    ({"rotations": [(FREQUENCIES, 1.0, False)]}, TypeError, "magnitudes"),
+    ({"rotations": [(FREQUENCIES, ONE, 2)]}, TypeError, "interleaved"),
+    ({"relative_bias": None}, TypeError, "relative_bias"),
+    ({"relative_bias": np.zeros((3, 81))}, TypeError, "relative_bias"),
+    ({"relative_bias": np.zeros((2, 81), np.float32)}, ValueError, "relative_bias"),
+    ({"relative_bias": np.zeros((3, 80), np.float32)}, ValueError, "relative_bias"),
+    ({"relative_bias": np.zeros((3, 5), np.float32)}, ValueError, "relative_bias"),
+    ({"relative_bias": np.zeros((81, 3), np.float32).T}, TypeError, "relative_bias"),
+    ({"cache": 3}, TypeError, "cache"),
+    ({"cross_keys": None}, ValueError, "cross_keys"),
+    ({"cross_keys": 3}, TypeError, "cross_keys"),
+    ({"sources": None}, TypeError, "sources"),
+    ({"sources": [0]}, ValueError, "sources"),
+    ({"sources": [0, 3]}, ValueError, "sources has 3"),
+    ({"sources": [0, -1]}, ValueError, "sources has -1"),
+    ({"output_hidden_states": "no"}, TypeError, "output_hidden_states"),
+    ({"output_attentions": 2}, TypeError, "output_attentions"),
+]
+
+
+@functools.cache
+def hostage() -> Example:
+    return small()
+
+
+@pytest.mark.parametrize(("changed", "error", "message"), BAD_CALLS)
+def test_bad_calls(changed, error, message):
+    want = call(hostage())[0][0]
+    with pytest.raises(error, match=re.escape(message)):
+        call(hostage(), **changed)
+    assert_same_bits(call(hostage())[0][0], want, "after the error")
+
+
+def test_rotations_that_blocks_name():
+    case = small(cross=False, positions="half")
+    with pytest.raises(ValueError, match="rotations"):
+        call(case, rotations=[])
+    with pytest.raises(ValueError, match="frequencies"):
+        call(case, rotations=[(np.ones((1, 3)), ONE, False)])
+
+
+def test_what_was_made_by_another_model():
+    case, other = hostage(), small(heads=(3, 1, 5))
+    with pytest.raises(ValueError, match="cross_keys"):
+        call(case, cross_keys=other.keys())
+    with pytest.raises(ValueError, match="cache"):
+        call(case, cache=_core.Cache(other.stack.core, 2))
+    for count in (0, 1, 3):
+        with pytest.raises(ValueError, match=f"cache holds {count} sequences"):
+            call(case, cache=_core.Cache(case.stack.core, count))
+
+
+def test_bad_caches_and_encoder_keys():
+    core = hostage().stack.core
+    for bad, error in [(-1, ValueError), (2**40, ValueError), (1.5, TypeError), (None, TypeError)]:
+        with pytest.raises(error, match="sequences"):
+            _core.Cache(core, bad)
+    cache = _core.Cache(core, 2)
+    for bad, error in [([2], ValueError), ([-1], ValueError), ([0.5], TypeError), (None, TypeError)]:
+        with pytest.raises(error, match="parents"):
+            cache.select(bad)
+    assert cache.lengths == (0, 0)
+    x = np.zeros((4, hostage().data.width), np.float32)
+    for encoded in (x.astype(float), x[0], x.T, None):
+        with pytest.raises(TypeError, match="encoded"):
+            core.cross_keys(encoded, [0, 4])
+    with pytest.raises(ValueError, match="encoded"):
+        core.cross_keys(x[:, :3].copy(), [0, 4])
+    with pytest.raises(ValueError, match="cu_seqlens"):
+        core.cross_keys(x, [0, 5])
+    with pytest.raises(TypeError):
+        _core.CrossKeys()
+    with pytest.raises(ValueError, match="no head"):
+        core.logits(x)
+
+
+def test_a_cache_serves_one_call_at_a_time():
+    case = Example(SIMPLE | {"lengths": (800,), "width": 37}, seed=6)
+    cache, errors = _core.Cache(case.stack.core, 1), []
+    case.run()
+
+    def run():
+        try:
+            case.run(cache=cache)
+        except ValueError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert cache.lengths == ((4 - len(errors)) * 800,)
+    assert all("cache is in use" in str(error) for error in errors)
+
+
+BAD_SPECS = [
+    *((name, None, ValueError) for name in ("width", "norm", "eps", "embedding_scale", "blocks")),
+    ("width", 0, ValueError),
+    ("width", 37.0, TypeError),
+    ("norm", "batch", ValueError),
+    ("norm", 3, TypeError),
+    ("eps", -1.0, ValueError),
+    ("eps", float("nan"), ValueError),
+    ("embedding_scale", 1e300, ValueError),
+    ("blocks", [], ValueError),
+    ("blocks", 3, TypeError),
+    ("blocks", [3], TypeError),
+]
+BAD_BLOCKS = [
+    *((name, None, ValueError) for name in ("inner", "heads", "activation", "scale", "causal", "left", "relative")),
+    *((name, 0, ValueError) for name in ("inner", "heads", "key_heads", "head_size")),
+    ("key_heads", 2, ValueError),
+    ("norm", "batch", ValueError),
+    ("softcap", -1.0, ValueError),
+    ("scale", "wide", TypeError),
+    ("scale", float("inf"), ValueError),
+    ("causal", 2, TypeError),
+    ("parallel", "no", TypeError),
+    ("activation", "swoosh", ValueError),
+    ("left", -2, ValueError),
+    ("rotary", 1.5, TypeError),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "error"), BAD_SPECS)
+def test_bad_specs(name, value, error):
+    spec = spec_of(hostage()) | {name: value}
+    if value is None:
+        del spec[name]
+    with pytest.raises(error, match=name):
+        _core.Stack(spec, hostage().tensors)
+
+
+@pytest.mark.parametrize(("name", "value", "error"), BAD_BLOCKS)
+def test_bad_blocks(name, value, error):
+    spec = spec_of(hostage())
+    spec["blocks"][1][name] = value
+    if value is None:
+        del spec["blocks"][1][name]
+    with pytest.raises(error, match=name):
+        _core.Stack(spec, hostage().tensors)
+
+
+def test_sizes_are_not_believed_before_the_tensors_are_seen():
+    for names in (["heads"], ["heads", "key_heads"], ["inner"]):
+        spec = spec_of(hostage())
+        spec["blocks"][0] |= dict.fromkeys(names, 3 << 29)
+        spec["blocks"] = spec["blocks"][:1]
+        with pytest.raises(ValueError, match=r"tensor 'blocks\.0"):
+            _core.Stack(spec, hostage().tensors)
+
+
+def test_bad_tensors():
+    case = hostage()
+    spec = spec_of(case)
+    for name, tensor in case.tensors.items():
+        if name == "relative.weight" or "norm" in name or name.endswith("bias") or "token_type" in name:
+            continue  # those may be missing
+        without = {key: value for key, value in case.tensors.items() if key != name}
+        if not name.endswith("cross.query.weight") and "projection" not in name:
+            with pytest.raises(ValueError, match=re.escape(name)):
+                _core.Stack(spec, without)
+        for bad, error in [
+            (tensor.astype(float), TypeError),
+            (tensor.tolist(), TypeError),
+            (np.asfortranarray(tensor), TypeError),
+            (tensor.astype(">f4"), TypeError),
+            (tensor[None], ValueError),
+            (tensor[:0], ValueError),
+        ]:
+            with pytest.raises(error, match=re.escape(name)):
+                _core.Stack(spec, without | {name: bad})
+    with pytest.raises(TypeError, match="tensors"):
+        _core.Stack(spec, 3)
+    with pytest.raises(ValueError, match="key_norm"):
+        _core.Stack(spec, case.tensors | {"blocks.0.attention.query_norm.weight": np.ones(5, np.float32)})

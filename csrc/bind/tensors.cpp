@@ -1,8 +1,8 @@
 #include "bind/tensors.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <tuple>
 
 namespace tfcore {
 namespace {
@@ -113,11 +113,12 @@ Linear in_turn(const Tensors& t, Index inner, Index k) {
   const Index panels = (inner + panel - 1) / panel;
   const Array gate = t.get("gate.weight", {inner, k}), up = t.get("up.weight", {inner, k});
   Rows rows(2 * panels * panel, k);
-  for (const auto& [name, weight, place] : {std::tuple<std::string, Array, Index>{"gate", gate, 0}, {"up", up, panel}}) {
-    const std::vector<float> bias = t.optional(name + ".bias", inner);
+  const auto put = [&](const Array& weight, const std::vector<float>& bias, Index place) {
     for (Index p = 0; p < panels; ++p)
       rows.put(weight, bias, p * panel, std::min(panel, inner - p * panel), 2 * p * panel + place);
-  }
+  };
+  put(gate, t.optional("gate.bias", inner), 0);
+  put(up, t.optional("up.bias", inner), panel);
   return rows.pack();
 }
 
@@ -164,7 +165,8 @@ class Spec {
 
 BlockSpec read_spec(const Spec& f) {
   BlockSpec s{};
-  s.inner = f.integer("inner", 1), s.heads = f.integer("heads", 1), s.key_heads = f.integer("key_heads", 1), s.head_size = f.integer("head_size", 1);
+  s.inner = f.integer("inner", 1), s.heads = f.integer("heads", 1);
+  s.key_heads = f.integer("key_heads", 1), s.head_size = f.integer("head_size", 1);
   s.norm = f.norm(), s.eps = f.positive("eps"), s.parallel = f.flag("parallel");
   s.activation = f.activation();
   s.scale = f.number("scale"), s.softcap = f.positive("softcap");
