@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 
 from .. import reference
 from . import ctranslate2_peers, onnx_graphs, onnxruntime_peers, openvino_peers, plain, torch_peers
+from .random_checkpoint import Weights, random_weights, write_checkpoint
 from .timing import Run
 
 __all__ = ["BERT_BASE", "MINILM_L6", "Models", "Shape", "flops", "forward", "opened"]
 
-Weights = dict[str, NDArray[np.float32]]
 Float64 = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
@@ -51,36 +50,9 @@ def flops(shape: Shape, batch: int, length: int) -> float:
 # --- the checkpoint --------------------------------------------------------------------------------------------------
 
 
-def random_weights(shape: Shape) -> Weights:
-    """Every tensor of the checkpoint, spread as an untrained BERT's: 0.02 at its width, no part too faint."""
-    random, spread = np.random.default_rng(1), np.float32(0.55 / shape.width**0.5)
+def config_of(shape: Shape) -> dict[str, Any]:
+    """What `config.json` says of it."""
     return {
-        name: np.float32(1.0 if name.endswith("Norm.weight") else 0.0)
-        + spread * random.standard_normal(size, np.float32)
-        for name, size in _tensors(shape)
-    }
-
-
-def _tensors(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
-    c, f = shape.width, shape.inner
-    yield "embeddings.word_embeddings.weight", (shape.vocabulary, c)
-    yield "embeddings.position_embeddings.weight", (shape.positions, c)
-    yield "embeddings.token_type_embeddings.weight", (2, c)
-    modules = {"embeddings.LayerNorm": (c,), "pooler.dense": (c, c)}
-    for i in range(shape.layers):
-        layer = f"encoder.layer.{i}"
-        modules |= {f"{layer}.attention.self.{part}": (c, c) for part in ("query", "key", "value")}
-        modules |= {f"{layer}.attention.output.dense": (c, c), f"{layer}.attention.output.LayerNorm": (c,)}
-        modules |= {f"{layer}.intermediate.dense": (f, c)}
-        modules |= {f"{layer}.output.dense": (c, f), f"{layer}.output.LayerNorm": (c,)}
-    for module, size in modules.items():
-        yield f"{module}.weight", size
-        yield f"{module}.bias", size[:1]
-
-
-def write_checkpoint(folder: Path, shape: Shape, weights: Weights) -> None:
-    """`config.json`, `vocab.txt` and `model.safetensors`: a length, a JSON header, then the tensors' bytes."""
-    config = {
         "model_type": "bert",
         "architectures": ["BertModel"],
         "vocab_size": shape.vocabulary,
@@ -94,18 +66,12 @@ def write_checkpoint(folder: Path, shape: Shape, weights: Weights) -> None:
         "position_embedding_type": "absolute",
         "layer_norm_eps": 1e-12,
     }
-    (folder / "config.json").write_text(json.dumps(config))
+
+
+def write_words(folder: Path, shape: Shape) -> None:
+    """`vocab.txt`, which CTranslate2's converter asks for."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     (folder / "vocab.txt").write_text("\n".join([*special, *map(str, range(shape.vocabulary - len(special)))]))
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, tensor in weights.items():
-        begin, end = end, end + tensor.nbytes
-        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    with open(folder / "model.safetensors", "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.writelines(tensor.data for tensor in weights.values())
 
 
 # --- the rivals ------------------------------------------------------------------------------------------------------
@@ -115,10 +81,11 @@ class Models:
     """The weights, and each rival's call on token ids; the checkpoint is opened once by each that is installed."""
 
     def __init__(self, shape: Shape) -> None:
-        self.weights = random_weights(shape)
+        self.weights = random_weights(config_of(shape))
         self._graph_of = self.weights, shape.layers, shape.heads
         with tempfile.TemporaryDirectory(prefix="tfcore-bench-") as folder:
-            write_checkpoint(Path(folder), shape, self.weights)
+            write_checkpoint(Path(folder), config_of(shape), self.weights)
+            write_words(Path(folder), shape)
             self._tfcore = _unless_missing(_open_tfcore, folder)
             self._torch = _unless_missing(_open_transformers, folder)
             self._ctranslate2 = _unless_missing(ctranslate2_peers.open_encoder, folder)
