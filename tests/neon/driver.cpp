@@ -172,6 +172,12 @@ template <class T> void run_gemm(const Product& p) {
     if (range.row_begin < range.row_end && range.panel_begin < range.panel_end)
       table<T>().gemm(g, range, scratch.data());
   record("gemm", what, c);
+  if (p.layout != Layout::packed || p.n % (2 * kPanelColumns<T>) != 0) return;
+  const Index width = p.n / 2 - 3;  // the last gate's panel is not whole
+  const Array<T> gated = filled<T>(p.m * width, T(-7));
+  g.residual = nullptr, g.gated = gated.data(), g.gated_row = g.gated_width = width;
+  table<T>().gemm(g, GemmRange{0, p.m, 0, panels}, scratch.data());
+  record("gated gemm", what, gated);
 }
 
 template <class T> void run_products() {
@@ -185,6 +191,7 @@ template <class T> void run_products() {
     for (int activation = 0; activation < 6; ++activation)
       for (const Index n : {64, 83}) run_gemm<T>({7, n, 33, layout, Activation(activation), true, true});
     run_gemm<T>({97, 83, 300, layout, Activation::gelu, true, false});
+    run_gemm<T>({29, 64, 1024, layout, Activation::none, true, false});  // rows that fall into one set of a cache
     run_gemm<T>({13, 40, 70, layout, Activation::none, false, false, Product::Values::tiny});
     for (int activation = 0; activation < 6; ++activation)
       run_gemm<T>({9, 40, 11, layout, Activation(activation), true, true, Product::Values::hostile});
@@ -465,6 +472,11 @@ template <class T> void run_rotary() {
           const Array<T> scratch = filled<T>(3 * rotary, T(kNan));
           table<T>().rotary(a, 0, 3, scratch.data()), table<T>().rotary(a, 3, rows, scratch.data());
           record("rotary", what, out);
+          const Array<T> tables = filled<T>(rows * 2 * rotary, T(kNan));
+          table<T>().rotary_tables(a, 0, rows, tables.data());
+          a.tables = tables.data();
+          table<T>().rotary(a, 0, rows, scratch.data());
+          record("rotary", what + " from tables", out);
         }
 }
 
