@@ -416,3 +416,19 @@ def test_old_names_are_the_new_ones(tmp_path):
     outputs = [open_with(tmp_path / key, tensors=t)(**batch()) for key, t in (("old", old), ("new", new))]
     assert np.array_equal(outputs[0].last_hidden_state, outputs[1].last_hidden_state)
     assert outputs[0].pooler_output is outputs[1].pooler_output is None
+
+
+# ---- lines written for PyTorch
+
+
+def test_devices_and_dtypes_of_a_tutorial(tmp_path):
+    folder = write_variant(tmp_path)
+    model = AutoModel.from_pretrained(folder, torch_dtype="auto", device_map="cpu").to("cpu").eval()
+    inputs = AutoTokenizer.from_pretrained(folder)("the two", return_tensors="np").to(model.device)
+    assert np.array_equal(model(**inputs)[0], AutoModel.from_pretrained(folder)(**inputs)[0])
+    with pytest.raises(ValueError, match="device is 'cuda', expected 'cpu'"):
+        model.to("cuda")
+    with pytest.raises(ValueError, match="device is 'cuda:0', expected 'cpu'"):
+        inputs.to("cuda:0")
+    with pytest.raises(TypeError, match="unknown argument 'device', expected one of attn_implementation"):
+        AutoModel.from_pretrained(folder, device="cpu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
+from .device import check_ways_to_hold
 from .encoder_decoder import EncoderDecoderModel
 from .families import find_family
 from .hub import MODEL_FILES, resolve
@@ -28,7 +29,7 @@ class AutoModel:
     task: ClassVar[str | None] = None
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], *, revision: str | None = None) -> Any:
+    def from_pretrained(cls, name: str | os.PathLike[str], *, revision: str | None = None, **held: Any) -> Any:
         """The model of a checkpoint folder, hub name or GGUF file.
 
         >>> model = AutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
@@ -42,6 +43,9 @@ class AutoModel:
             in the local Hugging Face cache, or a name on the hub.
         revision : str, optional
             A branch, tag or commit of the hub's.
+        **held
+            `torch_dtype`, `device_map="cpu"` and the like, taken for the sake of code written for Transformers: models
+            are float32 and on the CPU.
 
         Returns
         -------
@@ -56,6 +60,7 @@ class AutoModel:
             The config's `model_type` is not known (the message lists those that are) or has no such head, a config
             field or tensor is missing or wrong, a file lies about itself. The message names file and field or tensor.
         """
+        check_ways_to_hold(held)
         path = resolve(name, MODEL_FILES, revision=revision)
         config, _ = open_checkpoint(path)
         both = len(find_family(config).describe(config).stacks()) > 1

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .device import check_device
+
 Text = str | tuple[str, str]
 
 
@@ -22,6 +24,11 @@ class BatchEncoding(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(f"no {name!r} among {', '.join(self)}") from None
+
+    def to(self, device: Any) -> BatchEncoding:
+        """Itself, if `device` is the CPU: here so that lines written for PyTorch run."""
+        check_device(device)
+        return self
 
     def tokens(self, batch_index: int = 0) -> list[str]:
         """The tokens of one text, as strings."""

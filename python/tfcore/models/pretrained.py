@@ -11,6 +11,7 @@ import numpy as np
 from .architecture import Architecture
 from .checkpoint import Checkpoint
 from .config import Config
+from .device import check_device
 from .families import find_family
 from .gguf_checkpoint import GgufCheckpoint
 from .heads import Head
@@ -78,8 +79,17 @@ class Pretrained:
         """How many numbers the checkpoint holds for this model."""
         return self._num_parameters
 
+    # What lines written for PyTorch ask of a model, which here is always on the CPU and in its one mode.
+
+    device = "cpu"
+
     def eval(self) -> Any:
-        """The model itself: it knows no other mode. Here so that lines written for PyTorch run."""
+        """The model itself."""
+        return self
+
+    def to(self, device: Any) -> Any:
+        """The model itself, if `device` is the CPU."""
+        check_device(device)
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ class Writing(Pretrained):
         *,
         streamer: Streamer | Callable[[IntArray], Any] | None = None,
         tokenizer: Any = None,
+        use_cache: bool = True,
         **settings: Any,
     ) -> IntArray:
         """Texts and their continuations.
@@ -48,6 +49,8 @@ class Writing(Pretrained):
             Hears of each step's tokens as they come.
         tokenizer : optional
             Whose `decode` finds `stop_strings` in the text.
+        use_cache : bool
+            Taken for the sake of code written for Transformers; there is always a cache.
         **settings
             Those of `tfcore.generation.GenerationOptions`, instead of the checkpoint's: `max_new_tokens`, `do_sample`,
             `temperature`, `top_k`, `top_p`, `min_p`, `num_beams`, `eos_token_id` (None never stops early), `seed`, …
