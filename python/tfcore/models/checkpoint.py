@@ -57,6 +57,10 @@ class SafetensorsFile:
         self.tensors = {name: _read_entry(path, name, entry) for name, entry in header.items()}
         _check_layout(path, self.tensors, len(self._bytes) - self._data_start)
 
+    def release(self) -> None:
+        """Lets go of the pages read so far."""
+        release(self._bytes)
+
     def read(self, name: str) -> Float32Array:
         """The tensor as float32: float32 straight from the map, F16 and BF16 widened, F64 narrowed."""
         info = self.tensors[name]
@@ -74,6 +78,12 @@ class SafetensorsFile:
         if info.dtype == "F64" and not np.array_equal(np.isfinite(values), np.isfinite(stored)):
             raise ValueError(f"{self.path}: tensor {name!r} holds values too large for float32")
         return values
+
+
+def release(mapped: mmap.mmap) -> None:
+    """Lets go of the pages read so far, which count as the process's memory; they are read again on use."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class Checkpoint(Mapping[str, Float32Array]):
@@ -113,6 +123,11 @@ class Checkpoint(Mapping[str, Float32Array]):
     def file(self, name: str) -> Path:
         """The file that holds the tensor."""
         return self._files[name].path
+
+    def release(self) -> None:
+        """Lets go of the pages of tensors read so far."""
+        for file in set(self._files.values()):
+            file.release()
 
     def __getitem__(self, name: str) -> Float32Array:
         return self._files[name].read(name)

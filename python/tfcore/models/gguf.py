@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
-from .checkpoint import Float32Array
+from .checkpoint import Float32Array, release
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)  # version 1 counts in four bytes, and nothing has written it since 2023
@@ -131,6 +131,10 @@ class GgufFile:
         _check_layout(path, infos, len(self._bytes) - self._data_start, alignment)
         self.metadata: Mapping[str, Any] = MappingProxyType(metadata)
         self.tensors: Mapping[str, TensorInfo] = MappingProxyType(infos)
+
+    def release(self) -> None:
+        """Lets go of the pages read so far."""
+        release(self._bytes)
 
     def read(self, name: str) -> Float32Array:
         """The tensor as float32: F32 straight from the map, everything else widened.

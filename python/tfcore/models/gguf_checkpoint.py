@@ -54,6 +54,10 @@ class GgufCheckpoint(Mapping[str, Float32Array]):
         """The file that holds the tensor."""
         return self.gguf.path
 
+    def release(self) -> None:
+        """Lets go of the pages of tensors read so far."""
+        self.gguf.release()
+
     def __getitem__(self, name: str) -> Float32Array:
         stored = self._stored[name]
         return stored.change.undo(self.gguf.read(stored.gguf_name), self._heads(stored))

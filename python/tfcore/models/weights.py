@@ -69,6 +69,7 @@ class Weights(Mapping[str, Float32Array]):
 
     def __getitem__(self, name: str) -> Float32Array:
         piece = self._pieces[name]
+        self._checkpoint.release()  # of the tensors before, which are packed by now
         stored = self._checkpoint[self._files[piece.stored]]
         return piece.source.read(stored, piece.shapes, piece.which, piece.heads)
 
