@@ -62,10 +62,10 @@ class AutoModel:
         """
         check_ways_to_hold(held)
         path = resolve(name, MODEL_FILES, revision=revision)
-        config, _ = open_checkpoint(path)
+        opened = config, _ = open_checkpoint(path)
         both = len(find_family(config).describe(config).stacks()) > 1
         kinds: dict[str | None, type[Pretrained]] = {CAUSAL_LM: CausalLM, SEQ2SEQ_LM: Seq2SeqLM}
-        return kinds.get(cls.task, EncoderDecoderModel if both else Model)(path, cls.task)
+        return kinds.get(cls.task, EncoderDecoderModel if both else Model)(path, cls.task, opened)
 
 
 class AutoModelForCausalLM(AutoModel):

@@ -24,6 +24,9 @@ SEQUENCE, TOKEN, QUESTION = "sequence_classification", "token_classification", "
 _CORE_HEADS = (CAUSAL_LM, SEQ2SEQ_LM)  # the core has these itself: a step of generation wants one row of logits
 
 
+Opened = tuple[Config, Checkpoint | GgufCheckpoint]
+
+
 class Pretrained:
     """What all models share. Calls from several threads at once are fine; a pickle holds the path and opens it again.
 
@@ -33,10 +36,10 @@ class Pretrained:
         The fields of the checkpoint's `config.json`, as attributes.
     """
 
-    def __init__(self, path: Path, task: str | None = None) -> None:
+    def __init__(self, path: Path, task: str | None = None, opened: Opened | None = None) -> None:
         self.path = path.resolve()
         self.task = task
-        self.config, checkpoint = open_checkpoint(self.path)
+        self.config, checkpoint = opened or open_checkpoint(self.path)
         self._family = find_family(self.config)
         self.architecture: Architecture = self._family.describe(self.config)
         if task and task not in self.architecture.heads:
@@ -103,7 +106,7 @@ class Pretrained:
         return f"{type(self).__name__}({self.config.model_type}: {stacks}, {self._num_parameters:,} parameters)"
 
 
-def open_checkpoint(path: Path) -> tuple[Config, Any]:
+def open_checkpoint(path: Path) -> Opened:
     """The config and the tensors of a checkpoint's folder, or of a GGUF file."""
     if path.is_file():
         gguf = GgufCheckpoint.open(path)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .architecture import Architecture, Head, Shape, Shapes, linear_shapes
 from .checkpoint import Checkpoint, Float32Array
 from .family import Family, Source
+from .gguf_checkpoint import GgufCheckpoint
 
 
 class _Piece(NamedTuple):
@@ -38,7 +39,12 @@ class Weights(Mapping[str, Float32Array]):
     """
 
     def __init__(
-        self, family: Family, architecture: Architecture, task: str | None, checkpoint: Checkpoint, folder: Path
+        self,
+        family: Family,
+        architecture: Architecture,
+        task: str | None,
+        checkpoint: Checkpoint | GgufCheckpoint,
+        folder: Path,
     ) -> None:
         blocks = sum(len(stack.blocks) for stack in architecture.stacks().values())
         if blocks > len(checkpoint):
@@ -112,7 +118,7 @@ class _Renamed(Mapping[str, Float32Array]):
 # ---- the names in the files
 
 
-def _family_names(family: Family, checkpoint: Checkpoint) -> dict[str, str]:
+def _family_names(family: Family, checkpoint: Checkpoint | GgufCheckpoint) -> dict[str, str]:
     """The family's own names → the names in the files."""
     names: dict[str, str] = {}
     for stored in checkpoint:
@@ -204,7 +210,7 @@ def _check(
     pieces: Mapping[str, _Piece],
     files: Mapping[str, str],
     ignored: re.Pattern[str],
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | GgufCheckpoint,
     folder: Path,
 ) -> None:
     wanted = {piece.stored: piece.source.stored_shape(piece.shapes) for piece in pieces.values()}
