@@ -60,3 +60,11 @@ def test_files_that_hold_no_object(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"config\.json: (not valid JSON|holds .*, expected an object)"):
         read_json(path)
+
+
+def test_labels_are_numbered():
+    config = Config({"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}, "config.json")
+    assert config.id2label[1] == "POSITIVE"
+    assert config.num_labels == 2
+    with pytest.raises(AttributeError, match="no field 'num_labels'"):
+        _ = Config({}, "config.json").num_labels

@@ -108,8 +108,13 @@ class Config(Mapping[str, Any]):
         return dict(self._fields)
 
     def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__["_fields"]
+        if name == "id2label" and isinstance(fields.get(name), dict):  # JSON has strings for keys; code has numbers
+            return {int(key): label for key, label in fields[name].items()}
+        if name == "num_labels" and "id2label" in fields:
+            return len(self.id2label)
         try:
-            return self.__dict__["_fields"][name]
+            return fields[name]
         except KeyError:
             raise AttributeError(f"config has no field {name!r}") from None
 
