@@ -43,76 +43,74 @@ class ModelOutput(Mapping[str, Any]):
         return any(name == key for name in self)
 
     def __iter__(self) -> Iterator[str]:
-        return (f.name for f in fields(self) if getattr(self, f.name) is not None)  # type: ignore[arg-type]
+        own = type(self).__annotations__  # what an output is about comes before what it shares with others
+        ordered = sorted(fields(self), key=lambda field: field.name not in own)  # type: ignore[arg-type]
+        return (field.name for field in ordered if getattr(self, field.name) is not None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Seen(ModelOutput):
+    """What a stack went through."""
+
+    hidden_states: States | None = None
+    attentions: States | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _SeenByBoth(ModelOutput):
+    """What a decoder and its encoder went through."""
+
+    decoder_hidden_states: States | None = None
+    decoder_attentions: States | None = None
+    cross_attentions: States | None = None
+    encoder_last_hidden_state: FloatArray | None = None
+    encoder_hidden_states: States | None = None
+    encoder_attentions: States | None = None
+
+
 @dataclass(frozen=True, eq=False)
-class BaseModelOutput(ModelOutput):
+class BaseModelOutput(_Seen):
     """last_hidden_state (B, L, C); pooler_output (B, C) where the checkpoint has a pooler."""
 
     last_hidden_state: FloatArray
     pooler_output: FloatArray | None = None
-    hidden_states: States | None = None
-    attentions: States | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class LogitsOutput(ModelOutput):
+class LogitsOutput(_Seen):
     """logits: (B, L, V) of a language model, (B, L, labels) of tokens, (B, labels) of texts."""
 
     logits: FloatArray
-    hidden_states: States | None = None
-    attentions: States | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class QuestionAnsweringOutput(ModelOutput):
+class QuestionAnsweringOutput(_Seen):
     """start_logits, end_logits (B, L): where an answer begins and ends."""
 
     start_logits: FloatArray
     end_logits: FloatArray
-    hidden_states: States | None = None
-    attentions: States | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Seq2SeqModelOutput(ModelOutput):
-    """last_hidden_state (B, L, C), of the decoder, and what encoder and decoder went through."""
+class Seq2SeqModelOutput(_SeenByBoth):
+    """last_hidden_state (B, L, C), the decoder's."""
 
     last_hidden_state: FloatArray
-    decoder_hidden_states: States | None = None
-    decoder_attentions: States | None = None
-    cross_attentions: States | None = None
-    encoder_last_hidden_state: FloatArray | None = None
-    encoder_hidden_states: States | None = None
-    encoder_attentions: States | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Seq2SeqLogitsOutput(ModelOutput):
-    """logits: (B, L, V) of a language model, (B, L, labels) of tokens, (B, labels) of texts."""
+class Seq2SeqLogitsOutput(_SeenByBoth):
+    """logits: as those of one stack, from the decoder's states."""
 
     logits: FloatArray
-    decoder_hidden_states: States | None = None
-    decoder_attentions: States | None = None
-    cross_attentions: States | None = None
-    encoder_last_hidden_state: FloatArray | None = None
-    encoder_hidden_states: States | None = None
-    encoder_attentions: States | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Seq2SeqQuestionAnsweringOutput(ModelOutput):
-    """start_logits, end_logits (B, L): where an answer begins and ends."""
+class Seq2SeqQuestionAnsweringOutput(_SeenByBoth):
+    """start_logits, end_logits (B, L), from the decoder's states."""
 
     start_logits: FloatArray
     end_logits: FloatArray
-    decoder_hidden_states: States | None = None
-    decoder_attentions: States | None = None
-    cross_attentions: States | None = None
-    encoder_last_hidden_state: FloatArray | None = None
-    encoder_hidden_states: States | None = None
-    encoder_attentions: States | None = None
