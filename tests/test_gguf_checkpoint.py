@@ -31,7 +31,8 @@ def open_model(folder, architecture="llama", metadata=(), tensors=(), without=()
 def transformers():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip("torch")
+        for needed in ("torch", "accelerate", "gguf"):
+            pytest.importorskip(needed)
         return pytest.importorskip("transformers")
 
 
