@@ -97,9 +97,10 @@ class Stack:
         """The relative bias of distances to at least `length`, computed for twice as many whenever it must grow."""
         if self.data.relative is None or self._relative_table is None:
             return None
-        if self._relative is None or self._relative.shape[1] < 2 * length + 1:
-            self._relative = relative_bias(self._relative_table, self.data.relative, max(2 * length, 64))
-        return self._relative
+        bias = self._relative  # another thread may put a shorter one in its place
+        if bias is None or bias.shape[1] < 2 * length + 1:
+            bias = self._relative = relative_bias(self._relative_table, self.data.relative, max(2 * length, 64))
+        return bias
 
     def _check(self, tokens: PackedTokens) -> None:
         e = self.data.embeddings
