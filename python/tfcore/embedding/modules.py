@@ -97,9 +97,9 @@ class _LayerNorm:
 class Normalize:
     """Vectors of length 1."""
 
-    def __init__(self, folder: Path, widths: Widths) -> None:
+    def __init__(self, folder: Path, widths: Widths, *, source: str = SENTENCE) -> None:
         config = read_optional(folder / "config.json")
-        self._source = _name(config, "module_input_name", SENTENCE)
+        self._source = _name(config, "module_input_name", source)
         self.target = _name(config, "module_output_name", self._source)
         if self._source not in widths:
             raise ValueError(f"{folder}: Normalize stands before any Pooling, expected one that makes {self._source!r}")
