@@ -1,4 +1,4 @@
-"""Texts to vectors and scores: sentence embeddings, rerankers and one vector a token, from the checkpoints' own files."""
+"""Texts to vectors and scores: sentence embeddings, rerankers, one vector a token, as the checkpoints' files say."""
 
 from .cross_encoder import CrossEncoder
 from .encoder import SentenceEncoder

@@ -1,8 +1,8 @@
 """From a stream of texts to passes of packed tokens, with the next texts tokenized while the core computes.
 
-Texts are read in windows, tokenized a window at a time, sorted by length within it and packed up to a budget of tokens.
-There is no padding, so sorting saves no arithmetic: it evens out the work of a pass's threads. What is held at a time is
-two windows of tokens and one pass of hidden states, however many texts there are.
+Texts are read in windows, tokenized a window at a time, sorted by length within it and packed up to a budget of
+tokens. There is no padding, so sorting saves no arithmetic: it evens out the work of a pass's threads. What is held at
+a time is two windows of tokens and one pass of hidden states, however many texts there are.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ _TOKENS_A_THREAD = 1024  # of a pass: four times as many ran no faster (MiniLM, 
 
 
 class Tokenized(NamedTuple):
-    """Texts' token ids, their token types if the model has any, and which texts were cut."""
+    """Texts' token ids, their token types if the model has any, which texts were cut, and how many of each text's first
+    tokens are attended to, if not all."""
 
     ids: list[list[int]]
     types: list[list[int]] | None
     cut: list[int]
+    seen: list[int] | None = None
 
 
 class Window(NamedTuple):
@@ -100,6 +102,8 @@ def passes(first: int, tokens: Tokenized, batch_size: int | None) -> Iterator[Pa
 def _packed(first: int, places: Sequence[int], tokens: Tokenized) -> Pass:
     packed = PackedTokens.from_texts([tokens.ids[place] for place in places])
     if tokens.types is not None:
-        types = [tokens.types[place] for place in places]
-        packed = replace(packed, token_type_ids=np.concatenate([*types, []]).astype(np.int64))
+        types = [kind for place in places for kind in tokens.types[place]]
+        packed = replace(packed, token_type_ids=np.array(types, np.int64))
+    if tokens.seen is not None:
+        packed = replace(packed, seen=np.array([tokens.seen[place] for place in places], np.int64))
     return Pass(first + np.asarray(places, np.int64), packed)

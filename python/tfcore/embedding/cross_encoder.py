@@ -1,4 +1,4 @@
-"""`CrossEncoder`: how well a text answers another, read together, as sentence-transformers' class of that name scores."""
+"""`CrossEncoder`: how well a text answers another, read together, as sentence-transformers' class scores."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class CrossEncoder(Opened[_Parts]):
     >>> encoder.predict([("Where do cats sleep?", "On mats."), ("Where do cats sleep?", "2 + 2")])  # doctest: +SKIP
     >>> encoder.rank("Where do cats sleep?", ["2 + 2", "On mats."], top_k=1)  # doctest: +SKIP
 
-    A pair's score has the same bits alone, in any batch and in any order. Calls from several threads at once are fine. A
-    pickle holds the checkpoint's name and opens it when first used.
+    A pair's score has the same bits alone, in any batch and in any order. Calls from several threads at once are fine.
+    A pickle holds the checkpoint's name and opens it when first used.
 
     Parameters
     ----------
@@ -137,7 +137,9 @@ class CrossEncoder(Opened[_Parts]):
         pairs: Iterable[Any] = [inputs] if alone else inputs
         total = len(pairs) if isinstance(pairs, Sized) else None
         tally = Tally()
-        logits = self._logits(pairs, self._parts.options.prompt(prompt, prompt_name), batch_size, tally, total, show_progress_bar)
+        logits = self._logits(
+            pairs, self._parts.options.prompt(prompt, prompt_name), batch_size, tally, total, show_progress_bar
+        )
         if not return_info and not self._warned:
             self._warned = tally.warn(self.max_seq_length, "inputs", stacklevel=2)
         scores = np.asarray((activation_fn or self._parts.activation)(logits))
@@ -196,7 +198,13 @@ class CrossEncoder(Opened[_Parts]):
         return [{"corpus_id": row, "score": float(scores[row]), **texts_of.get(row, {})} for row in order]
 
     def _logits(
-        self, pairs: Iterable[Any], prompt: str, batch_size: int | None, tally: Tally, total: int | None, show: bool | None
+        self,
+        pairs: Iterable[Any],
+        prompt: str,
+        batch_size: int | None,
+        tally: Tally,
+        total: int | None,
+        show: bool | None,
     ) -> npt.NDArray[np.float32]:
         """(n, labels), in the caller's order."""
         transformer, limit = self._parts.transformer, self.max_seq_length
@@ -206,7 +214,9 @@ class CrossEncoder(Opened[_Parts]):
             return transformer.tokenize(window, limit, "inputs")
 
         with progress(total, show) as advance:
-            for window, tokens in tokenize_ahead(read_windows(pairs, lambda row, pair: _pair(row, pair, prompt)), tokenize):
+            for window, tokens in tokenize_ahead(
+                read_windows(pairs, lambda row, pair: _pair(row, pair, prompt)), tokenize
+            ):
                 tally.add(window.first, [len(ids) for ids in tokens.ids], tokens.cut)
                 for rows, packed in passes(window.first, tokens, batch_size):
                     found.append((rows, transformer.model.classify_packed(packed)))

@@ -45,8 +45,8 @@ class SentenceEncoder(Opened[_Parts]):
     >>> vectors.shape, encoder.similarity(vectors, vectors).shape  # doctest: +SKIP
     ((3, 384), (3, 3))
 
-    A text's vector has the same bits alone, in any batch, in any order and with any number of threads. Calls from several
-    threads at once are fine. A pickle holds the checkpoint's name and opens it when first used.
+    A text's vector has the same bits alone, in any batch, in any order and with any number of threads. Calls from
+    several threads at once are fine. A pickle holds the checkpoint's name and opens it when first used.
 
     Parameters
     ----------
@@ -75,7 +75,9 @@ class SentenceEncoder(Opened[_Parts]):
         entries = read_entries(folder)
         transformer = Transformer(entries[0].folder if entries else folder)
         widths = {TOKENS: transformer.width}
-        modules = open_modules(entries[1:], widths) if entries else [_DefaultPooling(transformer, widths)]
+        modules = open_modules(entries[1:], widths)
+        if not entries:
+            modules.append(_DefaultPooling(transformer, widths))
         if SENTENCE not in widths:
             raise ValueError(
                 f"{folder / 'modules.json'}: no module pools tokens to a text's vector, expected a Pooling; "
@@ -160,8 +162,8 @@ class SentenceEncoder(Opened[_Parts]):
             Keep this many leading dimensions, of length 1 again where vectors were of length 1. Default: the
             checkpoint's own number, if it has one; what that leaves is not scaled, as sentence-transformers does not.
         output_value : str or None
-            "sentence_embedding"; "token_embeddings" for a list of (tokens, C) arrays; None for a list of dicts that hold
-            both, and the `input_ids`.
+            "sentence_embedding"; "token_embeddings" for a list of (tokens, C) arrays; None for a list of dicts that
+            hold both, and the `input_ids`.
         prompt_name : str, optional
             One of `prompts`.
         precision : str
@@ -190,34 +192,31 @@ class SentenceEncoder(Opened[_Parts]):
         check_choice("output_value", output_value, (SENTENCE, TOKENS, None))
         check_choice("precision", precision, PRECISIONS)
         check_device(device)
-        for name, value, most in (
-            ("batch_size", batch_size, None),
-            ("truncate_dim", truncate_dim, self._parts.dimension),
-        ):
-            if value is not None:
-                check_positive(name, value, most)
+        if batch_size is not None:
+            check_positive("batch_size", batch_size)
+        if truncate_dim is not None:
+            check_positive("truncate_dim", truncate_dim, self._parts.dimension)
         alone = isinstance(sentences, str)
         texts: Iterable[str] = [sentences] if isinstance(sentences, str) else sentences
         total = len(texts) if isinstance(texts, Sized) else None
         prompt = self._parts.options.prompt(prompt, prompt_name)
         finish = _Finish(self._parts, normalize_embeddings, truncate_dim, precision, ranges, calibration_embeddings)
-        result: _Rows | _List = finish.rows(total) if output_value == SENTENCE else _List()
+        vectors, items = finish.rows(total if output_value == SENTENCE else 0), _List()
         tally = Tally()
         with progress(total, show_progress_bar) as advance:
             for places, features in self._run(texts, prompt, batch_size, tally):
                 if output_value == SENTENCE:
-                    result.put(places, finish(features.arrays[SENTENCE]))
+                    vectors.put(places, finish(features.arrays[SENTENCE]))
                 else:
-                    result.put(places, _by_text(features, output_value, finish))
+                    items.put(places, _by_text(features, output_value, finish))
                 advance(len(places))
         if not return_info and not self._warned:
             self._warned = tally.warn(self.max_seq_length, "sentences", stacklevel=2)
-        if isinstance(result, _Rows):
-            vectors = finish.all(result.array())
-            value = vectors[0] if alone else converted(vectors, convert_to_numpy, convert_to_tensor)
-        else:
-            value = result.items[0] if alone else result.items
-        return (value, tally.info()) if return_info else value
+        result: Any = items.values
+        if output_value == SENTENCE:
+            result = converted(finish.all(vectors.array()), convert_to_numpy, convert_to_tensor)
+        result = result[0] if alone else result
+        return (result, tally.info()) if return_info else result
 
     def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
         """The vectors of queries: `encode` with the prompt that the checkpoint calls "query", or without any."""
@@ -346,12 +345,12 @@ class _List:
     """A list that is filled by rows."""
 
     def __init__(self) -> None:
-        self.items: list[Any] = []
+        self.values: list[Any] = []
 
     def put(self, places: IntArray, values: list[Any]) -> None:
-        self.items += [None] * (int(places.max()) + 1 - len(self.items))
+        self.values += [None] * (int(places.max()) + 1 - len(self.values))
         for place, value in zip(places.tolist(), values, strict=True):
-            self.items[place] = value
+            self.values[place] = value
 
 
 def split_by_text(states: npt.NDArray[Any], tokens: PackedTokens) -> list[npt.NDArray[Any]]:
@@ -365,6 +364,4 @@ def _by_text(features: Features, output_value: str | None, finish: _Finish) -> l
     if output_value == TOKENS:
         return states
     ids, vectors = split_by_text(features.tokens.input_ids, features.tokens), finish(features.arrays[SENTENCE])
-    return [
-        {"input_ids": i, TOKENS: s, SENTENCE: vector} for i, s, vector in zip(ids, states, vectors, strict=True)
-    ]
+    return [{"input_ids": i, TOKENS: s, SENTENCE: vector} for i, s, vector in zip(ids, states, vectors, strict=True)]

@@ -1,4 +1,4 @@
-"""The modules that `modules.json` strings together, behind the transformer: what each does to tokens' or texts' vectors.
+"""The modules that `modules.json` strings together, behind the transformer: what each does to vectors.
 
 A module reads one of two arrays and writes one: "token_embeddings" (T, C), or "sentence_embedding" (B, D), which a
 pooling makes of the tokens.
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core, ops
+from ..models.architecture import Shapes
 from ..models.checkpoint import WEIGHTS, Checkpoint, Float32Array
 from ..models.config import Config, read_json
 from ..models.packing import PackedTokens
@@ -61,7 +62,7 @@ class _Dense:
         self._target = _name(config, "module_output_name", self._source)
         into, out = config.positive_int("in_features"), config.positive_int("out_features")
         _check_width(config, "in_features", into, widths, self._source)
-        shapes = {"linear.weight": (out, into)}
+        shapes: Shapes = {"linear.weight": (out, into)}
         if config.flag("bias", default=True):
             shapes["linear.bias"] = (out,)
         self._residual = config.flag("use_residual", default=False)
@@ -250,19 +251,10 @@ def _check_width(config: Config, field: str, width: int, widths: Widths, source:
         raise ValueError(f"{config.path}: field {field!r} is {width}, expected {widths[source]}, as wide as {source!r}")
 
 
-def _read_tensors(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Float32Array]:
+def _read_tensors(folder: Path, shapes: Shapes) -> dict[str, Float32Array]:
     """A module's tensors, all there and shaped as its config says."""
     if not (folder / WEIGHTS).is_file():
-        pickles = sorted(path.name for path in folder.glob("*.bin"))
-        raise FileNotFoundError(
-            f"{folder} holds no {WEIGHTS}"
-            + (
-                f", only {', '.join(pickles)}. That is a pickle, which can run code when opened, and is not read. Convert "
-                "it once where sentence-transformers is installed: SentenceTransformer(FOLDER).save(NEW_FOLDER)"
-                if pickles
-                else ""
-            )
-        )
+        raise FileNotFoundError(f"{folder} holds no {WEIGHTS}{_only_pickles(folder)}")
     checkpoint = Checkpoint.open(folder)
     for name, shape in shapes.items():
         if name not in checkpoint:
@@ -272,3 +264,13 @@ def _read_tensors(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str,
                 f"{folder / WEIGHTS}: tensor {name!r} has shape {checkpoint.shape(name)}, expected {shape}"
             )
     return {name: checkpoint[name] for name in shapes}
+
+
+def _only_pickles(folder: Path) -> str:
+    pickles = sorted(path.name for path in folder.glob("*.bin"))
+    if not pickles:
+        return ""
+    return (
+        f", only {', '.join(pickles)}. That is a pickle, which can run code when opened, and is not read. Convert the "
+        "checkpoint once where sentence-transformers is installed: SentenceTransformer(FOLDER).save(NEW_FOLDER)"
+    )

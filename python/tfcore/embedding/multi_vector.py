@@ -1,11 +1,11 @@
 """`MultiVectorEncoder`: one vector a token, to be compared by MaxSim, as ColBERT and its descendants do.
 
-Three kinds of folders describe such an encoder. sentence-transformers' name a Dense, a mask and a Normalize of tokens in
-`modules.json`, and lengths and query expansion beside the transformer. PyLate's (`model_type` "ColBERT") name a Dense there
-and the rest in `config_sentence_transformers.json`. A single-vector checkpoint has neither and is refused.
+Two kinds of folders describe such an encoder. sentence-transformers' name a Dense, a mask and a Normalize of tokens in
+`modules.json`, and lengths and query expansion beside the transformer. PyLate's (`model_type` "ColBERT") name a Dense
+there and the rest in `config_sentence_transformers.json`. Other checkpoints are refused.
 
-The markers that say which side a text is of ("[Q] ", "[D] ") come first in it; a query shorter than the expansion's length
-is filled with mask tokens, whose vectors count like any; documents lose the vectors of punctuation.
+The markers that say which side a text is of ("[Q] ", "[D] ") come first in it; a query shorter than the expansion's
+length is filled with mask tokens, whose vectors count like any; documents lose the vectors of punctuation.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,10 +34,14 @@ _QUERY_LENGTH = 32  # ColBERT's
 
 
 class _Expansion(NamedTuple):
-    """Queries are filled up to `length` with a token; `fixed` ones are cut to it too."""
+    """Queries are filled up to `length` with a token, and cut to it where it is `fixed`.
+
+    All tokens attend to those that fill where `attend` says so, else none does (as in ColBERT), not even they.
+    """
 
     length: int
     fixed: bool
+    attend: bool
     token: int
 
 
@@ -68,8 +73,8 @@ class MultiVectorEncoder(Opened[_Parts]):
     >>> encoder.similarity(queries, documents).shape  # doctest: +SKIP
     (1, 2)
 
-    A text's vectors have the same bits alone, in any batch and in any order. Calls from several threads at once are fine.
-    A pickle holds the checkpoint's name and opens it when first used.
+    A text's vectors have the same bits alone, in any batch and in any order. Calls from several threads at once are
+    fine. A pickle holds the checkpoint's name and opens it when first used.
 
     Parameters
     ----------
@@ -97,9 +102,7 @@ class MultiVectorEncoder(Opened[_Parts]):
         transformer = Transformer(entries[0].folder if entries else folder)
         widths = {TOKENS: transformer.width}
         mask = _Mask()
-        modules = open_modules(
-            entries[1:], widths, {"Dense": dense_of_tokens, "MultiVectorMask": mask.open}
-        )
+        modules = open_modules(entries[1:], widths, {"Dense": dense_of_tokens, "MultiVectorMask": mask.open})
         pylate = options.config.get("model_type") == "ColBERT"
         if not pylate and not mask.found:
             raise ValueError(
@@ -176,14 +179,14 @@ class MultiVectorEncoder(Opened[_Parts]):
         return self._encode(None, sentences, **options)
 
     def similarity(self, queries: Any, documents: Any) -> Float32Array:
-        """`maxsim` of n queries and m documents (n, m); divided by the queries' tokens if the checkpoint says "meanmaxsim"."""
+        """`maxsim` (n, m), divided by the number of a query's tokens where the checkpoint says "meanmaxsim"."""
         scores = maxsim(queries, documents)
         config = self._parts.options.config
         if config.get("similarity_fn_name") != "meanmaxsim":
             return scores
         alone = hasattr(queries, "ndim") and queries.ndim == 2
         counts = np.array([len(query) for query in ([queries] if alone else queries)], np.float32)
-        return scores / np.maximum(counts, 1)[:, None]
+        return (scores / np.maximum(counts, 1)[:, None]).astype(np.float32)
 
     def _encode(
         self,
@@ -249,7 +252,8 @@ class MultiVectorEncoder(Opened[_Parts]):
 
         def tokenize(window: Window) -> Tokenized:
             plain = parts.transformer.tokenize(window, limit - len(marker))
-            return Tokenized([_marked(ids, marker, expansion) for ids in plain.ids], None, plain.cut)
+            marked = [[*ids[:1], *marker, *ids[1:]] for ids in plain.ids]
+            return _filled(marked, plain.cut, expansion) if expansion else Tokenized(marked, None, plain.cut)
 
         for window, tokens in tokenize_ahead(read_windows(texts, check), tokenize):
             tally.add(window.first, [len(ids) for ids in tokens.ids], tokens.cut)
@@ -258,18 +262,17 @@ class MultiVectorEncoder(Opened[_Parts]):
                 for module in parts.modules:
                     module(features)
                 kept = np.ones(len(packed.input_ids), bool) if skip is None else ~np.isin(packed.input_ids, skip)
-                borders = packed.cu_seqlens.tolist()
-                spans = [slice(begin, end) for begin, end in zip(borders, borders[1:], strict=False)]
+                spans = [slice(*span) for span in pairwise(packed.cu_seqlens.tolist())]
                 yield rows, [features.arrays[TOKENS][span][kept[span]] for span in spans]
 
     def __repr__(self) -> str:
         return f"MultiVectorEncoder({self._name!r}, dimension={self.dimension}, max_seq_length={self.max_seq_length})"
 
 
-def _marked(ids: list[int], marker: list[int], expansion: _Expansion | None) -> list[int]:
-    """A text's ids with its side's marker behind the first, filled up to the expansion's length."""
-    ids = [*ids[:1], *marker, *ids[1:]]
-    return ids + [expansion.token] * (expansion.length - len(ids)) if expansion else ids
+def _filled(texts: list[list[int]], cut: list[int], expansion: _Expansion) -> Tokenized:
+    """Queries' ids, filled up to the expansion's length."""
+    filled = [ids + [expansion.token] * (expansion.length - len(ids)) for ids in texts]
+    return Tokenized(filled, None, cut, None if expansion.attend else [len(ids) for ids in texts])
 
 
 class _Mask:
@@ -314,7 +317,7 @@ def _optional_length(config: Config, field: str) -> int | None:
 
 
 def _marker(options: Options, side: str, tokenizer: Any) -> list[int]:
-    """The token that PyLate's files put before a side's texts; a marker that is no token of its own joins the prompt."""
+    """The token that PyLate's files put before a side's texts; a marker that is no single token joins the prompt."""
     prefix = options.config.text(f"{side}_prefix", default="")
     for name in (prefix, prefix.strip()):
         if name and name in tokenizer.get_vocab():
@@ -335,14 +338,10 @@ def _expansion(settings: Config, tokenizer: Any, pylate: bool) -> _Expansion | N
     if not isinstance(fields, dict):
         raise ValueError(f"{settings.path}: field 'query_expansion' is {fields!r}, expected an object")
     config = Config(fields, settings.path)
-    if not config.flag("attend", default=False):
-        raise ValueError(
-            f"{settings.path}: query expansion whose tokens are not attended to is not implemented, expected attend: true"
-        )
     fixed = config.choice("strategy", {"fixed": "fixed", "min": "min"}) == "fixed"
     token = config.get("token")
     ids = [tokenizer.mask_token_id, tokenizer.eos_token_id] if token is None else [tokenizer.get_vocab().get(token)]
     known = [token_id for token_id in ids if token_id is not None]
     if not known:
         raise ValueError(f"{settings.path}: query_expansion's token is {token!r}, expected one that the tokenizer has")
-    return _Expansion(config.positive_int("length"), fixed, known[0])
+    return _Expansion(config.positive_int("length"), fixed, config.flag("attend", default=False), known[0])

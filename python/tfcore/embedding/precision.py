@@ -56,12 +56,13 @@ def quantize_embeddings(
     if vectors.ndim != 2:
         raise ValueError(f"embeddings has shape {vectors.shape}, expected (n, dim)")
     if precision == "float32":
-        return vectors.astype(np.float32)
+        wide: npt.NDArray[Any] = vectors.astype(np.float32)
+        return wide
     if precision in ("binary", "ubinary"):
         bits = np.packbits(vectors > 0, axis=1)
         return bits if precision == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
     if ranges is None and not len(vectors) and calibration_embeddings is None:
-        return vectors.astype(_STORED[precision])
+        return np.zeros(vectors.shape, _STORED[precision])
     starts, ends = _ranges(vectors, precision, ranges, calibration_embeddings)
     steps = (ends - starts) / np.float32(255)
     steps = np.where(steps == 0, np.float32(1), steps)

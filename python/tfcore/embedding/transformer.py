@@ -112,9 +112,6 @@ def _lower(text: Any) -> Any:
 def _refuse_surrogates(window: Window, what: str) -> None:
     """Names the row that made a tokenizer refuse its window."""
     for place, text in enumerate(window.texts):
-        try:
-            "".join(text).encode()
-        except UnicodeEncodeError:
-            raise ValueError(
-                f"{what}[{window.first + place}] holds half of a surrogate pair, which is no character"
-            ) from None
+        if any("\ud800" <= character <= "\udfff" for character in "".join(text)):
+            row = window.first + place
+            raise ValueError(f"{what}[{row}] holds half of a surrogate pair, which is no character") from None

@@ -76,6 +76,7 @@ class Stack:
                 cache,
                 encoded,
                 sources,
+                tokens.seen,
                 output_hidden_states,
                 output_attentions,
             )
