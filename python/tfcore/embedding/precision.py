@@ -67,7 +67,8 @@ def quantize_embeddings(
     steps = (ends - starts) / np.float32(255)
     steps = np.where(steps == 0, np.float32(1), steps)
     levels = np.clip(np.floor((vectors - starts) / steps), 0, 255)
-    return levels.astype(np.uint8) if precision == "uint8" else (levels - 128).astype(np.int8)
+    signed: npt.NDArray[Any] = levels - 128 if precision == "int8" else levels
+    return signed.astype(_STORED[precision])
 
 
 def row_by_row(precision: str, ranges: Any, calibration_embeddings: Any) -> bool:
