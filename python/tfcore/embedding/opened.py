@@ -72,10 +72,14 @@ class Opened(Generic[Parts]):
 
 
 class Options:
-    """`config_sentence_transformers.json`: prompts, the similarity, and what else a checkpoint may say of its use."""
+    """`config_sentence_transformers.json`: prompts, the similarity, and what else a checkpoint may say of its use.
+
+    As in sentence-transformers, the file counts for nothing without a `modules.json` beside it.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.config: Config = read_optional(folder / "config_sentence_transformers.json")
+        path = folder / "config_sentence_transformers.json"
+        self.config = read_optional(path) if (folder / "modules.json").is_file() else Config({}, path)
         prompts = self.config.get("prompts") or {}
         if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
             raise ValueError(f"{self.config.path}: field 'prompts' is not an object of names and strings")
