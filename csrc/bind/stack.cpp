@@ -64,7 +64,7 @@ Index longest(const std::vector<Index>& cu) {
 
 // One call's arguments, checked, and the memory they live in.
 struct Call {
-  std::vector<Index> ids, types, positions, cu, sources;
+  std::vector<Index> ids, types, positions, cu, sources, seen;
   std::vector<Array> held;
   Batch batch{};
 
@@ -152,6 +152,20 @@ struct Call {
     batch.cross = cross, batch.sources = sources.data();
   }
 
+  void take_seen(Door& door, py::handle seen_in) {
+    if (seen_in.is_none()) return;
+    seen = door.integers(seen_in, "seen");
+    if (batch.cache) door.value_error("seen is given, but so is a cache, whose tokens are all attended to");
+    if (Index(seen.size()) != batch.sequences)
+      door.value_error("seen has " + std::to_string(seen.size()) + " entries, expected one a sequence, " +
+                       std::to_string(batch.sequences));
+    for (Index b = 0; b < batch.sequences; ++b)
+      if (seen[b] < 0 || seen[b] > batch.count(b))
+        door.value_error("seen holds " + std::to_string(seen[b]) + " of a sequence of " +
+                         std::to_string(batch.count(b)) + " tokens");
+    batch.seen = seen.data();
+  }
+
   Index keys() const {
     Index most = 0;
     for (Index b = 0; b < batch.sequences; ++b) most = std::max(most, batch.past(b) + batch.count(b));
@@ -193,7 +207,7 @@ constexpr double kLongWork = 1e9;  // a forward pass always lets go of the GIL
 
 py::object forward(const Stack& stack, py::handle ids, py::handle types, py::handle positions, py::handle turns,
                    py::handle cu, py::list rotations, py::handle relative, SharedCache* cache, const CrossKeys* cross,
-                   py::handle sources, py::handle want_hidden, py::handle want_attentions) {
+                   py::handle sources, py::handle seen, py::handle want_hidden, py::handle want_attentions) {
   Door door("Stack.forward");
   Call call(door, stack, ids, types, positions, turns, cu);
   call.take_rotations(door, stack, rotations);
@@ -201,6 +215,7 @@ py::object forward(const Stack& stack, py::handle ids, py::handle types, py::han
   call.take_cache(door, stack, cache);
   call.take_relative(door, stack, relative);
   call.take_cross(door, stack, cross, sources);
+  call.take_seen(door, seen);
   const Wanted wanted(stack, call, door.flag(want_hidden, "output_hidden_states"),
                       door.flag(want_attentions, "output_attentions"));
   if (call.batch.tokens() > 0) {
@@ -276,7 +291,8 @@ void bind_stack(py::module_& m) {
            py::arg("spec"), py::arg("tensors"))
       .def("forward", &forward, py::arg("input_ids"), py::arg("token_type_ids"), py::arg("position_ids"),
            py::arg("turns"), py::arg("cu_seqlens"), py::arg("rotations"), py::arg("relative_bias"), py::arg("cache"),
-           py::arg("cross_keys"), py::arg("sources"), py::arg("output_hidden_states"), py::arg("output_attentions"))
+           py::arg("cross_keys"), py::arg("sources"), py::arg("seen"), py::arg("output_hidden_states"),
+           py::arg("output_attentions"))
       .def("cross_keys", &cross_keys, py::arg("encoded"), py::arg("cu_seqlens"))
       .def("logits", &logits, py::arg("x"));
   cache.def(py::init(&make_cache), py::arg("stack"), py::arg("sequences"))

@@ -156,11 +156,11 @@ void Pass::attend(Index i, const float* qkv, float* out) const {
   const RelativeBias& bias = batch_.relative;
   attention<float>(batch_.sequences * s.key_heads, [&](Index task) {
     const Index b = task / s.key_heads, group = task % s.key_heads, past = batch_.past(b);
-    const Index keys = past + batch_.count(b), shared = s.heads / s.key_heads;
+    const Index keys = batch_.keys(b), shared = s.heads / s.key_heads, length = past + batch_.count(b);
     AttentionArgs<float> a = arguments(s, b, group, qkv, s.qkv_width(), out, keys);
     a.offset = past;
-    a.left = s.left < 0 ? keys : s.left;
-    a.right = s.causal ? 0 : s.right < 0 ? keys : s.right;
+    a.left = s.left < 0 ? length : s.left;
+    a.right = s.causal ? 0 : s.right < 0 ? length : s.right;
     a.softcap = s.softcap;
     if (batch_.cache) {
       a.blocks = batch_.cache->chunks(b), a.k_row = a.v_row = s.head_size;

@@ -78,9 +78,11 @@ struct Batch {
   Cache* cache = nullptr;  // the tokens follow what is in it and join it
   const CrossKeys* cross = nullptr;
   const Index* sources = nullptr;  // which of the encoder's texts each sequence attends to
+  const Index* seen = nullptr;     // how many of each sequence's first tokens are attended to; all, if null
 
   Index tokens() const { return cu_seqlens[sequences]; }
   Index count(Index b) const { return cu_seqlens[b + 1] - cu_seqlens[b]; }
+  Index keys(Index b) const { return past(b) + (seen ? seen[b] : count(b)); }
   Index past(Index b) const { return cache ? cache->length(b) : 0; }
   Index source_length(Index b) const { return cross->cu_seqlens[sources[b] + 1] - cross->cu_seqlens[sources[b]]; }
 };

@@ -48,7 +48,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from .embedding import SentenceEncoder
+    from .embedding import CrossEncoder, MultiVectorEncoder, SentenceEncoder
     from .models import (
         AutoModel,
         AutoModelForCausalLM,
@@ -72,6 +72,8 @@ _LATER = {
     "AutoModelForSequenceClassification": "models",
     "AutoModelForTokenClassification": "models",
     "AutoTokenizer": "models",
+    "CrossEncoder": "embedding",
+    "MultiVectorEncoder": "embedding",
     "SentenceEncoder": "embedding",
 }
 
@@ -84,6 +86,8 @@ __all__ = [
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",
+    "CrossEncoder",
+    "MultiVectorEncoder",
     "PackedLinear",
     "SentenceEncoder",
     "alibi_slopes",

@@ -133,6 +133,7 @@ class Stack:
         cache: Cache | None,
         cross_keys: CrossKeys | None,
         sources: ArrayLike | None,
+        seen: ArrayLike | None,
         output_hidden_states: bool,
         output_attentions: bool,
     ) -> tuple[list[NDArray[Any]], list[NDArray[Any]], list[NDArray[Any]]]: ...

@@ -30,6 +30,11 @@ class BatchEncoding(dict[str, Any]):
         check_device(device)
         return self
 
+    @property
+    def encodings(self) -> list[Any]:
+        """What the `tokenizers` library made of each text, with the parts that truncation cut off."""
+        return self._encodings
+
     def tokens(self, batch_index: int = 0) -> list[str]:
         """The tokens of one text, as strings."""
         return list(self._encodings[batch_index].tokens)

@@ -40,11 +40,13 @@ TOKENIZER_FILES = (
 SENTENCE_FILES = (
     *MODEL_FILES,
     *TOKENIZER_FILES,
-    *(f"0_Transformer/{file}" for file in (*MODEL_FILES, *TOKENIZER_FILES, "sentence_bert_config.json")),
+    *(f"0_Transformer/{file}" for file in (*MODEL_FILES, *TOKENIZER_FILES, "sentence_*_config.json")),
     "modules.json",
     "config_sentence_transformers.json",
-    "sentence_bert_config.json",
+    "sentence_*_config.json",
     "[0-9]*_*/config.json",  # pooling and the like, one folder a module
+    "[0-9]*_*/model.safetensors",
+    "artifact.metadata",  # of ColBERT's own checkpoints
 )
 
 

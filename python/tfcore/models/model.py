@@ -12,7 +12,7 @@ from .checkpoint import Float32Array
 from .heads import pool
 from .outputs import BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput
 from .packing import PackedTokens, PaddedBatch, integers, mask
-from .pretrained import QUESTION, Pretrained, check_length
+from .pretrained import QUESTION, SEQUENCE, Pretrained, check_length
 from .stack import Hidden, Stack
 from .weights import Weights
 
@@ -125,6 +125,18 @@ class Model(Pretrained):
         if padding is not None:
             tokens = replace(tokens, position_ids=tokens.positions_between(tokens.input_ids == padding))
         return self.stack.run(tokens).states[-1]
+
+    def classify_packed(self, tokens: PackedTokens) -> Float32Array:
+        """A sequence classifier's logits (B, labels) of packed tokens.
+
+        Raises
+        ------
+        ValueError
+            The model was opened for another task, or a token is outside its table.
+        """
+        if self.task != SEQUENCE or self._head is None:
+            raise ValueError(f"a model for {self.task or 'hidden states'} has no logits of texts, expected {SEQUENCE}")
+        return self._head(self.forward_packed(tokens), tokens)
 
     def logits(self, states: Float32Array) -> Float32Array:
         """A language model's, of last hidden states (R, C): (R, V)."""

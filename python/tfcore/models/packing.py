@@ -22,12 +22,16 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PackedTokens:
-    """T tokens of B texts, end to end: three arrays (T,) and the texts' borders (B + 1,)."""
+    """T tokens of B texts, end to end: three arrays (T,) and the texts' borders (B + 1,).
+
+    `seen` (B,) says how many of each text's first tokens are attended to, by all of its tokens; all, if it is None.
+    """
 
     input_ids: IntArray
     token_type_ids: IntArray
     position_ids: IntArray
     cu_seqlens: IntArray
+    seen: IntArray | None = None
 
     @classmethod
     def from_texts(cls, texts: Sequence[Sequence[int] | IntArray], past: Sequence[int] | int = 0) -> PackedTokens:

@@ -76,6 +76,7 @@ class Stack:
                 cache,
                 encoded,
                 sources,
+                tokens.seen,
                 output_hidden_states,
                 output_attentions,
             )
@@ -97,12 +98,13 @@ class Stack:
         """The relative bias of distances to at least `length`, computed for twice as many whenever it must grow."""
         if self.data.relative is None or self._relative_table is None:
             return None
-        if self._relative is None or self._relative.shape[1] < 2 * length + 1:
+        bias = self._relative  # another thread may put a shorter one in its place
+        if bias is None or bias.shape[1] < 2 * length + 1:
             kind = self.data.relative
-            self._relative = relative_bias(
+            bias = self._relative = relative_bias(
                 self._relative_table, max(2 * length, 64), kind.max_distance, bidirectional=kind.bidirectional
             )
-        return self._relative
+        return bias
 
     def _check(self, tokens: PackedTokens) -> None:
         e = self.data.embeddings

@@ -1,0 +1,42 @@
+"""What the encoders' methods have in common: checks of arguments, and the forms that results are returned in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def check_positive(name: str, value: Any, most: int | None = None) -> None:
+    """Refuses all but positive integers, up to `most`."""
+    if type(value) is not int or value < 1 or (most is not None and value > most):
+        raise ValueError(f"{name} is {value!r}, expected a positive integer" + (f" up to {most}" if most else ""))
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Refuses all but `choices`."""
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise ValueError(f"{name} is {value!r}, expected {', '.join(map(repr, choices))}")
+
+
+def check_device(device: Any) -> None:
+    """Takes the devices that code written for sentence-transformers may name, where they are this one."""
+    if device is not None and str(device) != "cpu":
+        raise ValueError(f"device is {device!r}, expected 'cpu': there is no other here")
+
+
+def converted(array: npt.NDArray[Any], to_numpy: bool, to_tensor: bool) -> Any:
+    """The array, or a CPU tensor of PyTorch on its memory, or the list of its rows."""
+    if to_tensor:
+        return _tensor(array)
+    return array if to_numpy else list(array)
+
+
+def _tensor(array: npt.NDArray[Any]) -> Any:
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("convert_to_tensor=True needs PyTorch; arrays do not", name=error.name) from None
+    return torch.from_numpy(np.ascontiguousarray(array))

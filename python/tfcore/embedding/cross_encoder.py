@@ -1,0 +1,253 @@
+"""`CrossEncoder`: how well a text answers another, read together, as sentence-transformers' class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import ops
+from ..models.checkpoint import Float32Array
+from ..models.config import Config
+from .arguments import check_device, check_positive, converted
+from .batching import Window, passes, read_windows, tokenize_ahead
+from .modules import Activation, activation_of, read_entries
+from .opened import Opened, Options
+from .report import Tally, progress
+from .transformer import Transformer
+
+_SIGMOID, _IDENTITY = "torch.nn.modules.activation.Sigmoid", "torch.nn.modules.linear.Identity"
+
+
+@dataclass
+class _Parts:
+    """A classifier, what makes scores of its logits, and options."""
+
+    transformer: Transformer
+    activation: Activation
+    options: Options
+    labels: int
+
+
+class CrossEncoder(Opened[_Parts]):
+    """Scores of pairs of texts: rerankers, and other classifiers of pairs.
+
+    >>> encoder = CrossEncoder("cross-encoder/ms-marco-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> encoder.predict([("Where do cats sleep?", "On mats."), ("Where do cats sleep?", "2 + 2")])  # doctest: +SKIP
+    >>> encoder.rank("Where do cats sleep?", ["2 + 2", "On mats."], top_k=1)  # doctest: +SKIP
+
+    A pair's score has the same bits alone, in any batch and in any order. Calls from several threads at once are fine.
+    A pickle holds the checkpoint's name and opens it when first used.
+
+    Parameters
+    ----------
+    name : str or path
+        The folder or hub name of a sequence classifier. What is done to its logits is what its files name
+        (`activation_fn`), else the sigmoid for one label and nothing for several.
+    revision : str, optional
+        A branch, tag or commit of the hub's.
+
+    Attributes
+    ----------
+    max_seq_length : int
+        Longer pairs are cut to this many tokens, the longer text first. It can be set.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder or name, or it lacks a file.
+    ValueError
+        A file is broken, names an unknown function, or holds no sequence classifier.
+    """
+
+    def _open(self, folder: Path) -> _Parts:
+        entries = read_entries(folder)
+        if len(entries) > 1:
+            kinds = ", ".join(entry.kind for entry in entries)
+            raise ValueError(f"{folder / 'modules.json'}: modules are {kinds}, expected a Transformer alone")
+        transformer = Transformer(entries[0].folder if entries else folder, classify=True)
+        labels = transformer.model.architecture.heads["sequence_classification"].size
+        options = Options(folder)
+        return _Parts(transformer, _activation(transformer.model.config, options.config, labels), options, labels)
+
+    @property
+    def _transformer(self) -> Transformer:
+        return self._parts.transformer
+
+    @property
+    def num_labels(self) -> int:
+        """How many numbers a pair gets: 1 of a reranker."""
+        return self._parts.labels
+
+    def predict(
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        activation_fn: Callable[[Float32Array], Any] | None = None,
+        apply_softmax: bool = False,
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        return_info: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Any = None,
+    ) -> Any:
+        """The scores of pairs of texts.
+
+        Parameters
+        ----------
+        inputs : (str, str) or iterable of such
+            One pair, or n pairs.
+        batch_size : int, optional
+            How many pairs run at a time at most. Default: as many as a budget of tokens allows.
+        show_progress_bar : bool, optional
+            None: on long work on a terminal, where `rich` is installed.
+        activation_fn : callable, optional
+            From logits (n, labels) to scores, instead of the checkpoint's own.
+        apply_softmax : bool
+            Whether the scores of several labels are to sum to 1.
+        prompt_name, prompt : str, optional
+            Put before the first text of each pair, as in `SentenceEncoder.encode`.
+        return_info : bool
+            Whether to return an `EncodingInfo` too, which takes the place of the warning that pairs were cut.
+        convert_to_numpy, convert_to_tensor, device
+            As in `SentenceEncoder.encode`.
+
+        Returns
+        -------
+        (n,) float32, or (n, labels) of a classifier of several; without n for a single pair.
+
+        Raises
+        ------
+        TypeError
+            `inputs` holds something else than pairs of strings.
+        ValueError
+            A text is no Unicode, or an argument is out of range.
+        """
+        check_device(device)
+        if batch_size is not None:
+            check_positive("batch_size", batch_size)
+        alone = _is_pair(inputs)
+        pairs: Iterable[Any] = [inputs] if alone else inputs
+        total = len(pairs) if isinstance(pairs, Sized) else None
+        tally = Tally()
+        logits = self._logits(
+            pairs, self._parts.options.prompt(prompt, prompt_name), batch_size, tally, total, show_progress_bar
+        )
+        if not return_info and not self._warned:
+            self._warned = tally.warn(self.max_seq_length, "inputs", stacklevel=2)
+        scores = np.asarray((activation_fn or self._parts.activation)(logits))
+        if self.num_labels == 1:
+            scores = scores.reshape(len(logits))
+        elif apply_softmax:
+            scores = ops.softmax(scores)
+        value = scores[0] if alone else converted(scores, convert_to_numpy, convert_to_tensor)
+        return (value, tally.info()) if return_info else value
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        return_documents: bool = False,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Documents in the order of their scores for a query, the best first; equals in their own order.
+
+        Parameters
+        ----------
+        query : str
+        documents : list of str
+        top_k : int, optional
+            How many to return. Default: all.
+        return_documents : bool
+            Whether each entry holds its document, as "text".
+        **options
+            As in `predict`.
+
+        Returns
+        -------
+        list of dict
+            `corpus_id`, the document's row, and `score`.
+
+        Raises
+        ------
+        TypeError
+            `query` or a document is no string.
+        ValueError
+            The checkpoint has several labels, so that there is no order.
+        """
+        if self.num_labels != 1:
+            raise ValueError(f"rank takes a checkpoint of one label, and this has {self.num_labels}: use predict")
+        if top_k is not None:
+            check_positive("top_k", top_k)
+        if not isinstance(query, str):
+            raise TypeError(f"query is {type(query).__name__}, expected a string")
+        if isinstance(documents, str):
+            raise TypeError("documents is a string, expected a list of strings")
+        texts = list(documents)
+        scores = self.predict([(query, text) for text in texts], **options)
+        order = np.argsort(-scores, kind="stable")[:top_k].tolist()
+        texts_of = {row: {"text": texts[row]} for row in order} if return_documents else {}
+        return [{"corpus_id": row, "score": float(scores[row]), **texts_of.get(row, {})} for row in order]
+
+    def _logits(
+        self,
+        pairs: Iterable[Any],
+        prompt: str,
+        batch_size: int | None,
+        tally: Tally,
+        total: int | None,
+        show: bool | None,
+    ) -> npt.NDArray[np.float32]:
+        """(n, labels), in the caller's order."""
+        transformer, limit = self._parts.transformer, self.max_seq_length
+        found: list[tuple[npt.NDArray[np.int64], Float32Array]] = []
+
+        def tokenize(window: Window) -> Any:
+            return transformer.tokenize(window, limit, "inputs")
+
+        with progress(total, show) as advance:
+            for window, tokens in tokenize_ahead(
+                read_windows(pairs, lambda row, pair: _pair(row, pair, prompt)), tokenize
+            ):
+                tally.add(window.first, [len(ids) for ids in tokens.ids], tokens.cut)
+                for rows, packed in passes(window.first, tokens, batch_size):
+                    found.append((rows, transformer.model.classify_packed(packed)))
+                    advance(len(rows))
+        logits = np.zeros((sum(len(rows) for rows, _ in found), self.num_labels), np.float32)
+        for rows, values in found:
+            logits[rows] = values
+        return logits
+
+    def __repr__(self) -> str:
+        return f"CrossEncoder({self._name!r}, num_labels={self.num_labels}, max_seq_length={self.max_seq_length})"
+
+
+def _activation(model: Config, options: Config, labels: int) -> Activation:
+    """What the checkpoint's files name, the newer first."""
+    default = _SIGMOID if labels == 1 else _IDENTITY
+    if options.get("activation_fn") is not None:
+        return activation_of(options, "activation_fn", default)
+    inside = model.get("sentence_transformers")
+    if isinstance(inside, dict) and inside.get("activation_fn") is not None:
+        return activation_of(Config(inside, model.path), "activation_fn", default)
+    return activation_of(model, "sbert_ce_default_activation_function", default)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray) and len(value) == 2 and all(isinstance(v, str) for v in value)
+
+
+def _pair(row: int, value: Any, prompt: str) -> tuple[str, str]:
+    if not _is_pair(value):
+        what = f"of {len(value)}" if isinstance(value, list | tuple) else ""
+        raise TypeError(f"inputs[{row}] is {type(value).__name__} {what}".rstrip() + ", expected a pair of strings")
+    first, second = value
+    return prompt + first, second

@@ -1,0 +1,367 @@
+"""`SentenceEncoder`: one vector a text, as sentence-transformers computes it, from the checkpoint's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..models.checkpoint import Float32Array
+from ..models.packing import IntArray, PackedTokens
+from .arguments import check_choice, check_device, check_positive, converted
+from .batching import Window, passes, read_windows, tokenize_ahead
+from .modules import SENTENCE, TOKENS, Features, Module, Normalize, normalized, open_modules, read_entries
+from .opened import Opened, Options
+from .pooling import Pooling
+from .precision import PRECISIONS, quantize_embeddings, row_by_row, stored_type, stored_width
+from .report import Tally, progress
+from .similarity import PAIRWISE, SIMILARITIES, Pairwise, rows
+from .transformer import Transformer
+
+_QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")  # the names under which prompts are looked for
+
+
+@dataclass
+class _Parts:
+    """What a checkpoint's files describe: modules in order, how wide their vectors are, and options."""
+
+    transformer: Transformer
+    modules: list[Module]
+    options: Options
+    dimension: int
+    normalizes: bool
+    truncate_dim: int | None
+
+
+class SentenceEncoder(Opened[_Parts]):
+    """Texts to vectors, with the pooling, layers, length limit and prompts that the checkpoint's files ask for.
+
+    >>> encoder = SentenceEncoder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> vectors = encoder.encode(["A cat sits.", "A kitten rests.", "Rust never sleeps."])  # doctest: +SKIP
+    >>> vectors.shape, encoder.similarity(vectors, vectors).shape  # doctest: +SKIP
+    ((3, 384), (3, 3))
+
+    A text's vector has the same bits alone, in any batch, in any order and with any number of threads. Calls from
+    several threads at once are fine. A pickle holds the checkpoint's name and opens it when first used.
+
+    Parameters
+    ----------
+    name : str or path
+        A checkpoint folder or hub name. `modules.json` and the files it names say how to pool; without it, the mean, or
+        the last token's state of a model that was made to write.
+    revision : str, optional
+        A branch, tag or commit of the hub's.
+
+    Attributes
+    ----------
+    max_seq_length : int
+        Longer texts are cut to this many tokens, as the checkpoint wants it. It can be set.
+    prompts : dict of str
+        The checkpoint's prompts by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder or name, or it lacks a file.
+    ValueError
+        A file is broken, or names a module that is not implemented.
+    """
+
+    def _open(self, folder: Path) -> _Parts:
+        entries = read_entries(folder)
+        transformer = Transformer(entries[0].folder if entries else folder)
+        widths = {TOKENS: transformer.width}
+        modules = open_modules(entries[1:], widths)
+        if not entries:
+            modules.append(_DefaultPooling(transformer, widths))
+        if SENTENCE not in widths:
+            raise ValueError(
+                f"{folder / 'modules.json'}: no module pools tokens to a text's vector, expected a Pooling; "
+                "MultiVectorEncoder opens checkpoints of one vector a token"
+            )
+        options = Options(folder)
+        truncate_dim = options.config.get("truncate_dim")
+        if truncate_dim is not None:
+            truncate_dim = min(options.config.positive_int("truncate_dim"), widths[SENTENCE])
+        return _Parts(transformer, modules, options, widths[SENTENCE], _normalizes(modules), truncate_dim)
+
+    @property
+    def _transformer(self) -> Transformer:
+        return self._parts.transformer
+
+    @property
+    def dimension(self) -> int:
+        """The length of a vector."""
+        return self._parts.truncate_dim or self._parts.dimension
+
+    def get_embedding_dimension(self) -> int:
+        """The length of a vector: the same as `dimension`, by sentence-transformers' name."""
+        return self.dimension
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The checkpoint's prompts by name."""
+        return dict(self._parts.options.prompts)
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """The similarity that the checkpoint was made for: "cosine", "dot", "euclidean" or "manhattan".
+
+        Raises
+        ------
+        ValueError
+            The checkpoint names another.
+        """
+        config = self._parts.options.config
+        name = config.text("similarity_fn_name", default="cosine")
+        if name not in SIMILARITIES:
+            raise ValueError(f"{config.path}: similarity_fn_name is {name!r}, expected {', '.join(SIMILARITIES)}")
+        return name
+
+    def encode(
+        self,
+        sentences: str | Iterable[str],
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        output_value: str | None = SENTENCE,
+        *,
+        prompt_name: str | None = None,
+        precision: str = "float32",
+        ranges: npt.ArrayLike | None = None,
+        calibration_embeddings: npt.ArrayLike | None = None,
+        return_info: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Any = None,
+    ) -> Any:
+        """The vectors of texts.
+
+        Texts are read as they are needed, so a generator of millions is fine. Where texts are cut to `max_seq_length`,
+        an encoder warns of it, once.
+
+        Parameters
+        ----------
+        sentences : str or iterable of str
+            One text, or n texts. Texts longer than `max_seq_length` tokens are cut.
+        batch_size : int, optional
+            How many texts run at a time at most. Default: as many as a budget of tokens allows.
+        show_progress_bar : bool, optional
+            None: on long work on a terminal, where `rich` is installed.
+        normalize_embeddings : bool
+            Whether to scale vectors to length 1, where the checkpoint does not anyway.
+        prompt : str, optional
+            Put before each text; "" for none. Default: the one that `prompt_name` names, or the checkpoint's default.
+        truncate_dim : int, optional
+            Keep this many leading dimensions, of length 1 again where vectors were of length 1. Default: the
+            checkpoint's own number, if it has one; what that leaves is not scaled, as sentence-transformers does not.
+        output_value : str or None
+            "sentence_embedding"; "token_embeddings" for a list of (tokens, C) arrays; None for a list of dicts that
+            hold both, and the `input_ids`.
+        prompt_name : str, optional
+            One of `prompts`.
+        precision : str
+            "float32", "int8", "uint8", "binary" or "ubinary", as `quantize_embeddings` says.
+        ranges, calibration_embeddings : optional
+            What "int8" and "uint8" are scaled by. Default: the vectors of this call, which must be more than one.
+        return_info : bool
+            Whether to return an `EncodingInfo` too, which tells token counts and the rows of texts that were cut. It
+            takes the warning's place.
+        convert_to_numpy, convert_to_tensor : bool
+            Not to NumPy: a list of rows. To a tensor: one of PyTorch's, on the CPU.
+        device : optional
+            "cpu", for the sake of code written for sentence-transformers.
+
+        Returns
+        -------
+        (n, dim) float32, or (dim,) for a single string; with `return_info` a pair of that and the report.
+
+        Raises
+        ------
+        TypeError
+            `sentences` holds something else than strings.
+        ValueError
+            A text is no Unicode, or an argument is out of range.
+        """
+        check_choice("output_value", output_value, (SENTENCE, TOKENS, None))
+        check_choice("precision", precision, PRECISIONS)
+        check_device(device)
+        if batch_size is not None:
+            check_positive("batch_size", batch_size)
+        if truncate_dim is not None:
+            check_positive("truncate_dim", truncate_dim, self._parts.dimension)
+        alone = isinstance(sentences, str)
+        texts: Iterable[str] = [sentences] if isinstance(sentences, str) else sentences
+        total = len(texts) if isinstance(texts, Sized) else None
+        prompt = self._parts.options.prompt(prompt, prompt_name)
+        finish = _Finish(self._parts, normalize_embeddings, truncate_dim, precision, ranges, calibration_embeddings)
+        vectors, items = finish.rows(total if output_value == SENTENCE else 0), _List()
+        tally = Tally()
+        with progress(total, show_progress_bar) as advance:
+            for places, features in self._run(texts, prompt, batch_size, tally):
+                if output_value == SENTENCE:
+                    vectors.put(places, finish(features.arrays[SENTENCE]))
+                else:
+                    items.put(places, _by_text(features, output_value, finish))
+                advance(len(places))
+        if not return_info and not self._warned:
+            self._warned = tally.warn(self.max_seq_length, "sentences", stacklevel=2)
+        result: Any = items.values
+        if output_value == SENTENCE:
+            result = converted(finish.all(vectors.array()), convert_to_numpy, convert_to_tensor)
+        result = result[0] if alone else result
+        return (result, tally.info()) if return_info else result
+
+    def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
+        """The vectors of queries: `encode` with the prompt that the checkpoint calls "query", or without any."""
+        return self.encode(sentences, **self._with_prompt(_QUERY, options))
+
+    def encode_document(self, sentences: str | Iterable[str], **options: Any) -> Any:
+        """The vectors of documents: `encode` with the prompt called "document", "passage" or "corpus", or without."""
+        return self.encode(sentences, **self._with_prompt(_DOCUMENT, options))
+
+    def similarity(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Float32Array:
+        """How alike each of n vectors is to each of m: (n, dim), (m, dim) → (n, m).
+
+        The cosine, or what the checkpoint names as `similarity_fn_name`: "dot", or the negative of the "euclidean" or
+        "manhattan" distance.
+        """
+        return SIMILARITIES[self.similarity_fn_name](rows(a), rows(b))
+
+    def similarity_pairwise(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Float32Array:
+        """How alike n vectors are to n others, one by one: (n, dim), (n, dim) → (n,)."""
+        compare: Pairwise = PAIRWISE[self.similarity_fn_name]
+        return compare(rows(a), rows(b))
+
+    def _run(
+        self, texts: Iterable[str], prompt: str, batch_size: int | None, tally: Tally
+    ) -> Iterator[tuple[IntArray, Features]]:
+        """Passes of texts, by their rows, through the transformer and every module."""
+        parts, limit = self._parts, self.max_seq_length
+        skip = parts.transformer.prompt_length(prompt) if prompt else 0
+
+        def check(row: int, text: Any) -> str:
+            if not isinstance(text, str):
+                raise TypeError(f"sentences[{row}] is {type(text).__name__}, expected a string")
+            return prompt + text
+
+        def tokenize(window: Window) -> Any:
+            return parts.transformer.tokenize(window, limit)
+
+        for window, tokens in tokenize_ahead(read_windows(texts, check), tokenize):
+            tally.add(window.first, [len(ids) for ids in tokens.ids], tokens.cut)
+            for places, packed in passes(window.first, tokens, batch_size):
+                features = Features(packed, skip, {TOKENS: parts.transformer.hidden(packed)})
+                for module in parts.modules:
+                    module(features)
+                yield places, features
+
+    def _with_prompt(self, names: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+        if options.get("prompt") is not None or options.get("prompt_name") is not None:
+            return options
+        found = [name for name in names if name in self._parts.options.prompts]
+        return {**options, "prompt_name": found[0]} if found else {**options, "prompt": ""}
+
+    def __repr__(self) -> str:
+        return f"SentenceEncoder({self._name!r}, dimension={self.dimension}, max_seq_length={self.max_seq_length})"
+
+
+class _DefaultPooling:
+    """Where no file says how to pool: the mean, or the last token's state of a model that was made to write."""
+
+    def __init__(self, transformer: Transformer, widths: dict[str, int]) -> None:
+        config = transformer.model.config
+        architectures = config.get("architectures") or [""]
+        writes = str(architectures[0]).endswith("ForCausalLM") and config.get("is_causal") is not False
+        self._pooling = Pooling(("lasttoken" if writes else "mean",))
+        widths[SENTENCE] = widths[TOKENS]
+
+    def __call__(self, features: Features) -> None:
+        features.arrays[SENTENCE] = self._pooling.pool(features.arrays[TOKENS], features.tokens.cu_seqlens, 0)
+
+
+def _normalizes(modules: list[Module]) -> bool:
+    """Whether the last to touch texts' vectors gave them length 1."""
+    return bool(modules) and isinstance(modules[-1], Normalize) and modules[-1].target == SENTENCE
+
+
+class _Finish:
+    """From the modules' vectors to those a call asked for: fewer dimensions, length 1, fewer bits."""
+
+    def __init__(
+        self, parts: _Parts, normalize: bool, truncate_dim: int | None, precision: str, ranges: Any, calibration: Any
+    ) -> None:
+        self._dim = truncate_dim or parts.truncate_dim or parts.dimension
+        self._normalize = normalize or (parts.normalizes and truncate_dim is not None)
+        self._precision, self._ranges, self._calibration = precision, ranges, calibration
+        self._at_once = row_by_row(precision, ranges, calibration)
+
+    def rows(self, total: int | None) -> _Rows:
+        """Room for `total` vectors, or for a number not known."""
+        if self._at_once:
+            return _Rows(total, stored_width(self._precision, self._dim), stored_type(self._precision))
+        return _Rows(total, self._dim, np.float32)
+
+    def __call__(self, vectors: Float32Array) -> npt.NDArray[Any]:
+        vectors = vectors[:, : self._dim]
+        vectors = normalized(vectors) if self._normalize else np.ascontiguousarray(vectors)
+        return self._quantized(vectors) if self._at_once else vectors
+
+    def all(self, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What is left to do when all vectors are known."""
+        return vectors if self._at_once or self._precision == "float32" else self._quantized(vectors)
+
+    def _quantized(self, vectors: Float32Array) -> npt.NDArray[Any]:
+        return quantize_embeddings(vectors, self._precision, self._ranges, self._calibration)
+
+
+class _Rows:
+    """An array (n, width) that is filled by rows; grown where n is not known."""
+
+    def __init__(self, total: int | None, width: int, dtype: Any) -> None:
+        self._array = np.zeros((256 if total is None else total, width), dtype)
+        self._used = 0
+
+    def put(self, places: IntArray, vectors: npt.NDArray[Any]) -> None:
+        last = int(places.max()) + 1
+        if last > len(self._array):
+            self._array.resize((max(last, 2 * len(self._array)), self._array.shape[1]), refcheck=False)
+        self._array[places] = vectors
+        self._used = max(self._used, last)
+
+    def array(self) -> npt.NDArray[Any]:
+        if self._used < len(self._array):
+            self._array.resize((self._used, self._array.shape[1]), refcheck=False)
+        return self._array
+
+
+class _List:
+    """A list that is filled by rows."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def put(self, places: IntArray, values: list[Any]) -> None:
+        self.values += [None] * (int(places.max()) + 1 - len(self.values))
+        for place, value in zip(places.tolist(), values, strict=True):
+            self.values[place] = value
+
+
+def split_by_text(states: npt.NDArray[Any], tokens: PackedTokens) -> list[npt.NDArray[Any]]:
+    """(T, C) → each text's (L, C), on memory of its own."""
+    return [part.copy() for part in np.split(states, tokens.cu_seqlens[1:-1])]
+
+
+def _by_text(features: Features, output_value: str | None, finish: _Finish) -> list[Any]:
+    """A pass's texts one by one: their tokens' vectors, or dicts of all there is."""
+    states = split_by_text(features.arrays[TOKENS], features.tokens)
+    if output_value == TOKENS:
+        return states
+    ids, vectors = split_by_text(features.tokens.input_ids, features.tokens), finish(features.arrays[SENTENCE])
+    return [{"input_ids": i, TOKENS: s, SENTENCE: vector} for i, s, vector in zip(ids, states, vectors, strict=True)]

@@ -1,0 +1,347 @@
+"""`MultiVectorEncoder`: one vector a token, to be compared by MaxSim, as ColBERT and its descendants do.
+
+Two kinds of folders describe such an encoder. sentence-transformers' name a Dense, a mask and a Normalize of tokens in
+`modules.json`, and lengths and query expansion beside the transformer. PyLate's (`model_type` "ColBERT") name a Dense
+there and the rest in `config_sentence_transformers.json`. Other checkpoints are refused.
+
+The markers that say which side a text is of ("[Q] ", "[D] ") come first in it; a query shorter than the expansion's
+length is filled with mask tokens, whose vectors count like any; documents lose the vectors of punctuation.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..models.checkpoint import Float32Array
+from ..models.config import Config
+from .arguments import check_device, check_positive
+from .batching import Tokenized, Window, passes, read_windows, tokenize_ahead
+from .modules import TOKENS, Features, Module, Normalize, dense_of_tokens, normalized, open_modules, read_entries
+from .opened import Opened, Options
+from .report import Tally, progress
+from .similarity import maxsim
+from .transformer import Transformer
+
+_QUERY_LENGTH = 32  # ColBERT's
+
+
+class _Expansion(NamedTuple):
+    """Queries are filled up to `length` with a token, and cut to it where it is `fixed`.
+
+    All tokens attend to those that fill where `attend` says so, else none does (as in ColBERT), not even they.
+    """
+
+    length: int
+    fixed: bool
+    attend: bool
+    token: int
+
+
+@dataclass
+class _Parts:
+    """What a checkpoint's files describe.
+
+    markers      token ids that come behind the model's first own, by side
+    lengths      how many tokens a text may have, by side
+    skip         ids of tokens whose vectors are left out, by side
+    """
+
+    transformer: Transformer
+    modules: list[Module]
+    options: Options
+    dimension: int
+    markers: dict[str, list[int]]
+    lengths: dict[str, int | None]
+    expansion: _Expansion | None
+    skip: dict[str, npt.NDArray[np.int64]]
+
+
+class MultiVectorEncoder(Opened[_Parts]):
+    """Texts to a vector for each token, and MaxSim between those of queries and of documents.
+
+    >>> encoder = MultiVectorEncoder("lightonai/GTE-ModernColBERT-v1")  # doctest: +SKIP
+    >>> queries = encoder.encode_query(["Where do cats sleep?"])  # doctest: +SKIP
+    >>> documents = encoder.encode_document(["On mats.", "Rust never sleeps."])  # doctest: +SKIP
+    >>> encoder.similarity(queries, documents).shape  # doctest: +SKIP
+    (1, 2)
+
+    A text's vectors have the same bits alone, in any batch and in any order. Calls from several threads at once are
+    fine. A pickle holds the checkpoint's name and opens it when first used.
+
+    Parameters
+    ----------
+    name : str or path
+        A folder or hub name, as sentence-transformers or PyLate save multi-vector encoders.
+    revision : str, optional
+        A branch, tag or commit of the hub's.
+
+    Attributes
+    ----------
+    max_seq_length : int
+        Longer texts are cut to this many tokens, where the checkpoint has no length of their side's own. It can be set.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder or name, or it lacks a file.
+    ValueError
+        A file is broken, or the checkpoint is none of one vector a token.
+    """
+
+    def _open(self, folder: Path) -> _Parts:
+        entries = read_entries(folder)
+        options = Options(folder)
+        transformer = Transformer(entries[0].folder if entries else folder)
+        widths = {TOKENS: transformer.width}
+        mask = _Mask()
+        modules = open_modules(entries[1:], widths, {"Dense": dense_of_tokens, "MultiVectorMask": mask.open})
+        pylate = options.config.get("model_type") == "ColBERT"
+        if not pylate and not mask.found:
+            raise ValueError(
+                f"{folder}: no MultiVectorMask among the modules and no model_type 'ColBERT' in "
+                "config_sentence_transformers.json, expected a multi-vector checkpoint"
+            )
+        if pylate:
+            mask = _Mask(_words(options.config, "skiplist_words", list(string.punctuation)))
+            modules.append(Normalize(folder / "Normalize", widths, source=TOKENS))
+        settings = options.config if pylate else transformer.settings
+        tokenizer = transformer.tokenizer
+        return _Parts(
+            transformer,
+            modules,
+            options,
+            widths[TOKENS],
+            {side: _marker(options, side, tokenizer) for side in ("query", "document")},
+            {side: _optional_length(settings, f"{side}_length") for side in ("query", "document")},
+            _expansion(settings, tokenizer, pylate),
+            {side: mask.ids(tokenizer) for side in mask.sides},
+        )
+
+    @property
+    def _transformer(self) -> Transformer:
+        return self._parts.transformer
+
+    @property
+    def dimension(self) -> int:
+        """The length of a vector."""
+        return self._parts.dimension
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The checkpoint's prompts by name."""
+        return dict(self._parts.options.prompts)
+
+    def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
+        """The vectors of queries' tokens, those of the expansion among them; arguments and result as in `encode`."""
+        return self._encode("query", sentences, **options)
+
+    def encode_document(self, sentences: str | Iterable[str], **options: Any) -> Any:
+        """The vectors of documents' tokens, without those on the checkpoint's skiplist; otherwise as `encode`."""
+        return self._encode("document", sentences, **options)
+
+    def encode(self, sentences: str | Iterable[str], **options: Any) -> Any:
+        """The vectors of the tokens of texts that are of neither side: no marker, no expansion.
+
+        Parameters
+        ----------
+        sentences : str or iterable of str
+            One text, or n texts.
+        batch_size : int, optional
+            How many texts run at a time at most. Default: as many as a budget of tokens allows.
+        show_progress_bar : bool, optional
+            None: on long work on a terminal, where `rich` is installed.
+        normalize_embeddings : bool
+            Whether to scale vectors to length 1, where the checkpoint does not anyway.
+        prompt, prompt_name : str, optional
+            Put before each text; of the two sides' methods, by default the checkpoint's prompt of that name.
+        return_info : bool
+            Whether to return an `EncodingInfo` too, which takes the place of the warning that texts were cut.
+
+        Returns
+        -------
+        list of (tokens, dim) float32, or one such array for a single string
+
+        Raises
+        ------
+        TypeError
+            `sentences` holds something else than strings.
+        ValueError
+            A text is no Unicode, or an argument is out of range.
+        """
+        return self._encode(None, sentences, **options)
+
+    def similarity(self, queries: Any, documents: Any) -> Float32Array:
+        """`maxsim` (n, m), divided by the number of a query's tokens where the checkpoint says "meanmaxsim"."""
+        scores = maxsim(queries, documents)
+        config = self._parts.options.config
+        if config.get("similarity_fn_name") != "meanmaxsim":
+            return scores
+        alone = hasattr(queries, "ndim") and queries.ndim == 2
+        counts = np.array([len(query) for query in ([queries] if alone else queries)], np.float32)
+        return (scores / np.maximum(counts, 1)[:, None]).astype(np.float32)
+
+    def _encode(
+        self,
+        side: str | None,
+        sentences: str | Iterable[str],
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        prompt: str | None = None,
+        *,
+        prompt_name: str | None = None,
+        return_info: bool = False,
+        convert_to_numpy: bool = True,
+        device: Any = None,
+    ) -> Any:
+        check_device(device)
+        if batch_size is not None:
+            check_positive("batch_size", batch_size)
+        if not convert_to_numpy:
+            raise ValueError("convert_to_numpy is False, expected True: there are no tensors here")
+        options = self._parts.options
+        if side is not None and prompt is None and prompt_name is None:
+            prompt = options.prompts.get(side, "")
+        prompt = options.prompt(prompt, prompt_name)
+        alone = isinstance(sentences, str)
+        texts: Iterable[str] = [sentences] if isinstance(sentences, str) else sentences
+        total = len(texts) if isinstance(texts, Sized) else None
+        tally = Tally()
+        results: list[Any] = []
+        with progress(total, show_progress_bar) as advance:
+            for rows, vectors in self._run(side, texts, prompt, batch_size, tally):
+                results += [None] * (int(rows.max()) + 1 - len(results))
+                for row, matrix in zip(rows.tolist(), vectors, strict=True):
+                    results[row] = normalized(matrix) if normalize_embeddings else matrix
+                advance(len(rows))
+        if not return_info and not self._warned:
+            self._warned = tally.warn(self._limit(side), "sentences", stacklevel=3)
+        value = results[0] if alone else results
+        return (value, tally.info()) if return_info else value
+
+    def _limit(self, side: str | None) -> int:
+        """How many tokens a text may have, marker and expansion among them."""
+        parts = self._parts
+        own = parts.lengths.get(side) if side else None
+        limit = self.max_seq_length if own is None else own
+        if side == "query" and parts.expansion:
+            return parts.expansion.length if parts.expansion.fixed else max(limit, parts.expansion.length)
+        return limit
+
+    def _run(
+        self, side: str | None, texts: Iterable[str], prompt: str, batch_size: int | None, tally: Tally
+    ) -> Iterator[tuple[npt.NDArray[np.int64], list[Float32Array]]]:
+        """Passes of texts, by their rows, and each text's vectors (tokens, dim)."""
+        parts, limit = self._parts, self._limit(side)
+        marker = parts.markers[side] if side else []
+        expansion = parts.expansion if side == "query" else None
+        skip = parts.skip.get(side or "document")
+
+        def check(row: int, text: Any) -> str:
+            if not isinstance(text, str):
+                raise TypeError(f"sentences[{row}] is {type(text).__name__}, expected a string")
+            return prompt + text
+
+        def tokenize(window: Window) -> Tokenized:
+            plain = parts.transformer.tokenize(window, limit - len(marker))
+            marked = [[*ids[:1], *marker, *ids[1:]] for ids in plain.ids]
+            return _filled(marked, plain.cut, expansion) if expansion else Tokenized(marked, None, plain.cut)
+
+        for window, tokens in tokenize_ahead(read_windows(texts, check), tokenize):
+            tally.add(window.first, [len(ids) for ids in tokens.ids], tokens.cut)
+            for rows, packed in passes(window.first, tokens, batch_size):
+                features = Features(packed, 0, {TOKENS: parts.transformer.hidden(packed)})
+                for module in parts.modules:
+                    module(features)
+                kept = np.ones(len(packed.input_ids), bool) if skip is None else ~np.isin(packed.input_ids, skip)
+                spans = [slice(*span) for span in pairwise(packed.cu_seqlens.tolist())]
+                yield rows, [features.arrays[TOKENS][span][kept[span]] for span in spans]
+
+    def __repr__(self) -> str:
+        return f"MultiVectorEncoder({self._name!r}, dimension={self.dimension}, max_seq_length={self.max_seq_length})"
+
+
+def _filled(texts: list[list[int]], cut: list[int], expansion: _Expansion) -> Tokenized:
+    """Queries' ids, filled up to the expansion's length."""
+    filled = [ids + [expansion.token] * (expansion.length - len(ids)) for ids in texts]
+    return Tokenized(filled, None, cut, None if expansion.attend else [len(ids) for ids in texts])
+
+
+class _Mask:
+    """Which words' vectors are left out, of texts of which sides."""
+
+    def __init__(self, words: list[str] | None = None, sides: list[str] | None = None) -> None:
+        self.words, self.sides = words or [], sides or ["document"]
+        self.found = False
+
+    def open(self, folder: Path, widths: dict[str, int]) -> Module:
+        """Reads the module's config; the vectors themselves it leaves as they are."""
+        config = Config.read(folder / "config.json")
+        config.expect("keep_only_token_ids", None)
+        self.words = _words(config, "skiplist_words", [])
+        sides = config.get("skiplist_tasks")
+        self.sides = [sides] if isinstance(sides, str) else _words(config, "skiplist_tasks", ["document"])
+        self.found = True
+        return lambda features: None
+
+    def ids(self, tokenizer: Any) -> npt.NDArray[np.int64]:
+        """The words' tokens, as far as they are single ones."""
+        found = [tokenizer.convert_tokens_to_ids(word) for word in self.words]
+        known = [
+            token
+            for word, token in zip(self.words, found, strict=True)
+            if token is not None and (token != tokenizer.unk_token_id or word == tokenizer.unk_token)
+        ]
+        return np.array(known, np.int64)
+
+
+def _words(config: Config, field: str, default: list[str]) -> list[str]:
+    words = config.get(field)
+    if words is None:
+        return default
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"{config.path}: field {field!r} is {words!r}, expected a list of strings")
+    return words
+
+
+def _optional_length(config: Config, field: str) -> int | None:
+    return None if config.get(field) is None else config.positive_int(field)
+
+
+def _marker(options: Options, side: str, tokenizer: Any) -> list[int]:
+    """The token that PyLate's files put before a side's texts; a marker that is no single token joins the prompt."""
+    prefix = options.config.text(f"{side}_prefix", default="")
+    for name in (prefix, prefix.strip()):
+        if name and name in tokenizer.get_vocab():
+            return [tokenizer.get_vocab()[name]]
+    prompt = options.prompts.get(side, "")
+    options.prompts[side] = prefix + prompt.removeprefix(prefix)
+    return []
+
+
+def _expansion(settings: Config, tokenizer: Any, pylate: bool) -> _Expansion | None:
+    """How queries are filled up: today's one field, or PyLate's several."""
+    fields = settings.get("query_expansion")
+    if fields is None and (not pylate or "query_expansion" in settings or settings.get("do_query_expansion") is False):
+        return None
+    if fields is None:
+        attend = settings.flag("attend_to_expansion_tokens", default=False)
+        fields = {"strategy": "fixed", "attend": attend, "length": settings.get("query_length") or _QUERY_LENGTH}
+    if not isinstance(fields, dict):
+        raise ValueError(f"{settings.path}: field 'query_expansion' is {fields!r}, expected an object")
+    config = Config(fields, settings.path)
+    fixed = config.choice("strategy", {"fixed": "fixed", "min": "min"}) == "fixed"
+    token = config.get("token")
+    ids = [tokenizer.mask_token_id, tokenizer.eos_token_id] if token is None else [tokenizer.get_vocab().get(token)]
+    known = [token_id for token_id in ids if token_id is not None]
+    if not known:
+        raise ValueError(f"{settings.path}: query_expansion's token is {token!r}, expected one that the tokenizer has")
+    return _Expansion(config.positive_int("length"), fixed, config.flag("attend", default=False), known[0])
