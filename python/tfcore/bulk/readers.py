@@ -55,14 +55,14 @@ class Corpus:
 
     def __init__(self, source: str, kind: str | None = None, field: str | None = None) -> None:
         self.source = source
-        self.piped = source == "-"
-        self.name = "standard input" if self.piped else source
-        self.kind = kind or ("txt" if self.piped else FORMATS.get(Path(source).suffix.lower(), ""))
+        self.name = "standard input" if source == "-" else source
+        self.piped = source == "-" or (os.path.exists(source) and not os.path.isfile(source) | os.path.isdir(source))
+        self.kind = kind or ("txt" if source == "-" else FORMATS.get(Path(source).suffix.lower(), ""))
         self.field = field
         if self.kind not in FORMATS.values():
             raise ValueError(f"{source}: expected a name that ends in {', '.join(FORMATS)}, or --format")
         if self.piped and self.kind == "parquet":
-            raise ValueError("a Parquet file cannot be read from standard input: give its name")
+            raise ValueError(f"{self.name}: Parquet cannot be read from a pipe, only from a file")
         if self.kind == "txt" and field is not None:
             raise ValueError(f"field is {field!r}, but lines of text have no fields")
         if not self.piped and not os.path.isfile(source):
@@ -109,7 +109,7 @@ class Corpus:
             self._share_read = 1.0
 
     def _open(self) -> BinaryIO:
-        return open(os.dup(sys.stdin.fileno()) if self.piped else self.source, "rb")
+        return open(os.dup(sys.stdin.fileno()) if self.source == "-" else self.source, "rb")
 
     def _parquet_rows(self) -> Iterator[Row]:
         parquet = extra("pyarrow.parquet", "parquet", f"{self.name}: reading Parquet")
