@@ -47,8 +47,7 @@ def run(*arguments: object, model: Path | None = None, stdin: bytes = b"", **set
         input=stdin,
         capture_output=True,
         timeout=240,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        **settings,
+        **{"env": {**os.environ, "PYTHONIOENCODING": "utf-8"}, **settings},
     )
 
 

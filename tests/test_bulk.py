@@ -50,7 +50,7 @@ def test_the_command(tmp_path, model, want):
     done = run("--input", tmp_path / "c.txt", "--output", tmp_path / "v.npy", "--part-rows", 16, model=model)
     assert done.returncode == 0, done.stderr
     assert done.stdout == b""
-    assert f"{tmp_path}/v.npy: 70 rows, 0 skipped, dimension 32, ".encode() in done.stderr
+    assert f"{tmp_path}/v.npy: 70 rows, 0 skipped, ".encode() in done.stderr
     assert done.stderr.endswith(b" rows/s\n")
     same_bits(np.load(tmp_path / "v.npy"), want)
     assert left(tmp_path) == ["c.txt", "v.npy"]

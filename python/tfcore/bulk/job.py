@@ -38,16 +38,20 @@ class Stopped(Exception):  # noqa: N818 - a wish that was heard, not an error
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job has done. `rows` counts all, `skipped` the bad ones, `earlier` those that an earlier run had done."""
+    """What a job has done. `rows` counts all, `skipped` the bad ones, `truncated` those longer than the model
+    takes (None: unknown), `earlier` those that an earlier run had done."""
 
     rows: int
     skipped: int
+    truncated: int | None
     earlier: int
     dim: int
     seconds: float
 
     def __str__(self) -> str:
         words = [f"{self.rows} rows", f"{self.skipped} skipped"]
+        if self.truncated is not None:
+            words.append(f"{self.truncated} truncated")
         if self.earlier:
             words.append(f"{self.earlier} done earlier")
         rate = (self.rows - self.earlier) / max(self.seconds, 1e-9)
@@ -129,7 +133,8 @@ class Job:
                     raise
                 raise OSError(f"{error}; what is done is kept: the same command goes on from there") from error
             store.remove()
-        return Outcome(work.rows, work.skipped, work.earlier, dim, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Outcome(work.rows, work.skipped, work.truncated, work.earlier, dim, seconds)
 
     def _manifest(self, checkpoint: str) -> dict[str, Any]:
         """What two runs must have in common to be one job."""
@@ -148,6 +153,7 @@ class _Work:
     def __init__(self, job: Job, store: Store, stop: Stop, checkpoint: str) -> None:
         self._job, self._store, self._stop, self._checkpoint = job, store, stop, checkpoint
         self._parts = 0
+        self.truncated: int | None = 0
         self.rows = self.skipped = self.earlier = 0  # that have been read
         self._done = 0
 
@@ -167,7 +173,10 @@ class _Work:
         """All parts in the order of the rows."""
         for number in range(self._parts):
             self._check_stop()
-            yield self._store.load(number)
+            stored, vectors = self._store.load(number)
+            known = None not in (self.truncated, stored.truncated)
+            self.truncated = (self.truncated or 0) + (stored.truncated or 0) if known else None
+            yield stored, vectors
 
     def _todo(self, show: Show) -> Iterator[Part]:
         """The parts that the store lacks."""
@@ -207,7 +216,7 @@ class _Work:
     def _save(self, part: Part, embedded: Embedded) -> None:
         if embedded.checkpoint != self._checkpoint:
             raise ValueError(f"a worker's files of {self._job.recipe.model} differ from those on this machine")
-        self._store.save(part, embedded.vectors)
+        self._store.save(part, embedded)
 
     def _check_stop(self) -> None:
         if self._stop:

@@ -1,7 +1,7 @@
 """Corpora as rows, one at a time: lines of text, JSON, CSV and Parquet.
 
-A row that cannot be read is a row with a fault, so the rows after it keep their numbers. What concerns the whole file (no
-such column, UTF-16) is an error at once.
+A row that cannot be read is a row with a fault, so the rows after it keep their numbers. What concerns the whole file
+(no such column, UTF-16) is an error at once.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import os
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ class Recipe(NamedTuple):
     """A model by name, and what is asked of it. `batch_size` changes no bit of a vector."""
 
     model: str
-    batch_size: int = 32
+    batch_size: int | None = None
     prompt: str | None = None
     normalize: bool = False
     truncate_dim: int | None = None
@@ -32,26 +32,29 @@ class Recipe(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """The vectors (n, dim) float32 of n texts, by which checkpoint."""
+    """The vectors (n, dim) float32 of n texts, how many texts were cut (None: unknown), and by which checkpoint."""
 
     vectors: npt.NDArray[np.float32]
+    truncated: int | None
     checkpoint: str
 
 
 def embed(recipe: Recipe, texts: list[str]) -> Embedded:
     """The vectors of a part's texts. The model is opened once a process."""
     encoder, checkpoint = _opened(recipe.model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # cut texts are no news in a corpus
-        vectors = encoder.encode(
-            texts,
-            batch_size=recipe.batch_size,
-            show_progress_bar=False,
-            prompt=recipe.prompt,
-            normalize_embeddings=recipe.normalize,
-            truncate_dim=recipe.truncate_dim,
-        )
-    return Embedded(np.ascontiguousarray(vectors, np.float32), checkpoint)
+    encode: Any = encoder.encode
+    options: dict[str, Any] = {
+        "show_progress_bar": False,
+        "prompt": recipe.prompt,
+        "normalize_embeddings": recipe.normalize,
+        "truncate_dim": recipe.truncate_dim,
+    }
+    if recipe.batch_size is not None:
+        options["batch_size"] = recipe.batch_size
+    if "return_info" not in inspect.signature(encode).parameters:
+        return Embedded(np.ascontiguousarray(encode(texts, **options), np.float32), None, checkpoint)
+    vectors, info = encode(texts, return_info=True, **options)
+    return Embedded(np.ascontiguousarray(vectors, np.float32), len(info.truncated), checkpoint)
 
 
 @functools.lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .recipe import Embedded
 from .rows import Part
 
 _MANIFEST, _LOCK, _PART = "manifest.json", "lock", "part-{:08d}"
@@ -30,6 +31,7 @@ class Stored(NamedTuple):
     rows: int
     bad: list[int]
     dim: int
+    truncated: int | None
     digest: str
     crc: int
 
@@ -93,13 +95,14 @@ class Store:
             )
         return stored
 
-    def save(self, part: Part, vectors: npt.NDArray[np.float32]) -> Stored:
+    def save(self, part: Part, embedded: Embedded) -> None:
+        vectors, truncated, _ = embedded
         raw = vectors.tobytes()
-        stored = Stored(part.first, len(part.rows), part.bad, vectors.shape[1], part.digest(), zlib.crc32(raw))
+        crc = zlib.crc32(raw)
+        stored = Stored(part.first, len(part.rows), part.bad, vectors.shape[1], truncated, part.digest(), crc)
         with replacing(self._path(part.number)) as file:
             file.write(json.dumps(stored._asdict()).encode() + b"\n")
             file.write(raw)
-        return stored
 
     def load(self, number: int) -> tuple[Stored, npt.NDArray[np.float32]]:
         """A part that is done, and its vectors (good rows, dim)."""

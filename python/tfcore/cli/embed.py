@@ -34,7 +34,7 @@ def add_embed(commands: Any) -> None:
         metavar="FILE",
         help="write the vectors: .npy, (texts, dim) float32; of a corpus also .parquet",
     )
-    embed.add_argument("--batch-size", type=int, default=32, metavar="N", help="texts at a time (default: 32)")
+    embed.add_argument("--batch-size", type=int, metavar="N", help="texts at a time (default: the encoder's choice)")
     embed.add_argument("--prompt", metavar="TEXT", help="put before each text (default: the checkpoint's)")
     embed.add_argument("--normalize", action="store_true", help="vectors of length 1, also where the model has others")
     embed.add_argument("--truncate-dim", type=int, metavar="N", help="keep the first N dimensions")
@@ -165,13 +165,9 @@ def _embed_texts(options: argparse.Namespace) -> None:
     from ..embedding import SentenceEncoder
 
     encoder = SentenceEncoder(_model(options))
-    vectors = encoder.encode(
-        options.texts,
-        batch_size=options.batch_size,
-        prompt=options.prompt,
-        normalize_embeddings=options.normalize,
-        truncate_dim=options.truncate_dim,
-    )
+    settings = {"batch_size": options.batch_size, "prompt": options.prompt, "truncate_dim": options.truncate_dim}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    vectors = encoder.encode(options.texts, normalize_embeddings=options.normalize, **settings)
     if options.output:
         np.save(options.output, vectors)
         _tell(f"{options.output}: {vectors.shape[0]} x {vectors.shape[1]} float32")
