@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,25 @@ def finished_under(corpus, output, model, engine, address, kill):
         told = process.communicate(timeout=240)[1]
     assert process.returncode == 0, told
     return told
+
+
+# ---- the pages' examples, as printed but for the model's name
+
+
+@pytest.mark.parametrize("engine", ["dask.dataframe", "ray.data", "pyspark", "daft"])
+def test_the_example_of_the_page(tmp_path, model, engine):
+    pytest.importorskip("pandas")
+    name = engine.partition(".")[0]
+    if find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    page = (Path(__file__).parents[1] / "docs" / f"{name.removeprefix('py')}.md").read_text(encoding="utf-8")
+    code = re.search(r"^```python$(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+    assert code.count("sentence-transformers/all-MiniLM-L6-v2") == 1
+    script = tmp_path / "example.py"
+    script.write_text(code.replace("sentence-transformers/all-MiniLM-L6-v2", str(model)))
+    with started(script) as example:
+        assert example.stdout.read().split()[-2:] in (["200", "(32,)"], ["200", "32"])
+        assert example.wait(60) == 0
 
 
 # ---- Dask
