@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from tfcore.bulk import Corpus, Job, Recipe
+from tfcore.bulk.recipe import checkpoint_fingerprint
 
 WORDS = ["the", "two", "cut", "tus", "a", "b!", "c?", "naïve", "東京"]
 
@@ -31,8 +32,8 @@ def write_json(path: Path, texts: list[str]) -> Path:
 
 
 def job(corpus: Path, output: Path, model: Path, **settings) -> Job:
-    """A job of small parts."""
-    recipe = Recipe(str(model), **settings.pop("options", {}))
+    """A job of small parts, for which a model that is open already is not opened again."""
+    recipe = Recipe(str(model), **settings.pop("options", {}), checkpoint=checkpoint_fingerprint(model))
     return Job(Corpus(str(corpus)), output, recipe, **{"part_rows": 16, **settings})
 
 

@@ -309,13 +309,10 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_job_does_not_go_on(tmp_path, change):
-    from tfcore.bulk import recipe
-
     make, message = CHANGES[change]
     corpus, output, model = tmp_path / "c.txt", tmp_path / "v.npy", write_bert(tmp_path / "bert")
     interrupted(corpus, output, model)
     settings = make(corpus, model)
-    recipe._opened.cache_clear()
     with pytest.raises(ValueError, match="an unfinished run is kept") as error:
         job(corpus, output, model, **settings).run()
     assert message in str(error.value)

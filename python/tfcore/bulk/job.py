@@ -119,10 +119,11 @@ class Job:
             raise ValueError(f"{self.output}: is the corpus itself, expected another file")
         sample = embed(self.recipe, ["a"])
         dim = sample.vectors.shape[1]
+        recipe = self.recipe._replace(checkpoint=sample.checkpoint)
         manifest = self._manifest(sample.checkpoint)
         with stop_on_signals() as stop, Store.open(self.output, manifest, force=self.force) as store:
             try:
-                work = _Work(self, store, stop, sample.checkpoint)
+                work = _Work(self, recipe, store, stop)
                 work.compute()
                 if self.corpus.fingerprint() != manifest["input"]:
                     raise ValueError(f"{self.corpus.name}: was changed while it was read; --force starts anew")
@@ -150,8 +151,8 @@ class Job:
 class _Work:
     """A run of a job: its counts, and its parts on their way into the store and out of it."""
 
-    def __init__(self, job: Job, store: Store, stop: Stop, checkpoint: str) -> None:
-        self._job, self._store, self._stop, self._checkpoint = job, store, stop, checkpoint
+    def __init__(self, job: Job, recipe: Recipe, store: Store, stop: Stop) -> None:
+        self._job, self._recipe, self._store, self._stop = job, recipe, store, stop
         self._parts = 0
         self.truncated: int | None = 0
         self.rows = self.skipped = self.earlier = 0  # that have been read
@@ -162,7 +163,7 @@ class _Work:
         job = self._job
         with progress(job.quiet) as show:
             results = compute(
-                job.recipe, self._todo(show), self._stop, engine=job.engine, address=job.address, workers=job.workers
+                self._recipe, self._todo(show), self._stop, engine=job.engine, address=job.address, workers=job.workers
             )
             for part, embedded in results:
                 self._save(part, embedded)
@@ -214,8 +215,8 @@ class _Work:
             self._job.report("more bad rows are counted and not listed")
 
     def _save(self, part: Part, embedded: Embedded) -> None:
-        if embedded.checkpoint != self._checkpoint:
-            raise ValueError(f"a worker's files of {self._job.recipe.model} differ from those on this machine")
+        if embedded.checkpoint != self._recipe.checkpoint:
+            raise ValueError(f"a worker's files of {self._recipe.model} differ from those on this machine")
         self._store.save(part, embedded)
 
     def _check_stop(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import os
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +18,17 @@ _EDGE = 1 << 16  # bytes of a file's beginning and end that go into a checkpoint
 
 
 class Recipe(NamedTuple):
-    """A model by name, and what is asked of it. `batch_size` changes no bit of a vector."""
+    """A model by name, and what is asked of it. `batch_size` changes no bit of a vector.
+
+    `checkpoint` is the fingerprint that the model's files are to have; "" takes them as they are now.
+    """
 
     model: str
     batch_size: int | None = None
     prompt: str | None = None
     normalize: bool = False
     truncate_dim: int | None = None
+    checkpoint: str = ""
 
     def options(self) -> dict[str, Any]:
         """What a vector depends on, the checkpoint's files aside."""
@@ -40,8 +44,8 @@ class Embedded(NamedTuple):
 
 
 def embed(recipe: Recipe, texts: list[str]) -> Embedded:
-    """The vectors of a part's texts. The model is opened once a process."""
-    encoder, checkpoint = _opened(recipe.model)
+    """The vectors of a part's texts. The model is opened once a process, and again where its files are to be others."""
+    encoder, checkpoint = _opened(recipe)
     encode: Any = encoder.encode
     options: dict[str, Any] = {
         "show_progress_bar": False,
@@ -57,10 +61,18 @@ def embed(recipe: Recipe, texts: list[str]) -> Embedded:
     return Embedded(np.ascontiguousarray(vectors, np.float32), len(info.truncated), checkpoint)
 
 
-@functools.lru_cache(maxsize=1)
-def _opened(model: str) -> tuple[SentenceEncoder, str]:
-    encoder = SentenceEncoder(model)
-    return encoder, checkpoint_fingerprint(Path(encoder.folder))
+_lock = threading.Lock()
+_kept: dict[str, tuple[SentenceEncoder, str]] = {}  # the model that was used last, by name
+
+
+def _opened(recipe: Recipe) -> tuple[SentenceEncoder, str]:
+    with _lock:
+        found = _kept.get(recipe.model)
+        if found is None or found[1] != recipe.checkpoint:
+            _kept.clear()
+            encoder = SentenceEncoder(recipe.model)
+            found = _kept[recipe.model] = encoder, checkpoint_fingerprint(Path(encoder.folder))
+        return found
 
 
 def checkpoint_fingerprint(folder: Path) -> str:

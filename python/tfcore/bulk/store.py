@@ -85,7 +85,7 @@ class Store:
         """
         try:
             with self._path(part.number).open("rb") as file:
-                stored = _read_head(file)
+                stored = self._read_head(file)
         except FileNotFoundError:
             return None
         if (stored.first, stored.rows, stored.digest) != (part.first, len(part.rows), part.digest()):
@@ -108,16 +108,25 @@ class Store:
         """A part that is done, and its vectors (good rows, dim)."""
         path = self._path(number)
         with path.open("rb") as file:
-            stored, raw = _read_head(file), file.read()
+            stored, raw = self._read_head(file), file.read()
         if zlib.crc32(raw) != stored.crc:
-            path.unlink()
-            raise ValueError(f"{path}: damaged, and removed: run the same command again to compute it anew")
+            raise self._damaged(path)
         return stored, np.frombuffer(raw, np.float32).reshape(stored.good, stored.dim)
 
     def remove(self) -> None:
         """Done with. The manifest goes first: what a kill leaves then is never taken for an unfinished job."""
         (self.folder / _MANIFEST).unlink()
         _remove(self.folder)
+
+    def _read_head(self, file: BinaryIO) -> Stored:
+        try:
+            return Stored(**json.loads(file.readline()))
+        except (TypeError, ValueError):
+            raise self._damaged(Path(file.name)) from None
+
+    def _damaged(self, path: Path) -> ValueError:
+        path.unlink()
+        return ValueError(f"{path}: damaged, and removed: run the same command again to compute it anew")
 
     def _path(self, number: int) -> Path:
         return self.folder / _PART.format(number)
@@ -224,7 +233,3 @@ def _check_same_job(earlier: dict[str, Any], job: dict[str, Any], output: Path) 
                 f"{output}: an unfinished run is kept, but its {name} was {json.dumps(earlier.get(name))} and is now "
                 f"{json.dumps(job.get(name))}: give the same input and options to go on, or --force to start anew"
             )
-
-
-def _read_head(file: BinaryIO) -> Stored:
-    return Stored(**json.loads(file.readline()))

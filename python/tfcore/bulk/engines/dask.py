@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from typing import Any
@@ -28,7 +29,7 @@ class DaskCluster:
         try:
             self._client = self._distributed.Client(self._local or address, set_as_default=False)
             self._client.wait_for_workers(1, timeout=_PATIENCE)
-        except (OSError, TimeoutError, ValueError) as error:
+        except (OSError, asyncio.TimeoutError, ValueError) as error:
             self.close()
             raise ConnectionError(f"{where}: no worker can be reached ({error})") from error
 
@@ -44,7 +45,7 @@ class DaskCluster:
         with self._client.as_current():  # `wait` takes no client
             try:
                 return list(self._distributed.wait(handles, timeout=_MOMENT, return_when="FIRST_COMPLETED").done)
-            except TimeoutError:
+            except asyncio.TimeoutError:
                 return []
 
     def result(self, handle: Any) -> Embedded:
