@@ -7,8 +7,11 @@ import os
 import random
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
+from tfcore import SentenceEncoder
 from tfcore.bulk import Corpus, Job, Recipe
 from tfcore.bulk.recipe import checkpoint_fingerprint
 
@@ -19,6 +22,13 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     """Texts of 1 to 20 words, all different."""
     words = random.Random(seed)
     return [f"{n} " + " ".join(words.choices(WORDS, k=words.randint(1, 20))) for n in range(count)]
+
+
+def encoded(model: Path, texts: list[str], **options) -> np.ndarray:
+    """The vectors (n, dim) by one call of the encoder, which may warn that it cuts texts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return SentenceEncoder(model).encode(texts, **options)
 
 
 def write_corpus(path: Path, texts: list[str]) -> Path:

@@ -9,9 +9,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from bulk_cases import command, job, left, run, sentences, write_corpus, write_json
+from bulk_cases import command, encoded, job, left, run, sentences, write_corpus, write_json
 from checkpoints import CONFIG, bert_tensors, write_bert
-from tfcore import SentenceEncoder
+from tfcore import AutoTokenizer
 
 TEXTS = sentences(70)
 
@@ -24,7 +24,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def want(model):
     """What one call of the encoder gives for all texts: (70, 32) float32."""
-    return SentenceEncoder(model).encode(TEXTS)
+    return encoded(model, TEXTS)
 
 
 def same_bits(got, want):
@@ -114,7 +114,7 @@ def test_options_reach_the_encoder(tmp_path, model, want, options):
     job(write_corpus(tmp_path / "c.txt", TEXTS), tmp_path / "v.npy", model, options={**options, "batch_size": 3}).run()
     names = {"normalize": "normalize_embeddings"}
     got = np.load(tmp_path / "v.npy")
-    same_bits(got, SentenceEncoder(model).encode(TEXTS, **{names.get(k, k): v for k, v in options.items()}))
+    same_bits(got, encoded(model, TEXTS, **{names.get(k, k): v for k, v in options.items()}))
     assert got.shape != want.shape or not np.array_equal(got, want)
 
 
@@ -131,6 +131,15 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, model):
     )
     done = subprocess.run([*command()[:1], "-c", code], capture_output=True, text=True, timeout=240, check=True)
     assert int(done.stdout) << 10 <= 4 << 20  # the vectors are 7.7 MB, the texts as Python strings 4 MB
+
+
+def test_truncated_texts_are_counted(tmp_path, model):
+    outcome = job(write_corpus(tmp_path / "c.txt", TEXTS), tmp_path / "v.npy", model).run()
+    if outcome.truncated is None:
+        pytest.skip("this encoder does not tell which texts it cuts")
+    counts = [len(ids) for ids in AutoTokenizer.from_pretrained(model)(TEXTS)["input_ids"]]
+    assert outcome.truncated == sum(count > CONFIG["max_position_embeddings"] for count in counts) > 0
+    assert f" {outcome.truncated} truncated" in str(outcome)
 
 
 # ---- bad rows

@@ -123,6 +123,11 @@ def wait_until_it_sleeps(process):
     wait_for(asleep)
 
 
+def wait_for_parts(process, output, count):
+    wait_for(lambda: process.poll() is not None or len(parts_of(output)) == count)
+    assert process.poll() is None
+
+
 def parts_of(output):
     return list(working_folder(output).glob("part-????????"))
 
@@ -137,7 +142,7 @@ def test_signals(tmp_path, model, number, status):
         command(*arguments, model=model), stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
     ) as process:
         process.stdin.write("\n".join(texts[:35]).encode())
-        wait_for(lambda: len(parts_of(output)) == 3)
+        wait_for_parts(process, output, 3)
         wait_until_it_sleeps(process)
         process.send_signal(number)
         if number != signal.SIGKILL:
@@ -165,7 +170,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path, model):
         command(*arguments, model=model), stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
     ) as process:
         process.stdin.write(b"a\nb\n")
-        wait_for(lambda: len(parts_of(output)) == 2)
+        wait_for_parts(process, output, 2)
         wait_until_it_sleeps(process)
         process.send_signal(signal.SIGINT)
         wait_until_it_sleeps(process)
@@ -182,7 +187,7 @@ def test_two_at_once(tmp_path, corpus, model, want):
     arguments = ["--input", "-", "--output", output, "--part-rows", 16]
     with subprocess.Popen(command(*arguments, model=model), stdin=subprocess.PIPE, bufsize=0) as first:
         first.stdin.write("\n".join(TEXTS).encode())
-        wait_for(lambda: len(parts_of(output)) == 4)
+        wait_for_parts(first, output, 4)
         for force in (False, True):
             with pytest.raises(BlockingIOError, match=rf"v\.npy: process {first.pid} is working on it"):
                 job(corpus, output, model, force=force).run()
