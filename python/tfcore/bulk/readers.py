@@ -1,0 +1,255 @@
+"""Corpora as rows, one at a time: lines of text, JSON, CSV and Parquet.
+
+A row that cannot be read is a row with a fault, so the rows after it keep their numbers. What concerns the whole file
+(no such column, UTF-16) is an error at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .extras import extra
+from .rows import Row
+
+FORMATS = {
+    ".txt": "txt",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+MOST_LINE = 1 << 24  # bytes: a longer line is a bad row, so that memory stays bounded in a file of one endless line
+_EDGE = 1 << 16  # bytes of a file's beginning and end that go into its fingerprint
+_TOO_LONG = "\udc00"  # stands for such a line in CSV; no bytes decode to it
+_BATCH = 256  # rows that are taken out of a Parquet file at a time
+
+
+class Corpus:
+    """A file, or standard input as "-", and how to read it.
+
+    Parameters
+    ----------
+    source : str
+        A file's name, or "-".
+    kind : str, optional
+        txt, jsonl, csv, tsv or parquet. Default: what the name ends in; txt for standard input.
+    field : str, optional
+        The member or column with the text. Default: "text", or a file's only column.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The format is unknown, or cannot be had from standard input, or has no fields.
+    """
+
+    def __init__(self, source: str, kind: str | None = None, field: str | None = None) -> None:
+        self.source = source
+        self.name = "standard input" if source == "-" else source
+        self.piped = source == "-" or (os.path.exists(source) and not os.path.isfile(source) | os.path.isdir(source))
+        self.kind = kind or ("txt" if source == "-" else FORMATS.get(Path(source).suffix.lower(), ""))
+        self.field = field
+        if self.kind not in FORMATS.values():
+            raise ValueError(f"{source}: expected a name that ends in {', '.join(FORMATS)}, or --format")
+        if self.piped and self.kind == "parquet":
+            raise ValueError(f"{self.name}: Parquet cannot be read from a pipe, only from a file")
+        if self.kind == "txt" and field is not None:
+            raise ValueError(f"field is {field!r}, but lines of text have no fields")
+        if not self.piped and not os.path.isfile(source):
+            kept = "is a folder" if os.path.isdir(source) else "no such file"
+            raise FileNotFoundError(f"{source}: {kept}, expected a corpus")
+        self._stream: Any = None
+        self._share_read = 0.0
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the corpus from another without reading all of it: its size, beginning and end."""
+        how = {"format": self.kind, "field": self.field}
+        if self.piped:
+            return {**how, "size": None, "edges": None}
+        with open(self.source, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            edges = hashlib.sha256(file.read(_EDGE))
+            file.seek(max(0, size - _EDGE))
+            edges.update(file.read(_EDGE))
+        return {**how, "size": size, "edges": edges.hexdigest()}
+
+    def share_read(self) -> float | None:
+        """How much of the corpus has been read, from 0 to 1; None where nobody knows."""
+        if self.piped:
+            return None
+        if self._stream is not None and not self._stream.closed:
+            self._share_read = self._stream.tell() / max(1, os.fstat(self._stream.fileno()).st_size)
+        return self._share_read
+
+    def rows(self) -> Iterator[Row]:
+        """Every row, from the first."""
+        if self.kind == "parquet":
+            yield from self._parquet_rows()
+            return
+        with self._open() as stream:
+            self._stream = stream
+            lines = _lines(stream, self.name)
+            if self.kind == "txt":
+                for number, line in lines:
+                    yield _line_row(line, f"line {number}")
+            elif self.kind == "jsonl":
+                yield from _json_rows(lines, self.field or "text")
+            else:
+                yield from _csv_rows(lines, self.name, self.field, "\t" if self.kind == "tsv" else ",")
+            self._share_read = 1.0
+
+    def _open(self) -> BinaryIO:
+        return open(os.dup(sys.stdin.fileno()) if self.source == "-" else self.source, "rb")
+
+    def _parquet_rows(self) -> Iterator[Row]:
+        parquet = extra("pyarrow.parquet", "parquet", f"{self.name}: reading Parquet")
+        arrow = extra("pyarrow", "parquet", "reading Parquet")
+        try:
+            file = parquet.ParquetFile(self.source)
+        except arrow.ArrowException as error:
+            raise ValueError(f"{self.name}: not a Parquet file that can be read ({error})") from error
+        with file:
+            column = _column(self.name, list(file.schema_arrow.names), self.field)
+            kind = file.schema_arrow.field(column).type
+            value = kind.value_type if arrow.types.is_dictionary(kind) else kind
+            if not (arrow.types.is_string(value) or arrow.types.is_large_string(value) or str(value) == "string_view"):
+                raise ValueError(f"{self.name}: column {column!r} holds {kind}, expected strings")
+            number = 0
+            for batch in file.iter_batches(_BATCH, columns=[column]):
+                for raw in batch.column(0).cast(arrow.large_string()).cast(arrow.large_binary()):
+                    number += 1
+                    yield _line_row(raw.as_py(), f"row {number}", missing="null")
+                self._share_read = number / max(1, file.metadata.num_rows)
+
+
+# ---- lines
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes | None]]:
+    """(number from 1, bytes without their line's end); None for a line longer than MOST_LINE."""
+    number = 0
+    while line := stream.readline(MOST_LINE + 2):
+        number += 1
+        if number == 1:
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise ValueError(f"{name}: is UTF-16, expected UTF-8")
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        content = line.removesuffix(b"\n").removesuffix(b"\r")
+        if len(content) <= MOST_LINE:
+            yield number, content
+            continue
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(MOST_LINE)
+        yield number, None
+
+
+def _line_row(raw: bytes | None, place: str, missing: str = f"longer than {MOST_LINE >> 20} MiB") -> Row:
+    if raw is None:
+        return Row(None, place, missing)
+    try:
+        return Row(raw.decode(), place)
+    except UnicodeDecodeError as error:
+        return Row(None, place, f"not UTF-8 (byte {error.start + 1})")
+
+
+def _value_row(value: Any, field: str, place: str) -> Row:
+    if not isinstance(value, str):
+        return Row(None, place, f"{field!r} is {type(value).__name__}, expected a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return Row(None, place, f"{field!r} is not Unicode (half a surrogate pair at character {error.start + 1})")
+    return Row(value, place)
+
+
+# ---- JSON, an object a line
+
+
+def _json_rows(lines: Iterator[tuple[int, bytes | None]], field: str) -> Iterator[Row]:
+    """Empty lines are not rows."""
+    for number, raw in lines:
+        line = _line_row(raw, f"line {number}")
+        if line.text is None:
+            yield line
+        elif line.text.strip():
+            yield _json_row(line.text, field, line.place)
+
+
+def _json_row(line: str, field: str, place: str) -> Row:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Row(None, place, f"not JSON ({error})")
+    if not isinstance(content, dict):
+        return Row(None, place, f"a JSON {type(content).__name__}, expected an object with {field!r}")
+    if field not in content:
+        return Row(None, place, f"has no {field!r}")
+    return _value_row(content[field], field, place)
+
+
+# ---- CSV, whose first row names the columns
+
+
+def _csv_rows(lines: Iterator[tuple[int, bytes | None]], name: str, field: str | None, delimiter: str) -> Iterator[Row]:
+    """Empty lines are not rows, quoted fields may run over lines; bytes that are not UTF-8 spoil their own field."""
+    reached = 0
+
+    def text() -> Iterator[str]:
+        nonlocal reached
+        for number, raw in lines:
+            reached = number
+            yield (_TOO_LONG if raw is None else raw.decode(errors="surrogateescape")) + "\n"
+
+    reader = csv.reader(text(), delimiter=delimiter)
+    header: list[str] | None = None
+    place = -1
+    while True:
+        start, earlier = reached + 1, csv.field_size_limit(MOST_LINE)  # a setting of the process: lent for one row
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            if header is None:
+                raise ValueError(f"{name}: the header cannot be read ({error})") from error
+            yield Row(None, f"line {start}", f"not CSV ({error})")
+            continue
+        finally:
+            csv.field_size_limit(earlier)
+        if record is None:
+            return
+        if not record:
+            continue
+        if header is None:
+            header = record
+            place = header.index(_column(name, header, field))
+        elif place >= len(record):
+            yield Row(None, f"line {start}", f"has {len(record)} fields, no {header[place]!r}")
+        else:
+            yield _csv_row(record[place], header[place], f"line {start}")
+
+
+def _csv_row(value: str, column: str, place: str) -> Row:
+    if _TOO_LONG in value:
+        return Row(None, place, f"longer than {MOST_LINE >> 20} MiB")
+    raw = value.encode(errors="surrogateescape")
+    row = _line_row(raw, place)
+    return row if row.text is not None else row._replace(fault=f"{column!r} is {row.fault}")
+
+
+def _column(name: str, columns: list[str], field: str | None) -> str:
+    """The column with the text: the one that is asked for, the only one, or "text"."""
+    if field is None and len(columns) == 1:
+        return columns[0]
+    wanted = "text" if field is None else field
+    if wanted not in columns:
+        raise ValueError(f"{name}: there is no column {wanted!r} among {', '.join(map(repr, columns))}: give --field")
+    return wanted

@@ -1,0 +1,50 @@
+"""The command `tfcore`: `info`, `embed`, `generate` and `bench`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from .bench import add_bench
+from .embed import add_embed
+from .generate import add_generate
+from .info import add_info
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Returns 0; 1 after an error, told in one line; 2 for wrong usage or a missing extra; 128 + n after signal n.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        status = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ImportError as error:
+        return _fail(error, 2)
+    except (OSError, TypeError, ValueError) as error:
+        return _fail(error, 1)
+    else:
+        return status or 0
+    return 0
+
+
+def _fail(error: Exception, status: int) -> int:
+    print(f"tfcore: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tfcore", description="Transformers for NumPy, at the speed of the machine.")
+    parser.add_argument("--version", action="version", version=f"tfcore {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (add_info, add_embed, add_generate, add_bench):
+        add(commands)
+    return parser

@@ -1,0 +1,262 @@
+"""`tfcore embed --input` killed, stopped, damaged, started twice: the next run goes on, the bytes are the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bulk_cases import command, job, left, run, sentences, write_corpus
+from checkpoints import write_bert
+from tfcore.bulk.store import Store, working_folder
+
+TEXTS = sentences(70)
+EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "open")  # what changes a folder, as Python's audit names it
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_bert(tmp_path_factory.mktemp("models") / "bert")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpora") / "c.txt", TEXTS)
+
+
+@pytest.fixture(scope="module")
+def want(tmp_path_factory, corpus, model):
+    """The bytes of the files that uninterrupted runs write, by their names' ends."""
+    folder = tmp_path_factory.mktemp("want")
+    for suffix in (".npy", ".parquet"):
+        if suffix == ".parquet":
+            pytest.importorskip("pyarrow")
+        job(corpus, folder / f"v{suffix}", model).run()
+    return {path.suffix: path.read_bytes() for path in folder.iterdir()}
+
+
+def killed(work, events, fatal):
+    """The status of a process of its own that does `work` and is killed before the `fatal`-th of its `events`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of a fork beside other threads
+        child = os.fork()
+    if not child:
+        seen = 0
+
+        def count(event, arguments):
+            nonlocal seen
+            if event in events and str(work.output.parent) in str(arguments):
+                seen += 1
+                if seen == fatal:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        try:
+            work.run()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet"])
+def test_killed_at_every_moment(tmp_path, corpus, model, want, suffix):
+    """A kill before each change of the folder in turn, until a run gets through; each time a second run goes on."""
+    for fatal in range(1, 1000):
+        folder = tmp_path / str(fatal)
+        folder.mkdir()
+        output = folder / f"v{suffix}"
+        status = killed(job(corpus, output, model), EVENTS, fatal)
+        if output.exists():
+            assert output.read_bytes() == want[suffix]
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        if not output.exists() or (working_folder(output) / "manifest.json").exists():
+            job(corpus, output, model).run()
+        else:  # complete: what is left of the working folder is only swept up
+            with pytest.raises(FileExistsError):
+                job(corpus, output, model).run()
+        assert output.read_bytes() == want[suffix]
+        assert left(folder) == [output.name]
+    assert fatal > 30
+    assert left(folder) == [output.name]
+
+
+def test_killed_again_and_again(tmp_path, corpus, model, want):
+    """Each run puts one more file in place, and is killed at the next."""
+    output = tmp_path / "v.npy"
+    runs = 0
+    while status := killed(job(corpus, output, model), ("os.rename",), 2):
+        assert status == -signal.SIGKILL
+        assert not output.exists()
+        runs += 1
+        assert runs < 20
+    assert runs == 6  # the manifest and five parts; the output is that of the seventh run
+    assert output.read_bytes() == want[".npy"]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def wait_until_it_sleeps(process):
+    """Until it has been asleep for 0.15 s: it waits for its input."""
+    awake = time.monotonic()
+
+    def asleep():
+        nonlocal awake
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state != "S":
+            awake = time.monotonic()
+        return time.monotonic() - awake > 0.15
+
+    wait_for(asleep)
+
+
+def wait_for_parts(process, output, count):
+    wait_for(lambda: process.poll() is not None or len(parts_of(output)) == count)
+    assert process.poll() is None
+
+
+def parts_of(output):
+    return list(working_folder(output).glob("part-????????"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals(tmp_path, model, number, status):
+    """The real command: a pipe that gives it three parts and then nothing holds it in its midst."""
+    texts = sentences(200)
+    output = tmp_path / "v.npy"
+    arguments = ["--input", "-", "--output", output, "--part-rows", 10]
+    with subprocess.Popen(
+        command(*arguments, model=model), stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    ) as process:
+        process.stdin.write("\n".join(texts[:35]).encode())
+        wait_for_parts(process, output, 3)
+        wait_until_it_sleeps(process)
+        process.send_signal(number)
+        if number != signal.SIGKILL:
+            wait_until_it_sleeps(process)
+            assert process.poll() is None, "it waits for its input, not yet at the border of a part"
+            process.stdin.write("\n".join(["", *texts[35:45]]).encode())
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == status
+    if number != signal.SIGKILL:
+        assert b"stopped; what is done is kept: the same command goes on from there" in told
+        assert told.count(b"\n") == 1
+    assert not output.exists()
+    done = run(*arguments, model=model, stdin="\n".join(texts).encode())
+    assert done.returncode == 0, done.stderr
+    assert b" 30 done earlier" in done.stderr or b" 40 done earlier" in done.stderr
+    write_corpus(tmp_path / "c.txt", texts)
+    job(tmp_path / "c.txt", tmp_path / "w.npy", model).run()
+    assert output.read_bytes() == (tmp_path / "w.npy").read_bytes()
+
+
+def test_a_second_interrupt_ends_it_at_once(tmp_path, model):
+    output = tmp_path / "v.npy"
+    arguments = ["--input", "-", "--output", output, "--part-rows", 1]
+    with subprocess.Popen(
+        command(*arguments, model=model), stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    ) as process:
+        process.stdin.write(b"a\nb\n")
+        wait_for_parts(process, output, 2)
+        wait_until_it_sleeps(process)
+        process.send_signal(signal.SIGINT)
+        wait_until_it_sleeps(process)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        told = process.stderr.read()
+    assert (process.returncode, told) == (130, b"")
+    assert len(parts_of(output)) == 2
+
+
+def test_two_at_once(tmp_path, corpus, model, want):
+    """The second is refused while the first lives, and not by what a dead one has left."""
+    output = tmp_path / "v.npy"
+    arguments = ["--input", "-", "--output", output, "--part-rows", 16]
+    with subprocess.Popen(command(*arguments, model=model), stdin=subprocess.PIPE, bufsize=0) as first:
+        first.stdin.write("\n".join(TEXTS).encode())
+        wait_for_parts(first, output, 4)
+        for force in (False, True):
+            with pytest.raises(BlockingIOError, match=rf"v\.npy: process {first.pid} is working on it"):
+                job(corpus, output, model, force=force).run()
+        assert len(parts_of(output)) == 4
+        first.kill()
+    done = run(*arguments, model=model, stdin="\n".join(TEXTS).encode())
+    assert done.returncode == 0, done.stderr
+    assert output.read_bytes() == want[".npy"]
+
+
+def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path, monkeypatch):
+    """Between another process's opening of the lock and its taking it, the folder's owner finishes and removes it."""
+    import fcntl
+
+    output = tmp_path / "v.npy"
+    real, calls = fcntl.flock, []
+
+    def flock(lock, how):
+        if not calls:
+            (working_folder(output) / "lock").unlink()
+        calls.append(how)
+        real(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Store.open(output, {}, force=False), pytest.raises(BlockingIOError), Store.open(output, {}, force=False):
+        pass
+    assert len(calls) == 3
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", [-5, 0, 3], ids=["vectors", "head", "name"])
+def test_a_damaged_part(tmp_path, corpus, model, want, place):
+    output = tmp_path / "v.npy"
+    assert killed(job(corpus, output, model), ("os.rename",), 6) == -signal.SIGKILL
+    part = sorted(parts_of(output))[2]
+    content = bytearray(part.read_bytes())
+    content[place] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(ValueError, match=r"part-00000002: damaged, and removed: run the same command again"):
+        job(corpus, output, model).run()
+    assert job(corpus, output, model).run().earlier == (
+        54 if place == -5 else 48
+    )  # found when all was done, or on the way to that
+    assert output.read_bytes() == want[".npy"]
+
+
+def test_a_damaged_manifest(tmp_path, corpus, model, want):
+    output = tmp_path / "v.npy"
+    assert killed(job(corpus, output, model), ("os.rename",), 3) == -signal.SIGKILL
+    (working_folder(output) / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json: damaged; --force starts v\.npy anew"):
+        job(corpus, output, model).run()
+    job(corpus, output, model, force=True).run()
+    assert output.read_bytes() == want[".npy"]
+
+
+def test_forced_runs_go_on_without_force(tmp_path, corpus, model, want):
+    """While an old output stands: it stays until the new one is complete."""
+    output = tmp_path / "v.npy"
+    output.write_text("old")
+    assert killed(job(corpus, output, model, force=True), ("os.rename",), 4) == -signal.SIGKILL
+    assert output.read_text() == "old"
+    assert job(corpus, output, model).run().earlier == 32
+    assert output.read_bytes() == want[".npy"]
+
+
+def test_another_batch_size_goes_on(tmp_path, corpus, model, want):
+    output = tmp_path / "v.npy"
+    assert killed(job(corpus, output, model), ("os.rename",), 4) == -signal.SIGKILL
+    job(corpus, output, model, options={"batch_size": 5}).run()
+    assert output.read_bytes() == want[".npy"]
+    assert np.load(output).shape == (70, 32)
