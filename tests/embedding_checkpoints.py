@@ -117,10 +117,21 @@ SCORED = {
     **{name: Case(f"{name}.sequence_classification", ()) for name in ("bert", "roberta", "distilbert", "electra")},
     **{name: Case(f"{name}.sequence_classification", ()) for name in ("mpnet", "modernbert", "qwen3")},
 }
+_CLASSIFIES = {
+    "transformer_task": "sequence-classification",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+    "module_output_name": "scores",
+}
 RERANKERS = {
-    "reranker": {},
-    "reranker-of-logits": {"activation_fn": "torch.nn.modules.linear.Identity"},
-    "reranker-of-tanh": {"activation_fn": "torch.nn.modules.activation.Tanh"},
+    "reranker": Case(modules=()),
+    **{
+        f"reranker-of-{name.lower()}": Case(
+            modules=(),
+            options={"model_type": "CrossEncoder", "activation_fn": f"torch.nn.modules.{kind}.{name}"},
+            settings=_CLASSIFIES,
+        )
+        for name, kind in (("Identity", "linear"), ("Tanh", "activation"))
+    },
 }
 _OF_TOKENS = (
     dense(WIDTH, 12, "linear.Identity", bias=False, module_input_name="token_embeddings"),

@@ -1,15 +1,18 @@
 """Sentence vectors: pooled as the checkpoint's files say, and the same bits in any company."""
 
 import json
+import os
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tfcore
-from checkpoints import CONFIG, minilm, write_bert
+from checkpoints import CONFIG, minilm, write_bert, write_safetensors
 from tfcore import AutoModel, AutoTokenizer, SentenceEncoder
+from tfcore.embedding import quantize_embeddings
 
 GOLDEN = Path(__file__).parent / "golden" / "minilm.npz"
 TEXTS = ["the two cu?", "", "a b c d e f g", "z", "cut the cut, the two cuts!"]
@@ -71,7 +74,7 @@ def test_recorded_vectors(encoder):
 
 @pytest.mark.filterwarnings("ignore")
 def test_beside_sentence_transformers(encoder):
-    library = pytest.importorskip("sentence_transformers")
+    library = pytest.importorskip("sentence_transformers", exc_type=ImportError)
     theirs = library.SentenceTransformer(str(minilm()), device="cpu")
     texts = ["Understanding Transformers!", "", "word " * 700, "naïve café 東京", "  Two  spaces "]
     assert np.abs(encoder.encode(texts) - theirs.encode(texts)).max() <= 1e-5
@@ -82,8 +85,10 @@ def test_what_the_files_say(encoder):
     assert encoder.max_seq_length == 256
     assert encoder.dimension == 384
     long = "word " * 700
-    assert np.array_equal(encoder.encode(long), encoder.encode(long[: 5 * 254]))
-    assert not np.array_equal(encoder.encode(long), encoder.encode(long[: 5 * 250]))
+    vector, info = encoder.encode(long, return_info=True)
+    assert info.truncated.tolist() == [0]
+    assert np.array_equal(vector, encoder.encode(long[: 5 * 254]))
+    assert not np.array_equal(vector, encoder.encode(long[: 5 * 250]))
 
 
 def test_like_texts_are_alike(encoder):
@@ -199,7 +204,7 @@ def test_lower_case_and_length(folder):
     settings = {"max_seq_length": 4, "do_lower_case": True}
     encoder = SentenceEncoder(write_files(folder, {}, sentence_bert_config=settings))
     want = hidden(folder, "the two cut", truncation=True, max_length=4).mean(0)
-    assert np.abs(encoder.encode("The TWO cut") - want).max() <= 1e-6
+    assert np.abs(encoder.encode("The TWO cut", return_info=True)[0] - want).max() <= 1e-6
     assert SentenceEncoder(write_files(folder, {}, sentence_bert_config={})).max_seq_length == 24
 
 
@@ -283,8 +288,25 @@ def test_wrong_arguments_are_named(folder, arguments, error, message):
 @pytest.mark.parametrize(
     ("pooling", "kinds", "files", "message"),
     [
-        ({}, ("Transformer", "Pooling", "Dense"), {}, "modules are Transformer, Pooling, Dense, expected Transformer"),
-        ({}, ("Pooling",), {}, "modules are Pooling, expected"),
+        (
+            {},
+            ("Transformer", "Pooling", "Wordy"),
+            {},
+            "module 'Wordy' is not known, expected Transformer, Pooling, Dense",
+        ),
+        ({}, ("Pooling",), {}, "modules are Pooling, expected a Transformer first"),
+        ({}, (), {}, "modules are none, expected a Transformer first"),
+        ({}, ("Transformer",), {}, "no module pools tokens"),
+        ({}, ("Transformer", "Normalize"), {}, "Normalize stands before any Pooling"),
+        (
+            {},
+            ("Transformer", "Pooling"),
+            {"config_sentence_transformers": {"prompts": [3]}},
+            "'prompts' is not an object",
+        ),
+        ({}, ("Transformer", "Pooling"), {"config_sentence_transformers": {"truncate_dim": 0}}, "'truncate_dim' is 0"),
+        ({}, ("Transformer", "Pooling"), {"modules": [{"type": "Transformer", "path": "../x"}]}, "'path' is '../x'"),
+        ({}, ("Transformer", "Pooling"), {"modules": [{"type": 3}]}, "'type' is 3, expected a string"),
         ({"pooling_mode": "middle"}, ("Transformer", "Pooling"), {}, "pooling_mode holds 'middle', expected cls"),
         ({"pooling_mode": [3]}, ("Transformer", "Pooling"), {}, "pooling_mode holds 3, expected cls"),
         ({"pooling_mode_cls_token": 1}, ("Transformer", "Pooling"), {}, "'pooling_mode_cls_token' is 1, expected true"),
@@ -320,3 +342,265 @@ def test_a_wrong_option_is_named(folder, options, message):
     encoder = SentenceEncoder(write_files(folder, {}, config_sentence_transformers=options))
     with pytest.raises(ValueError, match=message):
         encoder.similarity(encoder.encode(TEXTS), np.zeros((1, CONFIG["hidden_size"])))
+
+
+# ---- what was cut
+
+
+def test_one_warning_when_texts_are_cut(folder):
+    texts = ["a", "b " * 30, "c", "d " * 40]
+    encoder = SentenceEncoder(folder)
+    with pytest.warns(
+        UserWarning, match=r"2 of 4 texts had more than max_seq_length, 24 tokens.*sentences\[1\]"
+    ) as caught:
+        encoder.encode(texts)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    encoder.encode(texts)  # tests take a warning for an error
+
+
+def test_what_was_cut_is_told(folder):
+    texts = ["a", "b " * 30, "c", "d " * 40] * 30
+    vectors, info = SentenceEncoder(folder).encode(texts, return_info=True)
+    assert vectors.shape == (120, 32)
+    assert info.truncated.tolist() == [row for row in range(120) if row % 2]
+    assert info.token_counts.tolist() == [3, 24, 3, 24] * 30
+    assert (info.texts, info.tokens) == (120, 30 * 54)
+
+
+def test_a_text_that_just_fits_is_not_cut(folder):
+    _, info = SentenceEncoder(folder).encode(["b " * 22, "b " * 23], return_info=True)
+    assert info.truncated.tolist() == [1]
+
+
+def test_the_length_can_be_set(folder):
+    encoder = SentenceEncoder(folder)
+    encoder.max_seq_length = 5
+    got, info = encoder.encode(["a b c d e f"], return_info=True)
+    assert info.token_counts.tolist() == [5]
+    assert np.array_equal(got, SentenceEncoder(folder).encode(["a b c"]))
+    assert pickle.loads(pickle.dumps(encoder)).max_seq_length == 5
+    for wrong in (0, 25, "3"):
+        with pytest.raises(ValueError, match=r"max_seq_length is .*, expected a positive integer up to 24"):
+            encoder.max_seq_length = wrong
+
+
+# ---- more of encode
+
+
+def test_prompts_by_name(folder):
+    options = {"prompts": {"query": "two b ", "passage": "a "}, "default_prompt_name": "passage"}
+    encoder = SentenceEncoder(write_files(folder, {}, config_sentence_transformers=options))
+    assert encoder.prompts == options["prompts"]
+    for got, prompt in (
+        (encoder.encode("cut"), "a "),
+        (encoder.encode("cut", prompt_name="query"), "two b "),
+        (encoder.encode("cut", prompt_name="query", prompt="z "), "z "),
+        (encoder.encode_query("cut"), "two b "),
+        (encoder.encode_document("cut"), "a "),
+        (encoder.encode_document("cut", prompt="z "), "z "),
+    ):
+        assert np.array_equal(got, encoder.encode("cut", prompt=prompt))
+    with pytest.raises(ValueError, match="prompt_name is 'cluster', and the prompts known are 'query', 'passage'"):
+        encoder.encode("cut", prompt_name="cluster")
+    with pytest.raises(TypeError, match="prompt is int, expected a string"):
+        encoder.encode("cut", prompt=3)
+
+
+def test_all_there_is_of_a_text(folder):
+    encoder = SentenceEncoder(folder)
+    rows = encoder.encode(TEXTS, output_value=None)
+    for text, row, vector in zip(TEXTS, rows, encoder.encode(TEXTS), strict=True):
+        assert row["input_ids"].tolist() == AutoTokenizer.from_pretrained(folder)(text)["input_ids"]
+        assert np.array_equal(row["sentence_embedding"], vector)
+        assert np.array_equal(row["token_embeddings"], encoder.encode(text, output_value="token_embeddings"))
+    assert encoder.encode(TEXTS[0], output_value=None).keys() == rows[0].keys()
+
+
+def test_arguments_of_code_written_for_sentence_transformers(folder):
+    encoder = SentenceEncoder(folder)
+    want = encoder.encode(TEXTS)
+    rows = encoder.encode(TEXTS, convert_to_numpy=False, device="cpu")
+    assert isinstance(rows, list)
+    assert np.array_equal(rows, want)
+    with pytest.raises(ValueError, match="device is 'cuda', expected 'cpu'"):
+        encoder.encode(TEXTS, device="cuda")
+    torch = pytest.importorskip("torch")
+    tensor = encoder.encode(TEXTS, convert_to_tensor=True)
+    assert isinstance(tensor, torch.Tensor)
+    assert np.array_equal(tensor.numpy(), want)
+
+
+def test_a_generator_is_read_as_it_is_needed(folder):
+    read = []
+
+    def texts():
+        for row in range(5000):
+            read.append(row)
+            yield 3 if row == 1500 else "a b"
+
+    with pytest.raises(TypeError, match=r"sentences\[1500\] is int"):
+        SentenceEncoder(folder).encode(texts())
+    assert len(read) == 1501
+
+
+def test_a_generator_of_many(folder):
+    encoder = SentenceEncoder(folder)
+    got, info = encoder.encode((TEXTS[n % 5] for n in range(3000)), return_info=True)
+    assert np.array_equal(got, np.tile(encoder.encode(TEXTS), (600, 1)))
+    assert info.texts == 3000
+
+
+def test_texts_that_are_no_unicode_are_named(folder):
+    with pytest.raises(ValueError, match=r"sentences\[70\] holds half of a surrogate pair"):
+        SentenceEncoder(folder).encode(["a"] * 70 + ["\ud800"])
+
+
+def test_a_huge_text(folder):
+    """Longer than a window by itself, and cut."""
+    text = "b c " * 140_000
+    vector, info = SentenceEncoder(folder).encode([text, "a"], return_info=True)
+    assert info.truncated.tolist() == [0]
+    assert np.array_equal(vector[0], SentenceEncoder(folder).encode("b c " * 11))
+
+
+# ---- fewer bits
+
+
+def test_ranges_given_or_learned(folder):
+    encoder = SentenceEncoder(folder)
+    vectors = encoder.encode(TEXTS)
+    ranges = np.stack([vectors.min(0), vectors.max(0)])
+    want = encoder.encode(TEXTS, precision="uint8")
+    assert (want.min(), want.max(), want.dtype) == (0, 255, np.uint8)
+    assert np.array_equal(encoder.encode(TEXTS, precision="uint8", ranges=ranges), want)
+    assert np.array_equal(encoder.encode(TEXTS, precision="uint8", calibration_embeddings=vectors), want)
+    assert np.array_equal(encoder.encode(TEXTS, precision="int8"), want.astype(int) - 128)
+    assert np.array_equal(encoder.encode(TEXTS[1], precision="uint8", ranges=ranges), want[1])
+    assert encoder.encode(TEXTS, precision="ubinary", truncate_dim=9).shape == (5, 2)
+    assert encoder.encode([], precision="int8").shape == (0, 32)
+    assert encoder.encode([], precision="binary").dtype == np.int8
+
+
+def test_values_beyond_the_ranges_stay_within_a_byte():
+    got = quantize_embeddings(np.array([[-9.0, 9.0, 0.5]], np.float32), "int8", ranges=[[0, 0, 0.5], [1, 1, 0.5]])
+    assert got.tolist() == [[-128, 127, -128]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"precision": "int4"}, ValueError, "precision is 'int4', expected 'float32', 'int8'"),
+        (
+            {"precision": "int8", "ranges": np.zeros((2, 3))},
+            ValueError,
+            r"ranges has shape \(2, 3\), expected \(2, 4\)",
+        ),
+        ({"precision": "int8"}, ValueError, "one embedding alone has no ranges for int8"),
+        (
+            {"precision": "int8", "calibration_embeddings": np.zeros((0, 4))},
+            ValueError,
+            r"calibration_embeddings has shape \(0, 4\)",
+        ),
+        ({"precision": "int8", "embeddings": np.zeros((2, 4), np.int8)}, TypeError, "embeddings holds int8"),
+        ({"precision": "int8", "embeddings": np.zeros(4)}, ValueError, r"embeddings has shape \(4,\)"),
+    ],
+)
+def test_wrong_arguments_of_quantizing_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        quantize_embeddings(**{"embeddings": np.zeros((1, 4), np.float32), **arguments})
+
+
+# ---- modules with weights
+
+
+def dense(folder, tensors, **fields):
+    config = {"in_features": 32, "out_features": 4, "activation_function": "torch.nn.modules.activation.Tanh"}
+    write_files(folder, {}, ("Transformer", "Pooling", "Dense"))
+    (folder / "2").mkdir(exist_ok=True)
+    (folder / "2" / "config.json").write_text(json.dumps({**config, **fields}))
+    write_safetensors(folder / "2" / "model.safetensors", tensors)
+    return folder
+
+
+WEIGHT, BIAS = np.full((4, 32), 0.1, np.float32), np.zeros(4, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "fields", "message"),
+    [
+        ({"linear.weight": WEIGHT}, {}, "tensor 'linear.bias' is missing"),
+        ({"linear.weight": WEIGHT.T, "linear.bias": BIAS}, {}, r"has shape \(32, 4\), expected \(4, 32\)"),
+        ({"linear.weight": WEIGHT}, {"in_features": 31}, "'in_features' is 31, expected 32, as wide as"),
+        ({"linear.weight": WEIGHT}, {"out_features": 0}, "'out_features' is 0, expected a positive integer"),
+        ({"linear.weight": WEIGHT}, {"bias": "no"}, "'bias' is \"no\", expected true or false"),
+        (
+            {"linear.weight": WEIGHT},
+            {"bias": False, "activation_function": "os.system"},
+            "is 'os.system', expected torch",
+        ),
+        (
+            {"linear.weight": WEIGHT},
+            {"module_input_name": "pixels"},
+            "'module_input_name' is \"pixels\", expected one of",
+        ),
+        (
+            {"linear.weight": WEIGHT},
+            {"module_input_name": "scores"},
+            "the module reads 'scores', which no module before it makes",
+        ),
+    ],
+)
+def test_a_wrong_dense_is_named(folder, tensors, fields, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        SentenceEncoder(dense(folder, tensors, **fields))
+    assert str(folder / "2") in str(caught.value)
+
+
+def test_a_pickled_dense_is_refused(folder):
+    dense(folder, {"linear.weight": WEIGHT, "linear.bias": BIAS})
+    (folder / "2" / "model.safetensors").rename(folder / "2" / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"only pytorch_model.bin. That is a pickle, which can run code"):
+        SentenceEncoder(folder)
+
+
+# ---- processes and threads
+
+
+def test_a_pickle_is_small_and_opens_when_first_used(folder, tmp_path_factory):
+    encoder = SentenceEncoder(folder)
+    want = encoder.encode(TEXTS)
+    content = pickle.dumps(encoder)
+    assert len(content) < 1000
+    again = pickle.loads(content)
+    moved = folder.rename(tmp_path_factory.mktemp("moved") / "checkpoint")
+    with pytest.raises(FileNotFoundError):
+        again.encode(TEXTS)
+    moved.rename(folder)
+    assert np.array_equal(again.encode(TEXTS), want)
+
+
+def test_many_threads_at_once(folder):
+    encoder = pickle.loads(pickle.dumps(SentenceEncoder(folder)))  # they also open it at once
+    texts = [TEXTS[n % 5] for n in range(200)]
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda _: encoder.encode(texts), range(12)))
+    want = np.tile(SentenceEncoder(folder).encode(TEXTS), (40, 1))
+    assert all(np.array_equal(result, want) for result in results)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking beside threads, which is the point
+def test_after_fork(folder, tmp_path):
+    encoder = SentenceEncoder(folder)
+    texts = [TEXTS[n % 5] for n in range(200)]
+    want = encoder.encode(texts)
+    child = os.fork()
+    if child == 0:
+        try:
+            np.save(tmp_path / "child.npy", encoder.encode(texts))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert np.array_equal(np.load(tmp_path / "child.npy"), want)
+    assert np.array_equal(encoder.encode(texts), want)

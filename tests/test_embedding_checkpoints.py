@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from embedding_checkpoints import CASES, GOLDEN, MULTI, PAIRS, RERANKERS, SCORED, TEXTS, Case, write_case
+import tfcore
+from embedding_checkpoints import CASES, GOLDEN, MULTI, PAIRS, RERANKERS, SCORED, TEXTS, write_case
 from tfcore import CrossEncoder, MultiVectorEncoder, SentenceEncoder
 from tfcore.embedding import quantize_embeddings
 
@@ -31,6 +32,18 @@ def test_vectors(name, tmp_path):
         close(encoder.similarity_pairwise(vectors, vectors[::-1]), GATHERED[f"pairwise.{name}"])
 
 
+@pytest.mark.parametrize("name", ["bert", "modernbert", "qwen3", "gemma3", "t5", "dense-norm-normalize", "gelu"])
+def test_vectors_have_the_same_bits_in_any_company(name, tmp_path):
+    [key] = [case for case in CASES if case == name or case.endswith(f"-{name}")]
+    encoder = SentenceEncoder(write_case(tmp_path, CASES[key]))
+    texts = [TEXTS[n % 5] for n in range(150)]
+    want = np.tile(np.stack([encoder.encode(text) for text in TEXTS]), (30, 1))
+    assert np.array_equal(encoder.encode(texts), want)
+    assert np.array_equal(encoder.encode(texts[::-1], batch_size=7), want[::-1])
+    with tfcore.num_threads(3):
+        assert np.array_equal(encoder.encode(texts, batch_size=64), want)
+
+
 @pytest.mark.parametrize("name", SCORED)
 def test_scores(name, tmp_path):
     close(CrossEncoder(write_case(tmp_path, SCORED[name])).predict(PAIRS), GATHERED[f"scores.{name}"])
@@ -38,7 +51,7 @@ def test_scores(name, tmp_path):
 
 @pytest.mark.parametrize("name", RERANKERS)
 def test_scores_of_one_label(name, tmp_path):
-    encoder = CrossEncoder(write_case(tmp_path, Case(modules=(), options=RERANKERS[name]), labels=1))
+    encoder = CrossEncoder(write_case(tmp_path, RERANKERS[name], labels=1))
     close(encoder.predict(PAIRS), GATHERED[f"scores.{name}"])
 
 
@@ -83,7 +96,7 @@ def test_live_beside_sentence_transformers(tmp_path):
         )
         options = {"prompt": "a b", "truncate_dim": 9, "normalize_embeddings": True}
         close(ours.encode(TEXTS, **options), theirs.encode(TEXTS, **options))
-    folder = write_case(tmp_path / "reranker", Case(modules=()), labels=1)
+    folder = write_case(tmp_path / "reranker", RERANKERS["reranker"], labels=1)
     theirs, ours = library.CrossEncoder(str(folder), device="cpu"), CrossEncoder(folder)
     documents = [second for _, second in PAIRS]
     ranked = [encoder.rank("the two", documents, return_documents=True) for encoder in (theirs, ours)]

@@ -1,6 +1,6 @@
 """Records what sentence-transformers makes of the checkpoints of embedding_checkpoints.py: golden/embeddings.npz.
 
-Vectors of every text, also as query and as document where there are prompts, similarities, vectors in few bits, scores
+Vectors of every text, some also as query and as document, similarities, vectors in few bits, scores
 of pairs, and tokens' vectors end to end with their number.
 
 Run with sentence-transformers installed:  python tests/golden/make_embeddings.py
@@ -22,7 +22,6 @@ from embedding_checkpoints import (
     RERANKERS,
     SCORED,
     TEXTS,
-    Case,
     write_case,
 )
 
@@ -33,7 +32,7 @@ def main() -> None:
     for name, case in CASES.items():
         model = SentenceTransformer(str(write_case(root / name, case)), device="cpu")
         found[f"encode.{name}"] = vectors = model.encode(TEXTS)
-        if "prompts" in case.options:
+        if name.startswith("pooling-mean-"):
             found[f"query.{name}"] = model.encode_query(TEXTS)
             found[f"document.{name}"] = model.encode_document(TEXTS)
         if "similarity_fn_name" in case.options or name == "bert":
@@ -46,8 +45,8 @@ def main() -> None:
     for name, case in SCORED.items():
         model = CrossEncoder(str(write_case(root / f"scored-{name}", case)), device="cpu")
         found[f"scores.{name}"] = model.predict(PAIRS)
-    for name, options in RERANKERS.items():
-        model = CrossEncoder(str(write_case(root / name, Case(modules=(), options=options), labels=1)), device="cpu")
+    for name, case in RERANKERS.items():
+        model = CrossEncoder(str(write_case(root / name, case, labels=1)), device="cpu")
         found[f"scores.{name}"] = model.predict(PAIRS)
     for name, case in MULTI.items():
         model = MultiVectorEncoder(str(write_case(root / f"multi-{name}", case)), device="cpu")
