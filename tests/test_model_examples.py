@@ -16,7 +16,7 @@ MODULES = [
     "models.text_stream",
     "models.tokenizer",
     "models.tokenizer_families",
-    "embedding",
+    "embedding.encoder",
 ]
 RUN = """
 import doctest, importlib, sys
