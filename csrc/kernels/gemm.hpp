@@ -136,7 +136,7 @@ template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index fi
 // has: such a block of a is copied first, rows a line further apart (20 to 30 % at K = 3072, 10 % at 1536, 12 rows and 8
 // ways; where rows fall into four sets it gains nothing).
 template <class T> TFCORE_INLINE bool copies_rows(const GemmArgs<T>& g) {
-  return g.a_row * Index(sizeof(T)) % 2048 == 0 && g.m >= kTileRows && g.n > 2 * kPanel<T>;
+  return g.a_row * Index(sizeof(T)) % kConflictBytes == 0 && g.m >= kTileRows && g.n > 2 * kPanel<T>;
 }
 constexpr int kCacheLine = 64;
 template <class T> constexpr Index kCopyStride = kDepthBlock + kCacheLine / Index(sizeof(T));
