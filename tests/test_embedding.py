@@ -5,12 +5,14 @@ import os
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tfcore
 from checkpoints import CONFIG, minilm, write_bert, write_safetensors
+from embedding_checkpoints import CASES, write_case
 from tfcore import AutoModel, AutoTokenizer, SentenceEncoder
 from tfcore.embedding import quantize_embeddings
 
@@ -371,6 +373,15 @@ def test_what_was_cut_is_told(folder):
 def test_a_text_that_just_fits_is_not_cut(folder):
     _, info = SentenceEncoder(folder).encode(["b " * 22, "b " * 23], return_info=True)
     assert info.truncated.tolist() == [1]
+
+
+def test_no_length_at_all(tmp_path):
+    """A T5 has no table of positions, and its tokenizer may state no length either."""
+    folder = write_case(tmp_path, replace(CASES["t5"], length=int(1e30)))
+    vectors, info = SentenceEncoder(folder).encode(["a " * 300, "b"], return_info=True)
+    assert info.token_counts.tolist() == [302, 3]
+    assert not len(info.truncated)
+    assert np.isfinite(vectors).all()
 
 
 def test_the_length_can_be_set(folder):

@@ -2,13 +2,15 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from checkpoints import minilm
 from embedding_checkpoints import CASES, MULTI, PAIRS, RERANKERS, SCORED, TEXTS, Case, write_case
-from tfcore import CrossEncoder, MultiVectorEncoder, SentenceEncoder
+from tfcore import AutoModel, CrossEncoder, MultiVectorEncoder, SentenceEncoder
 from tfcore.embedding import maxsim
+from tfcore.models.packing import PackedTokens
 
 MANY = [PAIRS[n % 4] for n in range(150)]
 pytestmark = pytest.mark.filterwarnings("ignore:.*had more than max_seq_length")
@@ -140,6 +142,25 @@ def test_what_fills_a_query_is_not_seen(tmp_path):
         got = filled.encode_query(text)
         assert len(got) == 12 > len(want)
         assert np.array_equal(got[: len(want)], want)
+
+
+@pytest.mark.parametrize(
+    ("seen", "message"),
+    [
+        ([3, 4], "seen has 2 entries, expected one a sequence, 1"),
+        ([6], "seen holds 6 of a sequence of 5 tokens"),
+        ([-1], "seen holds -1 of a sequence of 5 tokens"),
+    ],
+)
+def test_what_is_seen_is_checked(tmp_path, seen, message):
+    model = AutoModel.from_pretrained(write_case(tmp_path, CASES["bert"]))
+    tokens = PackedTokens.from_texts([[2, 5, 6, 7, 3]])
+    whole = model.forward_packed(replace(tokens, seen=np.array([5])))
+    assert np.array_equal(whole, model.forward_packed(tokens))
+    with pytest.raises(ValueError, match=message):
+        model.forward_packed(replace(tokens, seen=np.array(seen)))
+    with pytest.raises(ValueError, match="a model for hidden states has no logits of texts"):
+        model.classify_packed(tokens)
 
 
 def test_maxsim_is_its_formula():

@@ -12,6 +12,7 @@ from ..models.model import Model
 from ..models.packing import PackedTokens
 from .batching import Tokenized, Window
 
+_UNBOUNDED = 1 << 40  # tokenizers of models that have no limit state a longer one
 _SETTINGS = tuple(  # sentence-transformers once named the file by the model
     f"sentence_{model}_config.json" for model in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta")
 )
@@ -51,8 +52,14 @@ class Transformer:
             A text is no Unicode.
         """
         texts = [_lower(text) for text in window.texts] if self._lower_case else window.texts
+        bounded = max_length < _UNBOUNDED
         try:
-            encoded = self.tokenizer(texts, truncation=True, max_length=max_length, return_attention_mask=False)
+            encoded = self.tokenizer(
+                texts,
+                truncation=bounded,
+                max_length=max_length if bounded else None,
+                return_attention_mask=False,
+            )
         except ValueError:
             _refuse_surrogates(window, what)
             raise
