@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -119,8 +120,8 @@ def test_options_reach_the_encoder(tmp_path, model, want, options):
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path, model):
-    """Forty times the rows; what the last third adds to the process's peak is less than those rows' vectors alone."""
-    write_corpus(tmp_path / "small.txt", TEXTS * 10)
+    """Thirty times the rows; what they add to the process's peak is less than their vectors alone, or their texts."""
+    write_corpus(tmp_path / "small.txt", ["a"] * 2_000)
     write_corpus(tmp_path / "large.txt", ["a"] * 60_000)
     code = (
         "import resource; from pathlib import Path; from tfcore.bulk import *; peaks = []\n"
@@ -238,6 +239,7 @@ def test_wrong_usage(capsys, arguments, message):
     [
         (["--output", "v.txt"], "v.txt: expected a name that ends in .npy, .parquet"),
         (["--output", "no/v.npy"], "v.npy: there is no folder"),
+        (["--output", "/proc/v.npy"], "v.npy: there is no folder /proc to write to"),
         (["--output", "c.txt/v.npy"], "Not a directory"),
         (["--output", "v.npy", "--truncate-dim", "33"], "truncate_dim is 33"),
         (["--output", "v.npy", "--field", "text"], "lines of text have no fields"),
@@ -357,3 +359,14 @@ def test_rows_that_changed_in_the_middle(tmp_path, model):
     corpus.write_bytes(content)
     with pytest.raises(ValueError, match=r"rows \d+ to \d+ are not those that an earlier run read"):
         job(corpus, output, model, on_error="skip").run()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_is_read_only(tmp_path, model):
+    corpus = write_corpus(tmp_path / "c.txt", TEXTS)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(PermissionError, match="tfcore"):
+            job(corpus, tmp_path / "v.npy", model).run()
+    finally:
+        tmp_path.chmod(0o755)

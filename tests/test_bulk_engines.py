@@ -84,6 +84,17 @@ def wait_for(condition, seconds=90):
     return found
 
 
+def alive_in(group):
+    """The ids of the processes of a group, but for those that are dead and not buried."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, member, *_ = path.read_text().rpartition(")")[2].split()
+            if int(member) == group and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
 def finished_under(corpus, output, model, engine, address, kill):
     """The command's words, after `kill` was called in its midst."""
     arguments = ["--input", corpus, "--output", output, "--part-rows", PART_ROWS]
@@ -158,6 +169,29 @@ def test_a_dask_worker_is_killed(tmp_path, corpus, model, want):
     assert "2400 rows, 0 skipped" in told
     assert output.read_bytes() == want
     assert left(tmp_path) == ["v.npy"]
+
+
+def test_an_interrupt_on_a_cluster_made_here(tmp_path, corpus, model, want):
+    """Ctrl-C reaches the workers too, as in a terminal."""
+    pytest.importorskip("distributed")
+    output = tmp_path / "v.npy"
+    arguments = ["--input", corpus, "--output", output, "--part-rows", PART_ROWS]
+    with subprocess.Popen(
+        command(*arguments, "--engine", "dask", "--workers", 2, model=model),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    ) as process:
+        wait_for(lambda: process.poll() is not None or len(list(working_folder(output).glob("part-*"))) > 20)
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 130
+    assert told[0] == "no address was given: dask runs on this machine, for this job alone"
+    assert told[1:] == ["tfcore: stopped; what is done is kept: the same command goes on from there"]
+    wait_for(lambda: not alive_in(process.pid), 20)
+    assert job(corpus, output, model, part_rows=PART_ROWS).run().earlier > 160
+    assert output.read_bytes() == want
 
 
 def test_dask_cannot_be_reached(tmp_path, corpus, model):

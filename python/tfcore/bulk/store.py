@@ -170,11 +170,12 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
     while True:
         try:
             folder.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{output}: there is no folder {folder.parent} to write to") from None
+        try:
             lock = (folder / _LOCK).open("a+")
         except FileNotFoundError:
-            if not folder.parent.is_dir():
-                raise FileNotFoundError(f"{output}: there is no folder {folder.parent}") from None
-            continue  # another process has just removed it
+            continue  # another process has just removed the folder
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

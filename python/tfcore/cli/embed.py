@@ -46,7 +46,7 @@ def _add_corpus(corpus: argparse._ArgumentGroup) -> None:
     corpus.add_argument(
         "--input", metavar="FILE", help="texts from .txt (a line each), .jsonl, .csv, .tsv, .parquet; -: standard input"
     )
-    corpus.add_argument("--format", choices=("txt", "jsonl", "csv", "tsv", "parquet"), help="whatever the name ends in")
+    corpus.add_argument("--format", choices=("txt", "jsonl", "csv", "tsv", "parquet"), help="default: the name's end")
     corpus.add_argument(
         "--field",
         "--column",

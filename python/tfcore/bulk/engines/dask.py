@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from typing import Any
 
 from ..extras import extra
@@ -12,6 +13,11 @@ from ..recipe import Embedded, Recipe, embed
 
 _PATIENCE = 60  # seconds for a cluster's first worker to appear
 _MOMENT = 0.5  # seconds between two looks at whether the job is to stop
+
+
+def dask_setup(worker: Any) -> None:
+    """What the workers of a cluster made here do first: Ctrl-C, which a terminal sends to all, is the job's to hear."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class DaskCluster:
@@ -23,7 +29,10 @@ class DaskCluster:
         self._local: Any = None
         if address is None:
             self._local = self._distributed.LocalCluster(
-                n_workers=workers or len(os.sched_getaffinity(0)), threads_per_worker=1, dashboard_address=None
+                n_workers=workers or len(os.sched_getaffinity(0)),
+                threads_per_worker=1,
+                dashboard_address=None,
+                preload=[__name__],
             )
         where = f"Dask scheduler {address}" if address else "local Dask cluster"
         try:
