@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import threading
 from pathlib import Path
@@ -46,7 +45,6 @@ class Embedded(NamedTuple):
 def embed(recipe: Recipe, texts: list[str]) -> Embedded:
     """The vectors of a part's texts. The model is opened once a process, and again where its files are to be others."""
     encoder, checkpoint = _opened(recipe)
-    encode: Any = encoder.encode
     options: dict[str, Any] = {
         "show_progress_bar": False,
         "prompt": recipe.prompt,
@@ -55,9 +53,7 @@ def embed(recipe: Recipe, texts: list[str]) -> Embedded:
     }
     if recipe.batch_size is not None:
         options["batch_size"] = recipe.batch_size
-    if "return_info" not in inspect.signature(encode).parameters:
-        return Embedded(np.ascontiguousarray(encode(texts, **options), np.float32), None, checkpoint)
-    vectors, info = encode(texts, return_info=True, **options)
+    vectors, info = encoder.encode(texts, return_info=True, **options)
     return Embedded(np.ascontiguousarray(vectors, np.float32), len(info.truncated), checkpoint)
 
 
