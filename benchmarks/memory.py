@@ -1,7 +1,7 @@
 """Memory that a process holds after ever more texts were embedded: python benchmarks/memory.py [TEXTS ...]
 
-Texts are the shorter paragraphs of `tfcore.bench.corpus`, so that 100 000 take minutes, in calls of 1 000. The package of
-MiniLM's weights is needed (see CONTRIBUTING.md). Only Linux tells what a process holds.
+Texts are the shorter paragraphs of `tfcore.bench.corpus`, so that 100 000 take minutes, in calls of 1 000. The package
+of MiniLM's weights is needed (see CONTRIBUTING.md). Only Linux tells what a process holds.
 """
 
 from __future__ import annotations
