@@ -120,7 +120,7 @@ ENCODE = """
     import tfcore
     assert os.path.exists("/proc/self/status") == {proc}
     vectors = tfcore.SentenceEncoder({folder!r}).encode(["the cat sat"] * 9)
-    print(tfcore.get_num_threads(), tfcore.config()["threads_reason"], vectors.shape[0], sep="; ")
+    print(tfcore.get_num_threads(), tfcore.runtime.config()["threads_reason"], vectors.shape[0], sep="; ")
 """
 
 
