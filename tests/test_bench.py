@@ -72,8 +72,8 @@ SMALL_CASES = [
     writing_cases.forward(TINY_T5, 9, 5),
     writing_cases.write(TINY_GPT2, 5, 4),
     writing_cases.write(TINY_T5, 5, 4),
-    corpus_cases.embed(9, "sentence-transformers"),
-    corpus_cases.embed(9, "onnxruntime"),
+    corpus_cases.embed(3, "sentence-transformers"),
+    corpus_cases.embed(3, "onnxruntime"),
     corpus_cases.embed_sentence(),
 ]
 PEERS = {  # and what each needs
