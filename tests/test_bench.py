@@ -14,6 +14,8 @@ from tfcore import _core, bench, cli, reference
 from tfcore.bench import (
     attention_cases,
     cases,
+    corpus,
+    corpus_cases,
     drop_in_cases,
     encoder,
     exact,
@@ -70,11 +72,15 @@ SMALL_CASES = [
     writing_cases.forward(TINY_T5, 9, 5),
     writing_cases.write(TINY_GPT2, 5, 4),
     writing_cases.write(TINY_T5, 5, 4),
+    corpus_cases.embed(3, "sentence-transformers"),
+    corpus_cases.embed(3, "onnxruntime"),
+    corpus_cases.embed_sentence(),
 ]
 PEERS = {  # and what each needs
     "llama.cpp": ["llama_cpp"],
     "torch": ["torch", "transformers"],
     "onnxruntime": ["onnx", "onnxruntime"],
+    "sentence-transformers": ["sentence_transformers", "torch", "transformers"],
     "openvino": ["onnx", "openvino"],
     "ctranslate2": ["ctranslate2", "torch", "transformers"],
 }
@@ -85,9 +91,12 @@ def no_peers(monkeypatch):
     """As if none were installed, which also saves seconds of importing them."""
     for module in {module for needed in PEERS.values() for module in needed}:
         monkeypatch.setitem(sys.modules, module, None)
-    encoder.opened.cache_clear()
+    caches = encoder.opened, corpus.open_onnxruntime, corpus.open_sentence_transformers
+    for cache in caches:
+        cache.cache_clear()
     yield
-    encoder.opened.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 def doubling(name: str = "doubling", short: bool = True, **rivals) -> Case:

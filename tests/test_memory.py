@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from checkpoints import write_bert
 
 PEAK = """
     import re
@@ -86,3 +87,24 @@ def test_many_shapes_leave_nothing_behind():
         calls(150)
     """
     assert added_by(setup, "calls(900)") < 4
+
+
+@linux
+def test_thousands_of_texts_leave_nothing_behind(tmp_path):
+    """What the process holds, not its peak; 4000 vectors of the model would be 0.5 MiB, their hidden states 4."""
+    setup = f"""
+        def resident():
+            with open("/proc/self/status") as status:
+                return int(re.search(r"VmRSS:\\s+(\\d+)", status.read())[1]) / 1024
+
+        def encode(first):
+            for start in range(first, first + 500, 100):
+                encoder.encode([f"the cat {{row}} " * (1 + row % 9) for row in range(start, start + 100)])
+
+        encoder = tfcore.SentenceEncoder({str(write_bert(tmp_path / "model"))!r})
+        for first in range(0, 1500, 500):
+            encode(first)
+        peak = resident  # so that what is held is compared
+    """
+    call = "for first in range(1500, 7500, 500): encode(first)"
+    assert added_by(setup, call) < 2

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import tfcore
 from arrays import normal
+from children import in_a_subprocess
 from closeness import assert_same_bits
 
 
@@ -111,20 +110,6 @@ def runs_beside(call) -> bool:
     seen = state["stage"]
     other.join()
     return seen == "inside"
-
-
-def in_a_subprocess(code, **environment):
-    """stdout of `code` in a fresh interpreter that is killed if it hangs."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 FORK = """

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import encoder
 from .attention_cases import attention, decode, one_call, varlen, window
+from .corpus_cases import embed, embed_sentence
 from .drop_in_cases import geometric_encoding, multi_head_attention, positional_encoding, self_attention
 from .harness import Case, Contest
 from .layer_cases import gelu, layer_norm, linear, linear_gelu, rms_norm, rotary_embedding, softmax
@@ -110,6 +111,12 @@ _WRITING = (
     write(T5_SMALL, 128, 32).aims(ratio=1.5),
 )
 
+_CORPUS = (
+    embed(512, "sentence-transformers").aims(ratio=2, share=0.78),
+    embed(512, "onnxruntime").aims(ratio=1.35, share=0.78),
+    embed_sentence().aims(ratio=2),
+)
+
 _SHORT = (
     "drop-in self_attention 1x64 over 5x64",
     "drop-in multi_head_attention float64 512x512",
@@ -130,5 +137,5 @@ _SHORT = (
 
 CASES = tuple(
     replace(case, short=case.name in _SHORT)
-    for case in (*_SMALL, *_DROP_IN, *_ATTENTION, *_LINEAR, *_ELEMENTWISE, *_ENCODERS, *_WRITING)
+    for case in (*_SMALL, *_DROP_IN, *_ATTENTION, *_LINEAR, *_ELEMENTWISE, *_ENCODERS, *_WRITING, *_CORPUS)
 )

@@ -32,6 +32,7 @@ class Contest:
     layouts : rival → what brings its result into the layout of `want`, when it is verified and outside of the timing.
     asides : description → other work of tfcore, prepared alike, timed in the same turns to be compared with; other
         cases and the tests verify it.
+    work : how much a call does, where the case cannot say before its inputs are made, as with text; else None.
     """
 
     rivals: Mapping[str, Prepare]
@@ -40,6 +41,7 @@ class Contest:
     bounds: Mapping[str, float] = field(default_factory=dict)
     layouts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     asides: Mapping[str, Prepare] = field(default_factory=dict)
+    work: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Case:
     Attributes
     ----------
     work : how much a call does: floating-point operations, 2 a multiply-add; where memory is the limit, the bytes that
-        it has to read and write.
+        it has to read and write. The contest's own, where it has one.
     limit : what bounds its speed, one of `limits.KINDS`; None where overhead does.
     target : what it is meant to reach.
     short : whether it belongs to the short selection.
@@ -66,7 +68,7 @@ class Case:
     name: str
     group: str
     make: Callable[[], Contest]
-    work: float
+    work: float = 0.0
     limit: str | None = None
     target: Target = Target()
     short: bool = False
@@ -106,6 +108,7 @@ def measure(
         return None
     errors = verify(case.name, rivals, contest)
     asides = {name: prepare() for name, prepare in contest.asides.items()}
+    work = case.work if contest.work is None else contest.work
     timings = interleave({**rivals, **asides}, protocol, advance)
     medians = {name: timings[name].median for name in rivals}
     best_peer = min(medians.keys() - {"tfcore"}, key=medians.__getitem__, default=None)
@@ -117,7 +120,7 @@ def measure(
             name: {
                 "median_s": timings[name].median,
                 "best_decile_s": timings[name].best_decile,
-                "rate": case.work / timings[name].median / 1e9,
+                "rate": work / timings[name].median / 1e9,
                 "calls": timings[name].calls,
                 "max_error": errors[name],
             }
@@ -127,7 +130,7 @@ def measure(
         "rate_unit": "GB/s" if case.limit in limits.MEMORY else "GFLOP/s",
         "best_peer": best_peer,
         "ratio": medians[best_peer] / medians["tfcore"] if best_peer else None,
-        "limit": limits.name(case.limit, case.work) if case.limit else None,
+        "limit": limits.name(case.limit, work) if case.limit else None,
         "target": asdict(case.target),
     }
 

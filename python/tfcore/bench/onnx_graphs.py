@@ -1,6 +1,6 @@
 """The cases as ONNX models, built from the same arrays, for ONNX Runtime and OpenVINO to run.
 
-A model's sizes are fixed, so that a runtime can plan for them.
+A model's sizes are fixed, so that a runtime can plan for them; those of `PaddedEncoder` are open, for batches of text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from .plain import Array
 
-__all__ = ["Encoder", "FusedEncoder", "Graph", "attention", "attention_by_heads", "attention_by_steps"]
+__all__ = ["Encoder", "FusedEncoder", "Graph", "PaddedEncoder", "attention", "attention_by_heads", "attention_by_steps"]
 
 _FUSED = "com.microsoft"  # ONNX Runtime's own operators
 _OPSETS = {"": 23, _FUSED: 1}
@@ -42,11 +42,16 @@ class Graph:
         self._constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def model(self, inputs: Mapping[str, Array], result: str) -> bytes:
-        """The finished model: its inputs are of these arrays' types and shapes, its output is float32."""
+    def model(self, inputs: Mapping[str, Array], result: str, any_size: bool = False) -> bytes:
+        """The finished model: its inputs are of these arrays' types and shapes, its output is float32.
+
+        With `any_size` only the number of their dimensions counts.
+        """
         helper = self._onnx.helper
         described = [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(x.dtype), (None,) * x.ndim if any_size else x.shape
+            )
             for name, x in inputs.items()
         ]
         output = helper.make_tensor_value_info(result, self._onnx.TensorProto.FLOAT, None)
@@ -91,18 +96,24 @@ class Encoder:
     def model(self, ids: Array) -> bytes:
         """The model for ids of this type and shape; its input is named ids."""
         self._graph, self._size = Graph(), ids.shape
+        return self._graph.model({"ids": ids}, self._hidden())
+
+    def _hidden(self) -> str:
         x = self._embed()
         for layer in (f"encoder.layer.{i}" for i in range(self._layers)):
             x = self._add_and_norm(f"{layer}.attention.output", self._attend(f"{layer}.attention.self", x), x)
             x = self._add_and_norm(f"{layer}.output", self._dense_gelu(f"{layer}.intermediate.dense", x), x)
-        return self._graph.model({"ids": ids}, x)
+        return x
 
     def _embed(self) -> str:
         words, positions, types = (
             self._weights[f"embeddings.{kind}_embeddings.weight"] for kind in ("word", "position", "token_type")
         )
-        fixed = positions[: self._size[1]] + types[0]
+        fixed = self._first_positions(positions + types[0])
         return self._norm("embeddings.LayerNorm", self._graph("Add", self._graph("Gather", words, "ids"), fixed))
+
+    def _first_positions(self, positions: Array) -> str | Array:
+        return positions[: self._size[1]]
 
     def _attend(self, module: str, x: str) -> str:
         query, key, value = (self._split(self._dense(f"{module}.{part}", x)) for part in ("query", "key", "value"))
@@ -143,10 +154,12 @@ class Encoder:
 class FusedEncoder(Encoder):
     """The same in the operators that ONNX Runtime's own optimizer fuses a BERT into."""
 
+    _mask: tuple[str, ...] = ()
+
     def _attend(self, module: str, x: str) -> str:
         parts = [f"{module}.{part}" for part in ("query", "key", "value")]
         weight, bias = self._joined(parts, "weight").T, self._joined(parts, "bias")
-        return self._graph("Attention", x, weight, bias, domain=_FUSED, num_heads=self._heads)
+        return self._graph("Attention", x, weight, bias, *self._mask, domain=_FUSED, num_heads=self._heads)
 
     def _dense_gelu(self, module: str, x: str) -> str:
         return self._graph("BiasGelu", self._product([module], x), self._weights[f"{module}.bias"], domain=_FUSED)
@@ -155,3 +168,19 @@ class FusedEncoder(Encoder):
         product, bias = self._product([f"{module}.dense"], x), self._weights[f"{module}.dense.bias"]
         scales = self._scales(f"{module}.LayerNorm")
         return self._graph("SkipLayerNormalization", product, residual, *scales, bias, domain=_FUSED, epsilon=1e-12)
+
+
+class PaddedEncoder(FusedEncoder):
+    """The same over a batch of any size: ids (B, L), of which the first of `lengths` (B,) count in each row."""
+
+    _mask = ("lengths",)
+
+    def padded_model(self) -> bytes:
+        """The model, whose inputs are named ids and lengths."""
+        self._graph = Graph()
+        inputs: dict[str, Array] = {"ids": np.empty((0, 0), np.int64), "lengths": np.empty(0, np.int32)}
+        return self._graph.model(inputs, self._hidden(), any_size=True)
+
+    def _first_positions(self, positions: Array) -> str:
+        length = self._graph("Shape", "ids", start=1)
+        return self._graph("Slice", positions, np.array([0]), length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from .. import runtime
 from . import onnx_graphs
@@ -34,11 +35,15 @@ def _by_heads(inputs: Mapping[str, Array], is_causal: bool) -> Run:
 
 def run(model: bytes, inputs: Mapping[str, Array]) -> Run:
     """The call that runs a model on these inputs and returns its output."""
+    feed, compute = dict(inputs), open_session(model).run
+    return lambda: compute(None, feed)[0]
+
+
+def open_session(model: bytes) -> Any:
+    """A model ready to run. ImportError where the package is not installed."""
     onnxruntime = import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = runtime.get_num_threads()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _ERRORS_ONLY
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed, compute = dict(inputs), session.run
-    return lambda: compute(None, feed)[0]
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
