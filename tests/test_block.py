@@ -321,6 +321,7 @@ def call(case: Example, **changed):
         "cache": None,
         "cross_keys": case.keys(),
         "sources": [0, 2],
+        "seen": None,
         "output_hidden_states": False,
         "output_attentions": False,
     }
@@ -371,6 +372,10 @@ BAD_CALLS = [
     ({"sources": [0]}, ValueError, "sources"),
     ({"sources": [0, 3]}, ValueError, "sources has 3"),
     ({"sources": [0, -1]}, ValueError, "sources has -1"),
+    ({"seen": [1]}, ValueError, "seen has 1 entries"),
+    ({"seen": [0, 10**6]}, ValueError, "seen holds 1000000"),
+    ({"seen": [-1, 0]}, ValueError, "seen holds -1"),
+    ({"seen": "all"}, TypeError, "seen"),
     ({"output_hidden_states": "no"}, TypeError, "output_hidden_states"),
     ({"output_attentions": 2}, TypeError, "output_attentions"),
 ]
