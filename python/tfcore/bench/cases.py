@@ -112,8 +112,8 @@ _WRITING = (
 )
 
 _CORPUS = (
-    embed(512, "sentence-transformers").aims(ratio=2, share=0.78),
-    embed(512, "onnxruntime").aims(ratio=1.35, share=0.78),
+    embed(128, "sentence-transformers").aims(ratio=2, share=0.78),
+    embed(128, "onnxruntime").aims(ratio=1.35, share=0.78),
     embed_sentence().aims(ratio=2),
 )
 

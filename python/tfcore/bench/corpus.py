@@ -71,7 +71,9 @@ class Corpus:
     flops: float
 
     def tfcore(self) -> Run:
-        return partial(open_tfcore().encode, list(self.texts), show_progress_bar=False)
+        """With a word on the texts that are cut, so that there is no warning of them."""
+        encode = partial(open_tfcore().encode, list(self.texts), show_progress_bar=False, return_info=True)
+        return lambda: encode()[0]
 
     def sentence_transformers(self) -> Run:
         """At its defaults: batches of 32, sorted by length."""
