@@ -52,7 +52,7 @@ template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
   const Index panels = ceil_div(g.n, kPanelColumns<T>);
   const Index wanted = ceil_div(threads_for(double(batch) * gemm_flops(g)) * kTasksPerThread, batch);
   GemmPlan plan;
-  const bool copies = g.packed && g.a_row * Index(sizeof(T)) % kConflictBytes == 0;
+  const bool copies = g.packed && g.m >= kRowStep && g.a_row * Index(sizeof(T)) % kConflictBytes == 0;
   plan.panel_step = std::min(copies ? kPanelsPerCopy : kPanelsPerTask, panels);
   plan.row_step = g.packed ? kRowStep : g.m;
   while (plan.panel_step > 2 && ceil_div(g.m, plan.row_step) * ceil_div(panels, plan.panel_step) < wanted)
