@@ -185,6 +185,7 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
     const Index k1 = g.k < k0 + kDepthBlock ? g.k : k0 + kDepthBlock;
     Tile<T> t{};
     read_panels(g, first, last, k0, k1, in_place, panels, t);
+    if (g.packed && k1 < g.k) t.after = t.b + (k1 - k0) * kPanel<T>;
     for (Index i = range.row_begin; i < range.row_end; i += kRowBlock) {
       const Index rows = range.row_end - i < kRowBlock ? range.row_end - i : kRowBlock;
       read_rows(g, i, rows, k0, copy, t);

@@ -36,18 +36,22 @@ template <class T> struct Tile {
   bool accumulate;   // false: c is overwritten, never read
   const T* c_scale;  // (R,), or null for ones
   // What is wanted in L2 soon: at every k one line is asked for, from `ahead` on in steps of ahead_step bytes. Costs
-  // nothing where FMAs are the bound. Fewer than kAheadRows rows wait for b: there each load asks for b itself,
-  // kFewRowsAhead bytes on (3 to 10 % out of L3; 4096 is as good, 8192 loses 10 %). Null asks for nothing.
+  // nothing where FMAs are the bound. Null asks for nothing.
   const char* ahead;
   Index ahead_step;
   // b comes from memory: what few rows ask for goes to L2, where more requests are under way at a time than the nearest
   // cache allows (0.9 of the memory's bandwidth instead of 0.6 to 0.75 on a Zen 4; out of L3 it would lose 15 %).
   bool far;
   bool panels_follow;  // b is packed: what comes next is its next column, whatever `ahead` says
+  const T* after;      // and after its last column this, or null for the panel beyond
+  bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead bytes on
 };
 
+// Fewer than kAheadRows rows wait for b: there each load asks for b itself, kFewRowsAhead bytes on (3 to 10 % out of L3;
+// 4096 is as good, 8192 loses 10 %).
 constexpr int kAheadRows = 4;
 constexpr int kFewRowsAhead = 2048;
+constexpr int kOneStripAhead = 4096;  // the whole next column is 4 % slower at 9 rows, 12 % at 4
 
 // A vector count must divide a panel or fill whole ones, so that a tile may start wherever another one ended.
 template <class T> constexpr bool fits_panel(int vectors) {
@@ -91,6 +95,7 @@ template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Til
       const T* from = b + (j / kPanelVectors<T>)*t.panel_stride + (j % kPanelVectors<T>)*lanes<T>;
       if (R < kAheadRows && t.far) __builtin_prefetch(from + kFewRowsAhead / int(sizeof(T)), 0, 2);
       else if (R < kAheadRows) __builtin_prefetch(from + kFewRowsAhead / int(sizeof(T)));
+      else if (t.alone && j % kPanelVectors<T> == 0) __builtin_prefetch(from + kOneStripAhead / int(sizeof(T)), 0, 2);
       bk[j] = load(from);
     }
 #pragma GCC unroll 12
@@ -99,7 +104,7 @@ template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Til
 #pragma GCC unroll 12
       for (int j = 0; j < V; ++j) sum[r][j] = fma(ar, bk[j], sum[r][j]);
     }
-    if constexpr (R >= kAheadRows) {
+    if (R >= kAheadRows && !t.alone) {
       __builtin_prefetch(ahead, 0, 2);
       ahead += t.ahead_step;
     }
@@ -154,6 +159,14 @@ struct Strips {
   int widest() const { return rows + (longer > 0); }
 };
 
+// The share of one strip in asking for the next column: a panel after the other, each over all depths.
+template <class T> TFCORE_INLINE void share_column(const T* next, int vectors, int strip, int strips, Tile<T>& t) {
+  const Index panels = vectors > kPanelVectors<T> ? vectors / kPanelVectors<T> : 1, each = t.depth * 64;
+  const Index from = panels * each * strip / strips & ~Index(63), step = panels * 64 / strips;
+  t.ahead = reinterpret_cast<const char*>(next + from / each * t.panel_stride) + from % each;
+  t.ahead_step = step < 16 ? 16 : step > 64 ? 64 : step;
+}
+
 // All of c[rows][vectors] by tiles; the strips of rows run inside, so that a column of b stays in the nearest cache.
 // While they run, the next column of packed panels is fetched, a share in each: 3 to 10 % where b comes from L3.
 template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_t rows, std::int64_t vectors) {
@@ -165,13 +178,12 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
     const int v = widest_tile<T, adjacent>(strips.widest(), vectors - j);
     T* c = t.c + j * lanes<T>;
     Tile<T> step = t;
-    if (t.panels_follow) {
-      const Index line_bytes = v * kVecBytes / strips.count;
-      step.ahead = reinterpret_cast<const char*>(t.b + (j + v) / kPanelVectors<T> * t.panel_stride);
-      step.ahead_step = line_bytes < 16 ? 16 : line_bytes;
-    }
+    step.alone = t.panels_follow && strips.count == 1;
+    const bool shares = t.panels_follow && strips.count > 1 && t.depth > 0;
     step.b = t.b + (j / kPanelVectors<T>)*t.panel_stride + (j % kPanelVectors<T>)*lanes<T>;
+    const T* next = j + v < vectors || !t.after ? t.b + (j + v) / kPanelVectors<T> * t.panel_stride : t.after;
     for (std::int64_t i = 0, r = 0; i < strips.count; r += strips.size(int(i)), ++i) {
+      if (shares) share_column(next, v, int(i), strips.count, step);
       step.a = a + r * (adjacent == Adjacent::depth ? t.a_stride : 1);
       step.c = c + r * t.c_stride;
       step.c_scale = c_scale ? c_scale + r : nullptr;
