@@ -400,3 +400,8 @@ def test_numbers_beyond_the_dtype(name, value):
     with pytest.raises(ValueError, match=f"{name} is {re.escape(str(value))}"):
         tfcore.scaled_dot_product_attention(x, x, x, **{name: value})
     assert np.isfinite(tfcore.scaled_dot_product_attention(*[x.astype(np.float64)] * 3, **{name: value})).all()
+
+
+def test_a_compiled_operator_counts_its_arguments():
+    with pytest.raises(TypeError, match="got 1 arguments, expected 3"):
+        tfcore._core.matmul(np.ones((2, 2)))

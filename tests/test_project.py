@@ -238,7 +238,7 @@ def defined_in_stub(body) -> dict[str, ast.AST]:
 
 
 def same_parameters(stub: list[Parameter], real: list[Parameter]) -> bool:
-    """pybind11 names a parameter arg0, arg1, … where it has none: such a one can be given by position only."""
+    """A compiled function's parameters without a name are arg0, arg1, …: such can be given by position only."""
     if len(stub) != len(real):
         return False
     for (name, kind, default), (real_name, real_kind, real_default) in zip(stub, real, strict=True):

@@ -33,7 +33,7 @@ Array Array::steal(PyObject* p) {
 std::string Array::dtype() const { return py::str(reinterpret_cast<PyObject*>(PyArray_DESCR(get()))); }
 
 Array new_array(const Shape& shape, int type) {
-  return Array::steal(PyArray_SimpleNew(int(shape.size()), const_cast<npy_intp*>(shape.data()), type));
+  return Array::steal(PyArray_SimpleNew(int(shape.size()), const_cast<npy_intp*>(shape.begin()), type));
 }
 
 LeadingOffsets::LeadingOffsets(const Array& array, const Shape& leading, int trailing_axes) : dims_(leading) {

@@ -15,12 +15,12 @@
 #include <string>
 #include <vector>
 
+#include "bind/shape.hpp"
 #include "kernels/table.hpp"
 
 namespace tfcore {
 
 namespace py = pybind11;
-using Shape = std::vector<Index>;
 
 std::string text(const Shape& shape);  // as Python prints a tuple
 

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "bind/arrays.hpp"
+#include "bind/operators.hpp"
 #include "dispatch/operators.hpp"
 
 namespace tfcore {
@@ -343,17 +344,21 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
   return output.finish();
 }
 
+py::object self_attention(py::handle query, py::handle key, py::handle value) {
+  return sliced_attention(Door("self_attention"), query, key, value, py::handle());
+}
+
+py::object multi_head_attention(py::handle query, py::handle key, py::handle value, py::handle num_heads) {
+  return sliced_attention(Door("multi_head_attention"), query, key, value, num_heads);
+}
+
 }  // namespace
 
 void bind_attention(py::module_& m) {
-  m.def("scaled_dot_product_attention", &scaled_dot_product_attention);
-  m.def("attention_varlen", &attention_varlen);
-  m.def("self_attention", [](py::handle query, py::handle key, py::handle value) {
-    return sliced_attention(Door("self_attention"), query, key, value, py::handle());
-  });
-  m.def("multi_head_attention", [](py::handle query, py::handle key, py::handle value, py::handle num_heads) {
-    return sliced_attention(Door("multi_head_attention"), query, key, value, num_heads);
-  });
+  define_operator<&scaled_dot_product_attention>(m, "scaled_dot_product_attention");
+  define_operator<&attention_varlen>(m, "attention_varlen");
+  define_operator<&self_attention>(m, "self_attention");
+  define_operator<&multi_head_attention>(m, "multi_head_attention");
 }
 
 }  // namespace tfcore

@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "bind/arrays.hpp"
+#include "bind/operators.hpp"
 #include "dispatch/operators.hpp"
 
 namespace tfcore {
@@ -313,32 +314,42 @@ py::object vector_math(py::handle name_in, py::handle x) {
   door.value_error("name is '" + name + "', expected exp, exp2, tanh, erf, sin or cos");
 }
 
+py::object linear_operator(py::handle x, py::handle weight, py::handle bias, py::handle activation, py::handle residual,
+                           py::handle out) {
+  return linear(Door("linear"), kLinearNames, x, weight, bias, activation, residual, out);
+}
+
+py::object layer_norm_operator(py::handle x, py::handle weight, py::handle bias, py::handle eps, py::handle out) {
+  return normalise(Door("layer_norm"), Norm::layer, x, weight, bias, eps, out);
+}
+
+py::object rms_norm_operator(py::handle x, py::handle weight, py::handle eps, py::handle out) {
+  return normalise(Door("rms_norm"), Norm::rms, x, weight, py::none(), eps, out);
+}
+
+py::object relu_operator(py::handle x, py::handle out) { return apply(Door("relu"), Function::relu, x, out); }
+
+py::object silu_operator(py::handle x, py::handle out) { return apply(Door("silu"), Function::silu, x, out); }
+
 }  // namespace
 
 void bind_layers(py::module_& m) {
-  m.def("matmul", &matmul);
-  m.def("linear", [](py::handle x, py::handle weight, py::handle bias, py::handle activation, py::handle residual,
-                     py::handle out) {
-    return linear(Door("linear"), kLinearNames, x, weight, bias, activation, residual, out);
-  });
-  m.def("feed_forward", &feed_forward);
+  define_operator<&matmul>(m, "matmul");
+  define_operator<&linear_operator>(m, "linear");
+  define_operator<&feed_forward>(m, "feed_forward");
   py::class_<PackedLinear>(m, "PackedLinear", kPackedLinearDoc)
       .def(py::init<py::handle, py::handle>(), py::arg("weight"), py::arg("bias") = py::none())
       .def("__call__", &PackedLinear::call, py::arg("x"), py::kw_only(), py::arg("activation") = py::none(),
            py::arg("residual") = py::none(), py::arg("out") = py::none())
       .def_property_readonly("shape", &PackedLinear::shape)
       .def_property_readonly("dtype", &PackedLinear::dtype);
-  m.def("softmax", &softmax_last);
-  m.def("layer_norm", [](py::handle x, py::handle weight, py::handle bias, py::handle eps, py::handle out) {
-    return normalise(Door("layer_norm"), Norm::layer, x, weight, bias, eps, out);
-  });
-  m.def("rms_norm", [](py::handle x, py::handle weight, py::handle eps, py::handle out) {
-    return normalise(Door("rms_norm"), Norm::rms, x, weight, py::none(), eps, out);
-  });
-  m.def("gelu", &gelu);
-  m.def("relu", [](py::handle x, py::handle out) { return apply(Door("relu"), Function::relu, x, out); });
-  m.def("silu", [](py::handle x, py::handle out) { return apply(Door("silu"), Function::silu, x, out); });
-  m.def("vector_math", &vector_math);
+  define_operator<&softmax_last>(m, "softmax");
+  define_operator<&layer_norm_operator>(m, "layer_norm");
+  define_operator<&rms_norm_operator>(m, "rms_norm");
+  define_operator<&gelu>(m, "gelu");
+  define_operator<&relu_operator>(m, "relu");
+  define_operator<&silu_operator>(m, "silu");
+  define_operator<&vector_math>(m, "vector_math");
 }
 
 }  // namespace tfcore

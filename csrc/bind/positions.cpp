@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "bind/arrays.hpp"
+#include "bind/operators.hpp"
 #include "dispatch/operators.hpp"
 
 namespace tfcore {
@@ -103,8 +104,8 @@ py::object rotary_embedding(py::handle x_in, py::handle positions_in, py::handle
 }  // namespace
 
 void bind_positions(py::module_& m) {
-  m.def("positional_encoding", &positional_encoding);
-  m.def("rotary_embedding", &rotary_embedding);
+  define_operator<&positional_encoding>(m, "positional_encoding");
+  define_operator<&rotary_embedding>(m, "rotary_embedding");
 }
 
 }  // namespace tfcore

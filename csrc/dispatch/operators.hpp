@@ -91,12 +91,28 @@ template <class T> void gemm(const GemmArgs<T>& g) {
   gemm_batch<T>(1, [&](Index) { return g; });
 }
 
+struct AttentionWork {
+  Index rows = 0;
+  double flops = 0;
+  std::size_t scratch = 0;  // elements
+};
+
+template <class T, class At> AttentionWork measure_attention(Index groups, const At& at) {
+  AttentionWork work;
+  for (Index g = 0; g < groups; ++g) {
+    const AttentionArgs<T> a = at(g);
+    const Index rows = a.heads * a.queries;
+    work.rows += rows;
+    work.flops += 2.0 * double(rows) * double(a.keys) * double(a.head_size + a.value_size + 16);
+    work.scratch = std::max(work.scratch, kernels().of<T>().attention_scratch(a));
+  }
+  return work;
+}
+
 // The tasks of all groups, numbered through: group g has the tasks first[g] to first[g + 1].
 struct AttentionPlan {
-  Index rows_per_task = 0;
+  Index rows_per_task;
   std::vector<Index> first;
-  double flops = 0;
-  std::size_t scratch = 0;
 
   Index tasks() const { return first.back(); }
   Index group_of(Index task) const;
@@ -105,26 +121,13 @@ struct AttentionPlan {
 Index choose_attention_rows(Index rows_in_all);
 constexpr double kMergeFlops = 8;  // an element of a part, as threads_for counts
 
-template <class T, class At> AttentionPlan plan_attention(Index groups, const At& at) {
-  AttentionPlan plan;
-  Index rows = 0;
-  plan.first.resize(std::size_t(groups) + 1);
+template <class At> AttentionPlan plan_attention(Index groups, Index rows_in_all, const At& at) {
+  AttentionPlan plan{choose_attention_rows(rows_in_all), {0}};
+  plan.first.reserve(std::size_t(groups) + 1);
   for (Index g = 0; g < groups; ++g) {
-    const AttentionArgs<T> a = at(g);
-    const std::size_t scratch = kernels().of<T>().attention_scratch(a);
-    plan.scratch = scratch > plan.scratch ? scratch : plan.scratch;
-    plan.first[g] = a.heads * a.queries;
-    rows += plan.first[g];
-    plan.flops += 2.0 * double(plan.first[g]) * double(a.keys) * double(a.head_size + a.value_size + 16);
+    const auto a = at(g);
+    plan.first.push_back(plan.tasks() + (a.heads * a.queries + plan.rows_per_task - 1) / plan.rows_per_task);
   }
-  plan.rows_per_task = choose_attention_rows(rows);
-  Index tasks = 0;
-  for (Index& entry : plan.first) {
-    const Index own = (entry + plan.rows_per_task - 1) / plan.rows_per_task;
-    entry = tasks;
-    tasks += own;
-  }
-  plan.first.back() = tasks;
   return plan;
 }
 
@@ -141,7 +144,7 @@ template <class T, class At> Index spans_per_group(Index groups, const At& at) {
 }
 
 template <class T, class At>
-void attention_by_spans(Index groups, Index spans, const AttentionPlan& plan, const At& at) {
+void attention_by_spans(Index groups, Index spans, const AttentionWork& work, const At& at) {
   const Kernels<T>& kernel = kernels().of<T>();
   std::vector<Index> first(std::size_t(groups) + 1);  // part of each group
   for (Index g = 0; g < groups; ++g) {
@@ -149,12 +152,12 @@ void attention_by_spans(Index groups, Index spans, const AttentionPlan& plan, co
     first[g + 1] = first[g] + spans * a.heads * a.queries * (a.value_size + 2);
   }
   const AlignedArray<T> parts = allocate_aligned<T>(std::size_t(first.back()));
-  parallel_for(groups * spans, plan.flops, plan.scratch * sizeof(T), [&](Index task, void* scratch) {
+  parallel_for(groups * spans, work.flops, work.scratch * sizeof(T), [&](Index task, void* scratch) {
     const Index group = task / spans, span = task % spans;
     T* part = parts.get() + first[group] + (first[group + 1] - first[group]) / spans * span;
     kernel.attend_span(at(group), span, part, static_cast<T*>(scratch));
   });
-  parallel_for(groups, kMergeFlops * double(first.back()), plan.scratch * sizeof(T), [&](Index group, void* scratch) {
+  parallel_for(groups, kMergeFlops * double(first.back()), work.scratch * sizeof(T), [&](Index group, void* scratch) {
     kernel.merge_spans(at(group), spans, parts.get() + first[group], static_cast<T*>(scratch));
   });
 }
@@ -166,20 +169,31 @@ template <class T> void expect_next(AttentionArgs<T>& a, const AttentionArgs<T>&
   a.next_q = next.q, a.next_k = next.k, a.next_v = next.v;
 }
 
+// Too little for threads: one head after the other, with no plan to make.
+template <class T, class At> void attend_alone(Index groups, const AttentionWork& work, const At& at) {
+  run_tasks(1, 1, work.scratch * sizeof(T), TaskBody([&](Index, void* scratch) {
+              AttentionArgs<T> a = at(Index(0)), next;
+              for (Index g = 0; g < groups; ++g, a = next) {
+                if (g + 1 < groups) expect_next(a, next = at(g + 1));
+                kernels().of<T>().attention(a, 0, a.heads * a.queries, static_cast<T*>(scratch));
+              }
+            }));
+}
+
 template <class T, class At> void attention(Index groups, const At& at) {
   if (groups == 0) return;
-  const AttentionPlan plan = plan_attention<T>(groups, at);
-  const Kernels<T>& kernel = kernels().of<T>();
-  if (threads_for(plan.flops) > 1)
-    if (const Index spans = spans_per_group<T>(groups, at); spans > 1)
-      return attention_by_spans<T>(groups, spans, plan, at);
-  parallel_for(plan.tasks(), plan.flops, plan.scratch * sizeof(T), [&](Index task, void* scratch) {
+  const AttentionWork work = measure_attention<T>(groups, at);
+  if (threads_for(work.flops) == 1) return attend_alone<T>(groups, work, at);
+  if (const Index spans = spans_per_group<T>(groups, at); spans > 1)
+    return attention_by_spans<T>(groups, spans, work, at);
+  const AttentionPlan plan = plan_attention(groups, work.rows, at);
+  parallel_for(plan.tasks(), work.flops, work.scratch * sizeof(T), [&](Index task, void* scratch) {
     const Index group = plan.group_of(task);
     AttentionArgs<T> a = at(group);
     if (task + 1 == plan.first[group + 1] && group + 1 < groups) expect_next(a, at(group + 1));
     const Index begin = (task - plan.first[group]) * plan.rows_per_task, rows = a.heads * a.queries;
-    kernel.attention(a, begin, begin + plan.rows_per_task < rows ? begin + plan.rows_per_task : rows,
-                     static_cast<T*>(scratch));
+    kernels().of<T>().attention(a, begin, begin + plan.rows_per_task < rows ? begin + plan.rows_per_task : rows,
+                                static_cast<T*>(scratch));
   });
 }
 

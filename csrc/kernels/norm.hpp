@@ -19,8 +19,8 @@ namespace {
 constexpr Index kSumBlock = 128;
 
 // Whether a pass over a row also asks for the next row, so that memory works while later passes compute: 10 to 18 %
-// where rows come from L3, and 6 % more in the pass for the variance than in the one for the mean. (Taking four rows at a
-// time, pass by pass, was slower by 3 to 10 %.)
+// where rows come from L3, and 6 % more in the pass for the variance than in the one for the mean. (Taking four rows at
+// a time, pass by pass, was slower by 3 to 10 %.)
 enum class Next { leave, fetch };
 
 template <class V> TFCORE_INLINE V add_exactly(V a, V b, V& lost) {  // Knuth's two-sum

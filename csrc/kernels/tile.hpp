@@ -47,8 +47,8 @@ template <class T> struct Tile {
   bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead bytes on
 };
 
-// Fewer than kAheadRows rows wait for b: there each load asks for b itself, kFewRowsAhead bytes on (3 to 10 % out of L3;
-// 4096 is as good, 8192 loses 10 %).
+// Fewer than kAheadRows rows wait for b: there each load asks for b itself, kFewRowsAhead bytes on (3 to 10 % out of
+// L3; 4096 is as good, 8192 loses 10 %).
 constexpr int kAheadRows = 4;
 constexpr int kFewRowsAhead = 2048;
 constexpr int kOneStripAhead = 4096;  // the whole next column is 4 % slower at 9 rows, 12 % at 4
