@@ -100,10 +100,10 @@ def passes(first: int, tokens: Tokenized, batch_size: int | None) -> Iterator[Pa
 
 
 def _packed(first: int, places: Sequence[int], tokens: Tokenized) -> Pass:
-    packed = PackedTokens.from_texts([tokens.ids[place] for place in places])
-    if tokens.types is not None:
-        types = [kind for place in places for kind in tokens.types[place]]
-        packed = replace(packed, token_type_ids=np.array(types, np.int64))
-    if tokens.seen is not None:
-        packed = replace(packed, seen=np.array([tokens.seen[place] for place in places], np.int64))
+    types, seen = tokens.types, tokens.seen
+    packed = PackedTokens.from_texts(
+        [tokens.ids[place] for place in places], types=None if types is None else [types[place] for place in places]
+    )
+    if seen is not None:
+        packed = replace(packed, seen=np.array([seen[place] for place in places], np.int64))
     return Pass(first + np.asarray(places, np.int64), packed)

@@ -7,9 +7,10 @@ Any mask will do: right padding, left padding, holes, a row of nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -34,15 +35,20 @@ class PackedTokens:
     seen: IntArray | None = None
 
     @classmethod
-    def from_texts(cls, texts: Sequence[Sequence[int] | IntArray], past: Sequence[int] | int = 0) -> PackedTokens:
-        """Texts of token ids, each a segment of its own: token types 0, positions from each text's `past` on."""
+    def from_texts(
+        cls,
+        texts: Sequence[Sequence[int] | IntArray],
+        past: Sequence[int] | int = 0,
+        types: Sequence[Sequence[int]] | None = None,
+    ) -> PackedTokens:
+        """Texts of token ids, each a segment of its own: token types 0 if not given, positions from `past` on."""
         lengths = np.array([len(text) for text in texts], np.int64)
         cu_seqlens = _borders(lengths)
         total = int(cu_seqlens[-1])
         first = cu_seqlens[:-1] - np.asarray(past, np.int64)
         return cls(
-            input_ids=np.fromiter((token for text in texts for token in text), np.int64, total),
-            token_type_ids=np.zeros(total, np.int64),
+            input_ids=_chained(texts, total),
+            token_type_ids=np.zeros(total, np.int64) if types is None else _chained(types, total),
             position_ids=np.arange(total, dtype=np.int64) - np.repeat(first, lengths),
             cu_seqlens=cu_seqlens,
         )
@@ -130,9 +136,15 @@ class PaddedBatch:
         return padded
 
 
+def _chained(rows: Iterable[Iterable[int]], total: int) -> IntArray:
+    return np.fromiter(chain.from_iterable(rows), np.int64, total)
+
+
 def _borders(lengths: npt.NDArray[Any]) -> IntArray:
     """Where texts of these lengths begin and end, packed."""
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    borders = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=borders[1:])
+    return borders
 
 
 def _count(counted: npt.NDArray[np.bool_], first: IntArray) -> IntArray:

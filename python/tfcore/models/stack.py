@@ -61,18 +61,16 @@ class Stack:
         ValueError
             A token id, token type or position is outside its table.
         """
-        self._check(tokens)
-        turns = tokens.position_ids.astype(np.float64)
-        longest = int(tokens.position_ids.max(initial=-1)) + 1
-        return Hidden(
-            *self.core.forward(
+        embeddings = self.data.embeddings
+        try:
+            found = self.core.forward(
                 tokens.input_ids,
-                tokens.token_type_ids if self.data.embeddings.token_types else None,
-                tokens.position_ids + self.data.embeddings.position_offset,
-                turns,
+                tokens.token_type_ids if embeddings.token_types else None,
+                tokens.position_ids + embeddings.position_offset,
+                tokens.position_ids.astype(np.float64),
                 tokens.cu_seqlens,
                 self._rotations(tokens),
-                self._bias(max(longest, int(tokens.lengths.max(initial=0)))),
+                self._bias(tokens),
                 cache,
                 encoded,
                 sources,
@@ -80,7 +78,10 @@ class Stack:
                 output_hidden_states,
                 output_attentions,
             )
-        )
+        except ValueError:
+            self._explain(tokens)
+            raise
+        return Hidden(*found)
 
     @property
     def max_length(self) -> int | None:
@@ -94,10 +95,11 @@ class Stack:
             for rotary, fixed in zip(self._rotaries, self._fixed_rotations, strict=True)
         ]
 
-    def _bias(self, length: int) -> Float32Array | None:
-        """The relative bias of distances to at least `length`, computed for twice as many whenever it must grow."""
+    def _bias(self, tokens: PackedTokens) -> Float32Array | None:
+        """The relative bias of all distances in these texts, computed for twice as many whenever it must grow."""
         if self.data.relative is None or self._relative_table is None:
             return None
+        length = max(int(tokens.position_ids.max(initial=-1)) + 1, int(tokens.lengths.max(initial=0)))
         bias = self._relative  # another thread may put a shorter one in its place
         if bias is None or bias.shape[1] < 2 * length + 1:
             kind = self.data.relative
@@ -106,7 +108,8 @@ class Stack:
             )
         return bias
 
-    def _check(self, tokens: PackedTokens) -> None:
+    def _explain(self, tokens: PackedTokens) -> None:
+        """What the core refuses, in the words of the model's tables."""
         e = self.data.embeddings
         _check_range("input_ids", tokens.input_ids, e.vocabulary, "the vocabulary has")
         if e.token_types:
