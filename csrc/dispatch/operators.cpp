@@ -49,19 +49,16 @@ template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Ind
 // Packed weights: blocks of rows × groups of panels. Otherwise a task packs its panels itself, so it takes as many rows
 // as the threads allow.
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
-  const Index panels = ceil_div(g.n, kPanelColumns<T>);
-  const Index wanted = ceil_div(threads_for(double(batch) * gemm_flops(g)) * kTasksPerThread, batch);
-  GemmPlan plan;
+  const Index panels = ceil_div(g.n, kPanelColumns<T>), pairs = ceil_div(panels, 2);
+  const Index threads = threads_for(double(batch) * gemm_flops(g)), wanted = ceil_div(threads * kTasksPerThread, batch);
   const bool copies = g.packed && g.m >= kRowStep && g.a_row * Index(sizeof(T)) % kConflictBytes == 0;
-  plan.panel_step = std::min(copies ? kPanelsPerCopy : kPanelsPerTask, panels);
-  plan.row_step = g.packed ? kRowStep : g.m;
-  while (plan.panel_step > 2 && ceil_div(g.m, plan.row_step) * ceil_div(panels, plan.panel_step) < wanted)
-    plan.panel_step = ceil_div(plan.panel_step, 2);
-  if (!g.packed && ceil_div(panels, plan.panel_step) < wanted)
-    plan.row_step = std::max(kRowStep, ceil_div(g.m * ceil_div(panels, plan.panel_step), wanted));
-  if (g.gated) plan.panel_step += plan.panel_step % 2;  // a gate and what it gates stay together
+  GemmPlan plan{g.packed ? kRowStep : g.m, 0, panels, 0};
+  const Index row_blocks = ceil_div(g.m, plan.row_step);
+  const Index groups = std::max(ceil_div(panels, copies ? kPanelsPerCopy : kPanelsPerTask), ceil_div(wanted, row_blocks));
+  plan.panel_groups = std::min(batch == 1 ? ceil_div(groups, threads) * threads : groups, pairs);
+  if (!g.packed && plan.panel_groups < wanted)
+    plan.row_step = std::max(kRowStep, ceil_div(g.m * plan.panel_groups, wanted));
   plan.row_blocks = ceil_div(g.m, plan.row_step);
-  plan.panel_groups = ceil_div(panels, plan.panel_step);
   return plan;
 }
 

@@ -59,19 +59,23 @@ void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks)
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-// How a product is cut: tasks of row_step rows × panel_step panels.
+// How a product is cut: tasks of row_step rows × a group of pairs of panels. Groups are as equal as can be, and as many
+// for each thread.
 struct GemmPlan {
-  Index row_step, panel_step, row_blocks, panel_groups;
+  Index row_step, row_blocks, panels, panel_groups;
   Index tasks() const { return row_blocks * panel_groups; }
+  Index panel_border(Index group) const {
+    const Index pairs = (panels + 1) / 2;
+    return std::min(2 * (pairs * group / panel_groups), panels);
+  }
 };
 
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch);
 
 template <class T> GemmRange gemm_range(const GemmArgs<T>& g, const GemmPlan& plan, Index task) {
-  const Index panels = (g.n + kPanelColumns<T> - 1) / kPanelColumns<T>;
-  const Index row = task % plan.row_blocks * plan.row_step, panel = task / plan.row_blocks * plan.panel_step;
-  return {row, row + plan.row_step < g.m ? row + plan.row_step : g.m, panel,
-          panel + plan.panel_step < panels ? panel + plan.panel_step : panels};
+  const Index row = task % plan.row_blocks * plan.row_step, group = task / plan.row_blocks;
+  return {row, row + plan.row_step < g.m ? row + plan.row_step : g.m, plan.panel_border(group),
+          plan.panel_border(group + 1)};
 }
 
 template <class T, class At> void gemm_batch(Index batch, const At& at) {
