@@ -54,8 +54,11 @@ template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
   const bool copies = g.packed && g.m >= kRowStep && g.a_row * Index(sizeof(T)) % kConflictBytes == 0;
   GemmPlan plan{g.packed ? kRowStep : g.m, 0, panels, 0};
   const Index row_blocks = ceil_div(g.m, plan.row_step);
-  const Index groups = std::max(ceil_div(panels, copies ? kPanelsPerCopy : kPanelsPerTask), ceil_div(wanted, row_blocks));
-  plan.panel_groups = std::min(batch == 1 ? ceil_div(groups, threads) * threads : groups, pairs);
+  const Index groups =
+      std::max(ceil_div(panels, copies ? kPanelsPerCopy : kPanelsPerTask), ceil_div(wanted, row_blocks));
+  const bool evenly =
+      batch == 1 && row_blocks < wanted;  // many blocks of rows are even enough, and need not be copied twice
+  plan.panel_groups = std::min(evenly ? ceil_div(groups, threads) * threads : groups, pairs);
   if (!g.packed && plan.panel_groups < wanted)
     plan.row_step = std::max(kRowStep, ceil_div(g.m * plan.panel_groups, wanted));
   plan.row_blocks = ceil_div(g.m, plan.row_step);
@@ -100,9 +103,8 @@ template <class T> void positions(const PositionArgs<T>& a, Index rows) {
 }
 
 template <class T> void rotary_tables(const RotaryArgs<T>& a, T* tables) {
-  parallel_rows(a.rows, kSineFlops * double(a.rotary), 0, [&](Index begin, Index end, void*) {
-    kernels().of<T>().rotary_tables(a, begin, end, tables);
-  });
+  parallel_rows(a.rows, kSineFlops * double(a.rotary), 0,
+                [&](Index begin, Index end, void*) { kernels().of<T>().rotary_tables(a, begin, end, tables); });
 }
 
 template <class T> void rotary(const RotaryArgs<T>& a) {
