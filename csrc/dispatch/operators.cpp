@@ -56,8 +56,7 @@ template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
   const Index row_blocks = ceil_div(g.m, plan.row_step);
   const Index groups =
       std::max(ceil_div(panels, copies ? kPanelsPerCopy : kPanelsPerTask), ceil_div(wanted, row_blocks));
-  const bool evenly =
-      batch == 1 && row_blocks < wanted;  // many blocks of rows are even enough, and need not be copied twice
+  const bool evenly = batch == 1 && row_blocks < wanted;  // else blocks of rows suffice, and are not copied once more
   plan.panel_groups = std::min(evenly ? ceil_div(groups, threads) * threads : groups, pairs);
   if (!g.packed && plan.panel_groups < wanted)
     plan.row_step = std::max(kRowStep, ceil_div(g.m * plan.panel_groups, wanted));
@@ -103,8 +102,9 @@ template <class T> void positions(const PositionArgs<T>& a, Index rows) {
 }
 
 template <class T> void rotary_tables(const RotaryArgs<T>& a, T* tables) {
-  parallel_rows(a.rows, kSineFlops * double(a.rotary), 0,
-                [&](Index begin, Index end, void*) { kernels().of<T>().rotary_tables(a, begin, end, tables); });
+  parallel_rows(a.rows, kSineFlops * double(a.rotary), 0, [&](Index begin, Index end, void*) {
+    kernels().of<T>().rotary_tables(a, begin, end, tables);
+  });
 }
 
 template <class T> void rotary(const RotaryArgs<T>& a) {

@@ -176,7 +176,7 @@ template <class T> void expect_next(AttentionArgs<T>& a, const AttentionArgs<T>&
 // Too little for threads: one head after the other, with no plan to make.
 template <class T, class At> void attend_alone(Index groups, const AttentionWork& work, const At& at) {
   run_tasks(1, 1, work.scratch * sizeof(T), TaskBody([&](Index, void* scratch) {
-              AttentionArgs<T> a = at(Index(0)), next;
+              AttentionArgs<T> a = at(Index(0)), next{};
               for (Index g = 0; g < groups; ++g, a = next) {
                 if (g + 1 < groups) expect_next(a, next = at(g + 1));
                 kernels().of<T>().attention(a, 0, a.heads * a.queries, static_cast<T*>(scratch));

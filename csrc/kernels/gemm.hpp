@@ -121,6 +121,7 @@ template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index fi
   if (g.packed) {
     t.b = g.b + first * g.k * kPanel<T> + k0 * kPanel<T>;
     t.b_stride = kPanel<T>, t.panel_stride = g.k * kPanel<T>;
+    if (k1 < g.k) t.after = t.b + t.depth * kPanel<T>;
   } else if (in_place) {
     t.b = g.b + k0 * g.b_row + first * kPanel<T>;
     t.b_stride = g.b_row, t.panel_stride = kPanel<T>;
@@ -185,7 +186,6 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
     const Index k1 = g.k < k0 + kDepthBlock ? g.k : k0 + kDepthBlock;
     Tile<T> t{};
     read_panels(g, first, last, k0, k1, in_place, panels, t);
-    if (g.packed && k1 < g.k) t.after = t.b + (k1 - k0) * kPanel<T>;
     for (Index i = range.row_begin; i < range.row_end; i += kRowBlock) {
       const Index rows = range.row_end - i < kRowBlock ? range.row_end - i : kRowBlock;
       read_rows(g, i, rows, k0, copy, t);

@@ -44,7 +44,7 @@ template <class T> struct Tile {
   bool far;
   bool panels_follow;  // b is packed: what comes next is its next column, whatever `ahead` says
   const T* after;      // and after its last column this, or null for the panel beyond
-  bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead bytes on
+  bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead on
 };
 
 // Fewer than kAheadRows rows wait for b: there each load asks for b itself, kFewRowsAhead bytes on (3 to 10 % out of
@@ -174,12 +174,12 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
   const T* a = t.a;
   const T* c_scale = t.c_scale;
   if (!t.ahead) t.ahead = reinterpret_cast<const char*>(t.b);  // at hand, where address 0 would be looked for each time
+  t.alone = t.panels_follow && strips.count == 1;
+  const bool shares = t.panels_follow && strips.count > 1 && t.depth > 0;
   for (std::int64_t j = 0; j < vectors;) {
     const int v = widest_tile<T, adjacent>(strips.widest(), vectors - j);
     T* c = t.c + j * lanes<T>;
     Tile<T> step = t;
-    step.alone = t.panels_follow && strips.count == 1;
-    const bool shares = t.panels_follow && strips.count > 1 && t.depth > 0;
     step.b = t.b + (j / kPanelVectors<T>)*t.panel_stride + (j % kPanelVectors<T>)*lanes<T>;
     const T* next = j + v < vectors || !t.after ? t.b + (j + v) / kPanelVectors<T> * t.panel_stride : t.after;
     for (std::int64_t i = 0, r = 0; i < strips.count; r += strips.size(int(i)), ++i) {

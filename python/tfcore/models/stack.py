@@ -99,6 +99,7 @@ class Stack:
         """The relative bias of all distances in these texts, computed for twice as many whenever it must grow."""
         if self.data.relative is None or self._relative_table is None:
             return None
+        self._explain(tokens)  # before a bias is made as long as a position says
         length = max(int(tokens.position_ids.max(initial=-1)) + 1, int(tokens.lengths.max(initial=0)))
         bias = self._relative  # another thread may put a shorter one in its place
         if bias is None or bias.shape[1] < 2 * length + 1:
