@@ -170,7 +170,8 @@ void attention_by_spans(Index groups, Index spans, const AttentionWork& work, co
 template <class T> void expect_next(AttentionArgs<T>& a, const AttentionArgs<T>& next) {
   const bool small = a.keys <= kKeyBlock && a.keys > 0 && next.keys == a.keys;
   if (!small || next.k_row != a.head_size || next.v_row != a.value_size || next.q_row != a.head_size) return;
-  a.next_q = next.q, a.next_k = next.k, a.next_v = next.v;
+  if (next.out_row != a.value_size || next.queries != a.queries) return;
+  a.next_q = next.q, a.next_k = next.k, a.next_v = next.v, a.next_out = next.out;
 }
 
 // Too little for threads: one head after the other, with no plan to make.

@@ -69,13 +69,15 @@ template <class T, class L> bool compute_scores(ScoreBlock<T>& b) {
   return true;
 }
 
-// max, rescale and sum take in the block; its scores become 2^(score - max).
+// max, rescale and sum take in the block; its scores become 2^(score - max). An even integer stands for the maximum, so
+// that the rescaling is exact, too.
 template <class T, class L> void absorb(const ScoreBlock<T>& b) {
   T* const max = b.rows.max + b.row;
   T* const sum = b.rows.sum + b.row;
   T* const rescale = b.rows.rescale + b.row;
   for (Index r = 0; r < b.count; r += lanes<T>) store(rescale + r, load(max + r));
   L::take_max(b, max);
+  for (Index r = 0; r < b.count; r += lanes<T>) store(max + r, nearest_even<T>(load(max + r)));
   T block_sum[kQueryBlock] = {};
   L::exponentiate(b, max, block_sum);
   for (Index r = 0; r < b.count; r += lanes<T>) {
@@ -129,7 +131,8 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   t.c = b.w.out + b.row * width, t.c_stride = width;
   t.accumulate = !b.fresh, t.c_scale = b.rows.rescale + b.row;
   const Index steps = Strips(b.count).count * t.depth * ((width / lanes<T> + 1) / 2);
-  fetch_ahead(b, L::adjacent == Adjacent::rows ? b.a.next_v : nullptr, steps, t);
+  if (L::adjacent == Adjacent::rows)
+    fetch_ahead<T>(b, b.a.next_v, b.a.next_out, b.a.value_size * Index(sizeof(T)), steps, t);
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
 }
 
@@ -158,14 +161,10 @@ template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& 
     const Vec<T> factor = splat(s.sum[r]);
     T* to = a.out + s.head[r] * a.out_head + s.query[r] * a.out_row;
     const T* from = out + r * padded<T>(a.value_size);
-    if (a.next_q)
-      for (Index d = 0; d < a.head_size; d += kPanel<T>) __builtin_prefetch(a.next_q + r * a.head_size + d, 0, 2);
-    for (Index d = 0; d < a.value_size; d += lanes<T>) {
-      const int columns = a.value_size - d < lanes<T> ? int(a.value_size - d) : lanes<T>;
-      const Vec<T> y = fma(load(from + d), factor, Vec<T>{});  // + 0 turns -0 into 0: a hidden key must not show
-      if (columns == lanes<T>) store(to + d, y);
-      else store_first(to + d, y, columns);
-    }
+    const auto at = [&](Index d) TFCORE_LAMBDA { return fma(load(from + d), factor, Vec<T>{}); };  // + 0: -0 becomes 0
+    Index d = 0;
+    for (; d + lanes<T> <= a.value_size; d += lanes<T>) store(to + d, at(d));
+    if (d < a.value_size) store_first(to + d, at(d), int(a.value_size - d));
   }
 }
 

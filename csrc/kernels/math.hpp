@@ -26,6 +26,7 @@ template <> struct MathConstants<float> {
   static constexpr float kExp2[] = {0.000133342866f, 0.00133845059f, 0.0096253939f,
                                     0.0555036813f,   0.240225926f,   0.693147182f};
   static constexpr float kExp2Smallest = -126.0f, kExp2Top = 200.0f;
+  static constexpr float kMostReference = 0x1p21f;
 
   static constexpr float kExp[] = {0.0013863421f, 0.00836743042f, 0.0416673236f, 0.166665375f, 0.5f};
   static constexpr float kExpSmallest = -87.3365479f, kExpTop = 100.0f;
@@ -61,6 +62,7 @@ template <> struct MathConstants<double> {
                                      0.0013333558145567483,  0.0096181291075770649,  0.055504108664824574,
                                      0.24022650695910172,    0.69314718055994529};
   static constexpr double kExp2Smallest = -1022.0, kExp2Top = 2000.0;
+  static constexpr double kMostReference = 0x1p50;
 
   static constexpr double kExp[] = {2.507268991720815e-08,  2.7627977485383177e-07, 2.7557371839729313e-06,
                                     2.4801500144682212e-05, 0.00019841269733148658, 0.0013888888936144752,
@@ -207,8 +209,7 @@ template <class T> TFCORE_INLINE Vec<T> exp2(Vec<T> x) {
   return x < C::kExp2Smallest ? Vec<T>{} : result;
 }
 
-// exp2 for x in [-inf, 0] and NaN, to the same bits, without what only large x needs: 13 instructions on AVX2, 10 on
-// AVX-512. Tried: clamping x instead of masking the result saves 2 %, but leaves subnormal results just below -126.
+// exp2 for x in [-inf, 0] and NaN, to the same bits, without what only large x needs.
 template <class T> TFCORE_INLINE Vec<T> exp2_nonpositive(Vec<T> x) {
 #if TFCORE_HAS_SCALEF
   return exp2<T>(x);
@@ -219,6 +220,39 @@ template <class T> TFCORE_INLINE Vec<T> exp2_nonpositive(Vec<T> x) {
   return x < C::kExp2Smallest ? Vec<T>{} : p * power_of_two<T>(rounded);
 #endif
 }
+
+// The even integer next to x, x itself from kMostReference on.
+template <class T> TFCORE_INLINE Vec<T> nearest_even(Vec<T> x) {
+  using C = MathConstants<T>;
+  const Vec<T> even = ((x * T(0.5) + C::kRound) - C::kRound) * T(2);
+  return abs<T>(x) < C::kMostReference ? even : x;
+}
+
+// 2^(x - reference) for even references of less than kMostReference, x <= reference + 1, and NaN. x = round(x) + f is
+// split as it stands and the reference taken off the integer, so that no difference is rounded. 0 from -126.5 on, with
+// half a binade of subnormals before (double: -1022.5); even, for ties to fall to the same side on every ISA.
+// Error as exp2's. 13 instructions on AVX2, two of which vanish into the load of x; 10 on AVX-512.
+template <class T> struct Exp2Less {
+  using C = MathConstants<T>;
+#if TFCORE_HAS_SCALEF
+  Vec<T> reference, least;
+  explicit TFCORE_INLINE Exp2Less(Vec<T> even) : reference(even), least(even + (C::kExp2Smallest - T(0.5))) {}
+  TFCORE_INLINE Vec<T> operator()(Vec<T> x) const {
+    const Vec<T> f = round_off(x);
+    const Vec<T> result = scalef(exp2_fraction<T>(f), (x - f) - reference);
+    return x <= least ? Vec<T>{} : result;
+  }
+#else
+  Vec<T> biased, least;
+  explicit TFCORE_INLINE Exp2Less(Vec<T> even)
+      : biased(C::kRoundBiased - even), least(even + (C::kExp2Smallest - T(1))) {}
+  TFCORE_INLINE Vec<T> operator()(Vec<T> x) const {
+    const Vec<T> y = max(least, x);
+    const Vec<T> rounded = y + biased;
+    return exp2_fraction<T>(y - (rounded - biased)) * power_of_two<T>(rounded);
+  }
+#endif
+};
 
 // Flushed below the smallest normal. Error: float 0.91 / 1.19 ulp, double 1.00 / 1.16 ulp.
 // n is rounded from x log2(e) by magic constant on every ISA: rounding it otherwise would move n, and bits, near ties.

@@ -134,13 +134,31 @@ template <class T> TFCORE_INLINE Vec<T> finite_or_zero(Vec<T> max) {  // a row t
   return max == splat(kMinusInfinity<T>) ? Vec<T>{} : max;
 }
 
-// While the product t of a tile of queries runs, `steps` steps of tiles in all: its share of the rows at `next`. 5 to
-// 25 % on heads of 32 to 128 rows out of L3.
-template <class T> TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const T* next, Index steps, Tile<T>& t) {
-  if (!next || steps == 0) return;
-  const Index bytes = b.a.keys * b.a.head_size * Index(sizeof(T)), shares = (b.rows.count + b.count - 1) / b.count;
-  t.ahead = reinterpret_cast<const char*>(next) + bytes / shares * (b.row / kTileQueries<T>);
-  t.ahead_step = (bytes / shares / steps + 15) & ~Index(15);
+// What the scores of a row are held against, cut in two: an even integer below kMostReference, and what must be taken
+// off beforehand, 0 in nearly all rows.
+template <class T> struct Reference {
+  Vec<T> even, rest;
+  explicit TFCORE_INLINE Reference(Vec<T> max) {
+    const Vec<T> finite = finite_or_zero<T>(max);
+    const auto fits = (abs<T>(finite) < MathConstants<T>::kMostReference) & (nearest_even<T>(finite) == finite);
+    even = fits ? finite : Vec<T>{}, rest = fits ? Vec<T>{} : finite;
+  }
+  bool has_rest() const { return any(rest != Vec<T>{}); }
+};
+
+// While the product t of a tile of queries runs, `steps` steps of tiles in all, a share of the rows that come next: the
+// first half of the tiles asks for the keys, or values, at `first`, the second for the queries, or output, at `second`.
+// 5 to 25 % on heads of 32 to 128 rows out of L3.
+template <class T>
+TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const T* first, const T* second, Index row_bytes, Index steps,
+                               Tile<T>& t) {
+  if (!first || steps == 0) return;
+  const Index tiles = (b.rows.count + b.count - 1) / b.count, tile = b.row / kTileQueries<T>, half = (tiles + 1) / 2;
+  const bool early = tile < half;
+  const Index shares = early ? half : tiles - half, share = early ? tile : tile - half;
+  const Index bytes = (early ? b.a.keys : b.a.queries) * row_bytes / shares;
+  t.ahead = reinterpret_cast<const char*>(early ? first : second) + bytes * share;
+  t.ahead_step = (bytes / steps + 15) & ~Index(15);
 }
 
 // --- the two layouts -------------------------------------------------------------------------------------------------
@@ -164,8 +182,10 @@ template <class T> struct QueryLanes {
       for (Index d = 0; d < a.head_size; d += lanes<T>) {
         const int columns = a.head_size - d < lanes<T> ? int(a.head_size - d) : lanes<T>;
         Vec<T> square[lanes<T>] = {};
-        for (Index r = 0; r < lanes<T> && r0 + r < s.count; ++r)
-          square[r] = factor * load_first(query_row(a, s, r0 + r) + d, columns);
+        for (Index r = 0; r < lanes<T> && r0 + r < s.count; ++r) {
+          const T* q = query_row(a, s, r0 + r) + d;
+          square[r] = factor * (columns == lanes<T> ? load(q) : load_first(q, columns));
+        }
         transpose<T>(square);
         for (int i = 0; i < columns; ++i) store(tile + (d + i) * kTileQueries<T>, square[i]);
       }
@@ -178,7 +198,7 @@ template <class T> struct QueryLanes {
     t.a = keys_of(b.a, b.block) + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
     t.b = b.w.queries + b.row * b.a.head_size, t.b_stride = kTileQueries<T>, t.panel_stride = kPanel<T>;
     t.c = b.w.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
-    fetch_ahead(b, b.a.next_k, Strips(b.end - b.begin).count * t.depth, t);
+    fetch_ahead(b, b.a.next_k, b.a.next_q, b.a.head_size * Index(sizeof(T)), Strips(b.end - b.begin).count * t.depth, t);
     multiply_tiles<T, Adjacent::depth>(t, b.end - b.begin, (b.count + lanes<T> - 1) / lanes<T>);
   }
 
@@ -202,10 +222,13 @@ template <class T> struct QueryLanes {
   // score = 2^(score - max), and their sums.
   static void exponentiate(const ScoreBlock<T>& b, const T* max, T* sum) {
     for (Index r = 0; r < b.count; r += lanes<T>) {
-      const Vec<T> m = finite_or_zero<T>(load(max + r));
+      const Reference<T> reference(load(max + r));
+      if (reference.has_rest())
+        for_each_four(b, r, [&](T* score, int) TFCORE_LAMBDA { store(score, load(score) - reference.rest); });
+      const Exp2Less<T> weight_of(reference.even);
       Vec<T> chain[4] = {};
       for_each_four(b, r, [&](T* score, int c) TFCORE_LAMBDA {
-        const Vec<T> weight = exp2_nonpositive<T>(load(score) - m);
+        const Vec<T> weight = weight_of(load(score));
         store(score, weight);
         chain[c] = chain[c] + weight;
       });
@@ -292,10 +315,11 @@ template <class T> struct KeyLanes {
 
   static void exponentiate(const ScoreBlock<T>& b, const T* max, T* sum) {
     for (Index r = 0; r < b.count; ++r) {
-      const Vec<T> m = finite_or_zero<T>(splat(max[r]));
+      const Reference<T> reference(splat(max[r]));
+      const Exp2Less<T> weight_of(reference.even);
       T* score = b.w.scores + r * row_stride - b.block;
       for (Index key = b.begin; key < b.end; key += lanes<T>)
-        store(score + key, exp2_nonpositive<T>(load(score + key) - m));
+        store(score + key, weight_of(load(score + key) - reference.rest));
       T chain[4] = {};
       for (Index key = b.begin; key < b.end; ++key) chain[key % 4] += score[key];
       sum[r] = (chain[0] + chain[1]) + (chain[2] + chain[3]);

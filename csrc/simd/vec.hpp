@@ -152,6 +152,19 @@ template <class V> TFCORE_INLINE V min(V a, V b) { return a < b ? a : b; }
 
 template <class V> TFCORE_INLINE V fma(V a, Element<V> b, V c) { return fma(a, splat<Element<V>>(b), c); }
 
+// sum = a * b + sum, in the register that holds it: g++ 12 copies accumulators about, and spills them, where a loop is
+// unrolled.
+#if defined(__FMA__) && (TFCORE_VEC_BYTES == 32 || (defined(__AVX512F__) && TFCORE_VEC_BYTES == 64))
+TFCORE_INLINE void fma_into(VecF32& sum, VecF32 a, VecF32 b) {
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+}
+TFCORE_INLINE void fma_into(VecF64& sum, VecF64 a, VecF64 b) {
+  asm("vfmadd231pd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+}
+#else
+template <class V> TFCORE_INLINE void fma_into(V& sum, V a, V b) { sum = fma(a, b, sum); }
+#endif
+
 template <class T> TFCORE_INLINE IntVec<T> bits(Vec<T> v) { return IntVec<T>(v); }
 template <class T> TFCORE_INLINE Vec<T> from_bits(IntVec<T> v) { return Vec<T>(v); }
 
@@ -224,20 +237,49 @@ template <class T, int half> TFCORE_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b)
   return __builtin_shuffle(a, b, pick);
 }
 
-// rows[i][j] <-> rows[j][i], lanes x lanes, in log2(lanes) rounds of perfect shuffles.
-template <class T> TFCORE_INLINE void transpose(Vec<T> (&rows)[lanes<T>]) {
-  constexpr int n = lanes<T>;
-#pragma GCC unroll 4
-  for (int round = 1; round < n; round *= 2) {
-    Vec<T> next[n];
+// The same within each 16 bytes: {a0, b0, a1, b1, a4, b4, a5, b5} for half = 0 of eight floats. One instruction.
+template <class T, int half> TFCORE_INLINE Vec<T> interleave_within(Vec<T> a, Vec<T> b) {
+  constexpr int q = 16 / int(sizeof(T));
+  IntVec<T> pick;
+  for (int i = 0; i < lanes<T>; ++i) pick[i] = Int<T>(i / q * q + half * q / 2 + i % q / 2 + (i % 2) * lanes<T>);
+  return __builtin_shuffle(a, b, pick);
+}
+
+// Blocks of `size` lanes: {a0, b0, a2, b2, …} for half = 0, {a1, b1, a3, b3, …} for half = 1.
+template <class T, int size, int half> TFCORE_INLINE Vec<T> take_blocks(Vec<T> a, Vec<T> b) {
+  IntVec<T> pick;
+  for (int i = 0; i < lanes<T>; ++i) pick[i] = Int<T>(i % size + (i / (2 * size) * 2 + half) * size + i / size % 2 * lanes<T>);
+  return __builtin_shuffle(a, b, pick);
+}
+
+template <class T, int size> TFCORE_INLINE void exchange_blocks(Vec<T> (&rows)[lanes<T>]) {
+  if constexpr (size < lanes<T>) {
 #pragma GCC unroll 16
-    for (int i = 0; i < n / 2; ++i) {
-      next[2 * i] = interleave<T, 0>(rows[i], rows[i + n / 2]);
-      next[2 * i + 1] = interleave<T, 1>(rows[i], rows[i + n / 2]);
+    for (int i = 0; i < lanes<T>; ++i) {
+      if (i & size) continue;
+      const Vec<T> a = rows[i], b = rows[i + size];
+      rows[i] = take_blocks<T, size, 0>(a, b), rows[i + size] = take_blocks<T, size, 1>(a, b);
+    }
+    exchange_blocks<T, 2 * size>(rows);
+  }
+}
+
+// rows[i][j] <-> rows[j][i], lanes x lanes: squares of 16 bytes by interleaving, then blocks of 16 bytes change places.
+template <class T> TFCORE_INLINE void transpose(Vec<T> (&rows)[lanes<T>]) {
+  constexpr int q = 16 / int(sizeof(T));
+#pragma GCC unroll 2
+  for (int round = 1; round < q; round *= 2) {
+    Vec<T> next[lanes<T>];
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes<T> / 2; ++i) {
+      const int square = i / (q / 2) * q, at = i % (q / 2);
+      next[2 * i] = interleave_within<T, 0>(rows[square + at], rows[square + at + q / 2]);
+      next[2 * i + 1] = interleave_within<T, 1>(rows[square + at], rows[square + at + q / 2]);
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < n; ++i) rows[i] = next[i];
+    for (int i = 0; i < lanes<T>; ++i) rows[i] = next[i];
   }
+  exchange_blocks<T, q>(rows);
 }
 
 // Sixteen logical lanes whatever the register width, so that a reduction adds in the same order on every ISA.
