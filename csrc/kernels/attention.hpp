@@ -23,12 +23,13 @@ namespace {
 
 template <class T, class L> void cap_scores(const ScoreBlock<T>& b) {
   const T factor = T(b.a.softcap * kLog2e);
-  L::for_each(b, [&](Index at, Index, Index)
-                     TFCORE_LAMBDA { store(b.w.scores + at, factor * tanh<T>(load(b.w.scores + at))); });
+  L::for_each(b, b.begin, b.end, [&](Index at, Index, Index) TFCORE_LAMBDA {
+    store(b.w.scores + at, factor * tanh<T>(load(b.w.scores + at)));
+  });
 }
 
 template <class T, class L> void add_slopes(const ScoreBlock<T>& b) {
-  L::for_each(b, [&](Index at, Index key, Index r) TFCORE_LAMBDA {
+  L::for_each(b, b.begin, b.end, [&](Index at, Index key, Index r) TFCORE_LAMBDA {
     const Vec<T> distance = abs<T>(L::of_rows(b.rows.position + b.row + r) - L::keys(key));
     store(b.w.scores + at, fma(-L::of_rows(b.rows.slope + b.row + r), distance, load(b.w.scores + at)));
   });
@@ -36,10 +37,19 @@ template <class T, class L> void add_slopes(const ScoreBlock<T>& b) {
 
 // A hidden score becomes -inf whatever it was, NaN included.
 template <class T, class L> void add_mask(const ScoreBlock<T>& b) {
-  L::for_each(b, [&](Index at, Index, Index) TFCORE_LAMBDA {
+  L::for_each(b, b.begin, b.end, [&](Index at, Index, Index) TFCORE_LAMBDA {
     const Vec<T> bias = load(b.w.bias + at), hidden = splat(kMinusInfinity<T>);
     store(b.w.scores + at, bias == hidden ? hidden : load(b.w.scores + at) + bias);
   });
+}
+
+// f(begin, end) for the keys of the block that some row does not see, and a few more, from whole vectors on.
+template <class T, class F> TFCORE_INLINE void for_each_edge(const ScoreBlock<T>& b, F f) {
+  const auto inside = [&](Index key) { return key < b.begin ? b.begin : key > b.end ? b.end : key; };
+  const Index before = inside(b.every.begin), after = inside(b.every.end) & ~Index(15);
+  if (after <= before) return f(b.begin, b.end);
+  if (b.begin < before) f(b.begin, before);
+  if (after < b.end) f(after, b.end);
 }
 
 // Rows whose span is narrower than the block's. Bounds are compared within the block, where they are exact in T.
@@ -50,10 +60,12 @@ template <class T, class L> void hide_outside(const ScoreBlock<T>& b) {
     first[r] = within(b.rows.first[b.row + r]), last[r] = within(b.rows.last[b.row + r]);
   }
   for (Index r = b.count; r < padded<T>(b.count); ++r) first[r] = last[r] = 0;
-  L::for_each(b, [&](Index at, Index key, Index r) TFCORE_LAMBDA {
-    const Vec<T> k = L::keys(key - b.block);
-    const auto seen = (k >= L::of_rows(first + r)) & (k < L::of_rows(last + r));
-    store(b.w.scores + at, seen ? load(b.w.scores + at) : splat(kMinusInfinity<T>));
+  for_each_edge(b, [&](Index begin, Index end) {
+    L::for_each(b, begin, end, [&](Index at, Index key, Index r) TFCORE_LAMBDA {
+      const Vec<T> k = L::keys(key - b.block);
+      const auto seen = (k >= L::of_rows(first + r)) & (k < L::of_rows(last + r));
+      store(b.w.scores + at, seen ? load(b.w.scores + at) : splat(kMinusInfinity<T>));
+    });
   });
 }
 
@@ -88,12 +100,24 @@ template <class T, class L> void absorb(const ScoreBlock<T>& b) {
 
 // --- values ----------------------------------------------------------------------------------------------------------
 
-template <class T> bool all_finite(const T* v, Index v_row, Index rows, Index width) {
-  Vec<T> poison{};  // 0 * x is 0 unless x is infinite or NaN
-  for (Index j = 0; j < rows; ++j)
-    for (Index d = 0; d < width; d += lanes<T>)
-      poison = poison + T(0) * load_first(v + j * v_row + d, width - d < lanes<T> ? int(width - d) : lanes<T>);
+// Whether 0 times the values of keys [begin, end) is 0.
+template <class T> bool all_finite(const ScoreBlock<T>& b, Index begin, Index end) {
+  const Index width = b.a.value_size;
+  Vec<T> poison{};
+  for (Index key = begin; key < end; ++key) {
+    const T* v = values_of(b.a, b.block) + key * b.a.v_row;
+    Index d = 0;
+    for (; d + lanes<T> <= width; d += lanes<T>) poison = fma(load(v + d), Vec<T>{}, poison);
+    if (d < width) poison = fma(load_first(v + d, int(width - d)), Vec<T>{}, poison);
+  }
   return !any(poison != poison);
+}
+
+template <class T> bool hidden_are_finite(const ScoreBlock<T>& b) {
+  if (b.a.mask_kind != MaskKind::none) return all_finite(b, b.begin, b.end);
+  bool finite = true;
+  for_each_edge(b, [&](Index begin, Index end) { finite = finite && all_finite(b, begin, end); });
+  return finite;
 }
 
 // Row by row, reading only the values a row sees: 0 * NaN must not reach it. The same sums as the tiles'.
@@ -121,7 +145,7 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
 template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
   const Index width = padded<T>(b.a.value_size), keys = b.end - b.begin;
   const T* v = values_of(b.a, b.block) + b.begin * b.a.v_row;
-  if (b.hides && !all_finite(v, b.a.v_row, keys, b.a.value_size)) return accumulate_seen<T, L>(b);
+  if (b.hides && !hidden_are_finite(b)) return accumulate_seen<T, L>(b);
   Tile<T> t{};
   t.depth = keys;
   t.a = b.w.scores + (b.begin - b.block) * L::key_stride;
@@ -136,14 +160,24 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
 }
 
-// Values whose rows are not whole vectors, for the keys [begin, end) of the block, zero beyond Dv.
+// Values are copied where rows are not whole vectors; and where vectors straddle cache lines, as in NumPy's arrays that
+// begin at a multiple of 16, which costs 5 % and, with this many rows, more than a copy.
+template <class T> bool packs_values(const AttentionArgs<T>& a, Index rows) {
+  const bool straddles = !a.blocks && (reinterpret_cast<std::uintptr_t>(a.v) | std::uintptr_t(a.v_row) * sizeof(T)) % kVecBytes;
+  return a.value_size % lanes<T> != 0 || (straddles && rows > kQueryBlock / 2);
+}
+
+// The values of the keys [begin, end) of the block, zero beyond Dv.
 template <class T> void pack_values(const AttentionArgs<T>& a, Index block, KeySpan span, T* values) {
   const Index width = padded<T>(a.value_size);
   const T* v = values_of(a, block);
-  for (Index key = span.begin; key < span.end; ++key)
-    for (Index d = 0; d < width; d += lanes<T>)
-      store(values + (key - block) * width + d,
-            load_first(v + key * a.v_row + d, a.value_size - d < lanes<T> ? int(a.value_size - d) : lanes<T>));
+  for (Index key = span.begin; key < span.end; ++key) {
+    const T* from = v + key * a.v_row;
+    T* to = values + (key - block) * width;
+    Index d = 0;
+    for (; d + lanes<T> <= a.value_size; d += lanes<T>) store(to + d, load(from + d));
+    if (d < a.value_size) store(to + d, load_first(from + d, int(a.value_size - d)));
+  }
 }
 
 // --- a task ----------------------------------------------------------------------------------------------------------
@@ -197,7 +231,7 @@ TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, con
       if (keys.begin >= keys.end) continue;
       const Index count = s.count - row < tile_rows ? s.count - row : tile_rows;
       const bool hides = every.begin > keys.begin || every.end < keys.end;
-      ScoreBlock<T> b{a, s, w, row, count, block, keys.begin, keys.end, hides, false};
+      ScoreBlock<T> b{a, s, w, row, count, block, keys.begin, keys.end, every, hides, false};
       visit(b);
     }
   }
@@ -227,7 +261,7 @@ template <class T, class L> struct Rows {
 
   // max, sum and w.out of the keys [begin, end) alone.
   void attend(KeySpan keys) {
-    const bool pack = a.value_size % lanes<T> != 0;
+    const bool pack = packs_values(a, s.count);
     bool fresh[kQueryBlock];  // by first row of a tile
     for (Index row = 0; row < s.count; row += tile) fresh[row] = true;
     for (Index r = 0; r < s.count; r += lanes<T>)

@@ -113,7 +113,8 @@ template <class T> struct ScoreBlock {
   Index row, count;  // within `rows`
   Index block;       // first key of the block; the span is [begin, end)
   Index begin, end;
-  bool hides;  // some row does not see some key of the span
+  KeySpan every;  // the keys that every row sees, before masks
+  bool hides;     // some row does not see some key of the span
   bool fresh;  // no earlier block reached these rows of `out`
 };
 
@@ -170,8 +171,8 @@ template <class T> struct QueryLanes {
   TFCORE_INLINE static Vec<T> of_rows(const T* value) { return load(value); }
   TFCORE_INLINE static Vec<T> keys(Index key) { return splat(T(key)); }
 
-  template <class F> TFCORE_INLINE static void for_each(const ScoreBlock<T>& b, F f) {
-    for (Index key = b.begin; key < b.end; ++key)
+  template <class F> TFCORE_INLINE static void for_each(const ScoreBlock<T>& b, Index begin, Index end, F f) {
+    for (Index key = begin; key < end; ++key)
       for (Index r = 0; r < b.count; r += lanes<T>) f((key - b.block) * key_stride + r, key, r);
   }
 
@@ -259,9 +260,9 @@ template <class T> struct KeyLanes {
     return splat(T(key)) + __builtin_convertvector(lane_index<T>(), Vec<T>);
   }
 
-  template <class F> TFCORE_INLINE static void for_each(const ScoreBlock<T>& b, F f) {
+  template <class F> TFCORE_INLINE static void for_each(const ScoreBlock<T>& b, Index begin, Index end, F f) {
     for (Index r = 0; r < b.count; ++r)
-      for (Index key = b.begin; key < b.end; key += lanes<T>) f(r * row_stride + key - b.block, key, r);
+      for (Index key = begin; key < end; key += lanes<T>) f(r * row_stride + key - b.block, key, r);
   }
 
   static void load_queries(const AttentionArgs<T>& a, const RowState<T>& s, T factor, T* queries) {
