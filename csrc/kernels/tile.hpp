@@ -47,8 +47,8 @@ template <class T> struct Tile {
   bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead on
 };
 
-// Fewer than kAheadRows rows wait for b: there each load asks for b itself, kFewRowsAhead bytes on (3 to 10 % out of
-// L3; 4096 is as good, 8192 loses 10 %).
+// Fewer than kAheadRows rows wait for b. From memory, each load asks for b itself, kFewRowsAhead bytes on (8192 loses 10
+// %); out of L3 the hardware does that, and instructions of our own cost 5 to 15 % on a Zen 3.
 constexpr int kAheadRows = 4;
 constexpr int kFewRowsAhead = 2048;
 constexpr int kOneStripAhead = 4096;  // the whole next column is 4 % slower at 9 rows, 12 % at 4
@@ -91,8 +91,8 @@ template <class T, Adjacent adjacent> struct RowPointers {
   }
 };
 
-// What a tile asks for while it runs: lines of its own b, near or in L2, or lines of what others will want.
-enum class Asks { own, own_far, own_column, ahead };
+// What a tile asks for while it runs: nothing, lines of its own b, or of what others will want.
+enum class Asks { nothing, own, own_column, ahead };
 
 template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE void run_tile(const Tile<T>& t) {
   static_assert(R <= 12);
@@ -106,8 +106,7 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
 #pragma GCC unroll 12
     for (int j = 0; j < V; ++j) {
       const T* from = b + (j / kPanelVectors<T>)*panel_stride + (j % kPanelVectors<T>)*lanes<T>;
-      if (asks == Asks::own) __builtin_prefetch(from + kFewRowsAhead / int(sizeof(T)));
-      if (asks == Asks::own_far) __builtin_prefetch(from + kFewRowsAhead / int(sizeof(T)), 0, 2);
+      if (asks == Asks::own) __builtin_prefetch(from + kFewRowsAhead / int(sizeof(T)), 0, 2);
       if (asks == Asks::own_column && j % kPanelVectors<T> == 0)
         __builtin_prefetch(from + kOneStripAhead / int(sizeof(T)), 0, 2);
       bk[j] = load(from);
@@ -152,8 +151,8 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
 
 template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Tile<T>& t) {
   constexpr bool few = R < kAheadRows, packed = adjacent == Adjacent::depth;
-  if (packed && (few ? t.far : t.alone)) run_tile<T, R, V, adjacent, few ? Asks::own_far : Asks::own_column>(t);
-  else run_tile<T, R, V, adjacent, few ? Asks::own : Asks::ahead>(t);
+  if (packed && (few ? t.far : t.alone)) run_tile<T, R, V, adjacent, few ? Asks::own : Asks::own_column>(t);
+  else run_tile<T, R, V, adjacent, few ? Asks::nothing : Asks::ahead>(t);
 }
 
 // Every shape that fits the registers, by rows and vectors.

@@ -156,10 +156,10 @@ template <class V> TFCORE_INLINE V fma(V a, Element<V> b, V c) { return fma(a, s
 // unrolled.
 #if defined(__FMA__) && (TFCORE_VEC_BYTES == 32 || (defined(__AVX512F__) && TFCORE_VEC_BYTES == 64))
 TFCORE_INLINE void fma_into(VecF32& sum, VecF32 a, VecF32 b) {
-  asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "vm"(b));
 }
 TFCORE_INLINE void fma_into(VecF64& sum, VecF64 a, VecF64 b) {
-  asm("vfmadd231pd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  asm("vfmadd231pd %2, %1, %0" : "+v"(sum) : "v"(a), "vm"(b));
 }
 #else
 template <class V> TFCORE_INLINE void fma_into(V& sum, V a, V b) { sum = fma(a, b, sum); }
