@@ -1,6 +1,6 @@
 #include "core/pool.hpp"
 
-#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -47,17 +47,31 @@ template <class Done> bool spin(std::chrono::microseconds time, const Done& done
 }
 
 // A thread that takes no signals: Ctrl-C is the main thread's.
-template <class F> void start_thread(F f) {
+template <class F> pthread_t start_thread(F f) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t handle;
   try {
-    std::thread(f).detach();
+    std::thread thread(f);
+    handle = thread.native_handle();
+    thread.detach();
   } catch (...) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     throw;
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return handle;
+}
+
+// Off the core this is called on, if the thread may run on another. Where it may run is as before, afterwards.
+void move_elsewhere(pthread_t thread) {
+  cpu_set_t allowed, others;
+  if (pthread_getaffinity_np(thread, sizeof allowed, &allowed) != 0) return;
+  others = allowed;
+  CPU_CLR(sched_getcpu(), &others);
+  if (CPU_COUNT(&others) == 0 || pthread_setaffinity_np(thread, sizeof others, &others) != 0) return;
+  pthread_setaffinity_np(thread, sizeof allowed, &allowed);
 }
 
 }  // namespace
@@ -73,7 +87,8 @@ void Pool::grow(int helpers) {
   try {
     while (int(helpers_.size()) < helpers) {
       auto helper = std::make_unique<Helper>();
-      start_thread([this, &helper = *helper, thread = int(helpers_.size()) + 1] { serve(helper, thread); });
+      helper->thread =
+          start_thread([this, &helper = *helper, thread = int(helpers_.size()) + 1] { serve(helper, thread); });
       helpers_.push_back(std::move(helper));
     }
   } catch (const std::system_error&) {
@@ -98,6 +113,8 @@ void Pool::serve(Helper& helper, int thread) {
     last = number(state);
     while (number(state) == last && state & kOpen && thread <= wanted(state)) {
       if (!state_.compare_exchange_weak(state, state + kInside)) continue;
+      came_.fetch_add(1, std::memory_order_relaxed);
+      helper.joined.store(last, std::memory_order_relaxed);
       work_(run_, thread);
       state_.fetch_sub(kInside);
       break;
@@ -116,16 +133,28 @@ void Pool::wake(int helpers) {
   }
 }
 
+void Pool::look_for_missing(int helpers) {
+  const auto now = std::chrono::steady_clock::now();
+  for (int i = 0; i < helpers; ++i) {
+    Helper& helper = *helpers_[std::size_t(i)];
+    auto& since = helper.missing_since;
+    if (helper.joined == number(state_)) since = {};
+    else if (since.time_since_epoch().count() == 0) since = now;
+    else if (now - since > kPatience) move_elsewhere(helper.thread), since = now;
+  }
+}
+
 void Pool::run(int threads, Work work, void* run) {
   const int helpers = std::min(threads - 1, kMostHelpers);
   grow(helpers);
   const int present = std::min(helpers, int(helpers_.size()));
-  work_ = work, run_ = run;
+  work_ = work, run_ = run, came_ = 0;
   state_ = ((number(state_) + 1) & 0xffffffff) * kNumber + std::uint64_t(present) * kWanted + kOpen;
   wake(present);
   work(run, 0);
   state_ &= ~kOpen;
   while (!spin(kSpin, [&] { return inside(state_) == 0; })) std::this_thread::yield();
+  if (came_.load(std::memory_order_relaxed) < present) look_for_missing(present);
 }
 
 }  // namespace tfcore

@@ -3,7 +3,11 @@
 //
 // Nobody waits for a thread that has not come: a helper enters a run only while it is open, the caller closes it once
 // the tasks are gone, and then waits for those inside alone. So a core that something else keeps busy costs its share
-// of the work and no more, where a barrier would cost a time slice. An idle helper spins for kSpin and then sleeps.
+// of the work and no more, where a barrier would cost a time slice. An idle helper spins for kSpin and then sleeps. One
+// that stays away is asked to leave the caller's own core, where the system may have put it while another library's
+// threads kept the rest busy; there it would wait for as long as the caller works.
+#include <pthread.h>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -32,17 +36,23 @@ class Pool {
  private:
   // How long an idle helper stays awake: longer than what lies between the operators of a model.
   static constexpr std::chrono::microseconds kSpin{200};
+  // How long a helper may be missing from every run before it is moved: several times as long as it takes to wake up.
+  static constexpr std::chrono::microseconds kPatience{1000};
 
   struct Helper {
+    pthread_t thread;
     std::mutex mutex;
     std::condition_variable wake;
     std::atomic<bool> asleep{false};
+    std::atomic<std::uint64_t> joined{0};                // the last run it entered
+    std::chrono::steady_clock::time_point missing_since{};  // the caller's note; zero: it came when last looked for
   };
 
   void grow(int helpers);
   void serve(Helper& helper, int thread);
   std::uint64_t wait_for_run(Helper& helper, std::uint64_t last);
   void wake(int helpers);
+  void look_for_missing(int helpers);
 
   // The run at hand: its number, whether it is open, how many helpers it wants and how many are inside.
   static constexpr std::uint64_t kInside = 1, kOpen = 1 << 16, kWanted = 1 << 17, kNumber = std::uint64_t(1) << 32;
@@ -52,6 +62,7 @@ class Pool {
   static std::uint64_t inside(std::uint64_t state) { return state & 0xffff; }
 
   alignas(64) std::atomic<std::uint64_t> state_{0};
+  std::atomic<int> came_{0};  // helpers that entered the run at hand
   Work work_ = nullptr;  // written while no run is open and nobody inside
   void* run_ = nullptr;
   alignas(64) std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
