@@ -332,9 +332,9 @@ def test_shares_follow_from_rates_and_limits(case):
 
 
 def test_targets_are_kept_with_the_results(no_peers):
-    (case,) = bench.run([doubling().aims(ratio=1.5, share=0.75)], SHORT)["cases"]
-    assert case["target"] == {"ratio": 1.5, "share": 0.75}
-    assert doubling().target == Target(ratio=1.0, share=None)
+    (case,) = bench.run([doubling().aims(ratio=1.5, share=0.75, numpy=2)], SHORT)["cases"]
+    assert case["target"] == {"ratio": 1.5, "share": 0.75, "over": {"numpy": 2}}
+    assert doubling().target == Target(ratio=1.0, share=None, over={})
 
 
 # --- growth ----------------------------------------------------------------------------------------------------------

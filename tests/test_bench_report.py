@@ -39,7 +39,7 @@ def made_up(threads: int = 2) -> dict:
                 "limit": "fma_float32",
                 "limit_rate": 60.904,
                 "share": 0.75,
-                "target": {"ratio": 1.2, "share": 0.8},
+                "target": {"ratio": 1.2, "share": 0.8, "over": {"numpy": 1.9, "torch": 2.0}},
             },
             {
                 **large,
@@ -49,7 +49,7 @@ def made_up(threads: int = 2) -> dict:
                 "limit": None,
                 "limit_rate": None,
                 "share": None,
-                "target": {"ratio": 1.0, "share": None},
+                "target": {"ratio": 1.0, "share": None, "over": {}},
             },
         ],
         "scaling": [at_1024, at_2048],
@@ -67,7 +67,7 @@ def test_the_table():
         ["large", "250 ms", "-", "-", "0.50 GB/s", "-", "-"],
     ]
     header, rows = report.table(made_up(), targets=True)
-    assert [header[-1], *(row[-1] for row in rows)] == ["target", "✓ 1.20x ✗ 80%", "-", "-"]
+    assert [header[-1], *(row[-1] for row in rows)] == ["target", "✓ 1.20x ✗ 80% ✓ 1.90x numpy ✗ 2.00x torch", "-", "-"]
     _, rows = report.table(report.short(made_up()))
     assert [row[0] for row in rows] == ["small", "· done twice"]
     header, rows = report.growth(made_up())
@@ -117,7 +117,7 @@ def test_markdown_goes_between_the_markers(tmp_path, capsys):
     assert readme.read_text() == once
     script["main"]([str(result)])
     out = capsys.readouterr().out
-    assert "| 1.50x | ✓ 1.20x ✗ 80% |" in out
+    assert "| 1.50x | ✓ 1.20x ✗ 80% ✓ 1.90x numpy ✗ 2.00x torch |" in out
     assert "| large |" in out
     readme.write_text("no markers")
     with pytest.raises(SystemExit, match="lacks the lines"):

@@ -11,7 +11,8 @@ Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 constexpr Index kTasksPerThread = 4;
 
 // Whole strips of every tile height: 6, 8, 12. Tried: 128, 144, and as many blocks of equal size (0 to 5 % slower).
-constexpr Index kRowStep = 96;
+constexpr Index kRowStep = 96;    // at least, of a product whose tasks pack their panels
+constexpr Index kEvenTasks = 32;  // of a thread: one more or less is lost in noise
 
 // Rows in blocks of at least `least`, so that `work` (in flops a row) is spread and cheap rows are not cut too fine.
 template <class F> void parallel_rows(Index rows, double flops_per_row, std::size_t scratch_bytes, const F& body) {
@@ -46,18 +47,17 @@ template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Ind
   return g;
 }
 
-// Packed weights: blocks of rows × groups of panels. Otherwise a task packs its panels itself, so it takes as many rows
-// as the threads allow.
+// Packed weights: blocks of rows × groups of panels, as many for each thread where they are few. Otherwise a task packs
+// its panels itself, so it takes as many rows as the threads allow.
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
   const Index panels = ceil_div(g.n, kPanelColumns<T>), pairs = ceil_div(panels, 2);
   const Index threads = threads_for(double(batch) * gemm_flops(g)), wanted = ceil_div(threads * kTasksPerThread, batch);
-  const bool copies = g.packed && g.m >= kRowStep && g.a_row * Index(sizeof(T)) % kConflictBytes == 0;
-  GemmPlan plan{g.packed ? kRowStep : g.m, 0, panels, 0};
+  GemmPlan plan{g.packed ? kernels().of<T>().row_block : g.m, 0, panels, 0};
   const Index row_blocks = ceil_div(g.m, plan.row_step);
-  const Index groups =
-      std::max(ceil_div(panels, copies ? kPanelsPerCopy : kPanelsPerTask), ceil_div(wanted, row_blocks));
-  const bool evenly = batch == 1 && row_blocks < wanted;  // else blocks of rows suffice, and are not copied once more
-  plan.panel_groups = std::min(evenly ? ceil_div(groups, threads) * threads : groups, pairs);
+  Index groups = std::max(ceil_div(panels, g.packed ? kPanelsPerTask : kPanelsToPack), ceil_div(wanted, row_blocks));
+  if (batch == 1 && row_blocks * groups < kEvenTasks * threads && row_blocks * groups % threads != 0)
+    groups = ceil_div(groups, threads) * threads;
+  plan.panel_groups = std::min(groups, pairs);
   if (!g.packed && plan.panel_groups < wanted)
     plan.row_step = std::max(kRowStep, ceil_div(g.m * plan.panel_groups, wanted));
   plan.row_blocks = ceil_div(g.m, plan.row_step);

@@ -1,6 +1,6 @@
 #pragma once
 // y = f(x), element by element: the functions of math.hpp over arrays. Bound by memory for large arrays.
-#include "kernels/math.hpp"
+#include "kernels/sine.hpp"
 #include "kernels/table.hpp"
 
 namespace tfcore {

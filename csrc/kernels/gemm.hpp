@@ -112,7 +112,7 @@ template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Ind
 
 // --- the product -----------------------------------------------------------------------------------------------------
 
-constexpr Index kRowBlock = 8 * kTileRows;  // rows of a that stay in L2 beside the panels: 96 × 384 floats, 147 KB
+constexpr Index kRowBlock = 8 * kTileRows;  // rows of a that stay in L2 beside the panels; twice as many gain nothing
 
 // Where panels [first, last) at depth k0 are read: packed weights, b itself, or scratch filled here.
 template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index first, Index last, Index k0, Index k1,
@@ -133,7 +133,9 @@ template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index fi
   }
 }
 
-// Rows a multiple of 2 KB apart fall into one or two sets of the nearest cache, which hold fewer of them than a strip
+constexpr Index kConflictBytes = 2048;
+
+// Rows a multiple of kConflictBytes apart fall into one or two sets of the nearest cache, which hold fewer of them than a strip
 // has: such a block of a is copied first, rows a line further apart (20 to 30 % at K = 3072, 10 % at 1536, 12 rows and 8
 // ways; where rows fall into four sets it gains nothing).
 template <class T> TFCORE_INLINE bool copies_rows(const GemmArgs<T>& g) {
@@ -144,7 +146,7 @@ template <class T> constexpr Index kCopyStride = kDepthBlock + kCacheLine / Inde
 
 // In this order: a ragged panel's columns of a row block, the panels of b, the copy of a block of a.
 template <class T> Index panels_scratch(const GemmArgs<T>& g) {
-  return g.packed ? 0 : kPanelsPerTask * (g.k < kDepthBlock ? g.k : kDepthBlock) * kPanel<T>;
+  return g.packed ? 0 : kPanelsToPack * (g.k < kDepthBlock ? g.k : kDepthBlock) * kPanel<T>;
 }
 
 template <class T> std::size_t gemm_scratch(const GemmArgs<T>& g) {
@@ -172,7 +174,7 @@ void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index row, Index rows, Ind
   for (Index i = 0; i < rows; ++i) __builtin_memcpy(c + i * g.c_row, buffer + i * kPanel<T>, n * sizeof(T));
 }
 
-// Panels [first, last), at most kPanelsPerTask when b is not packed, of the rows of `range`.
+// Panels [first, last), at most kPanelsToPack when b is not packed, of the rows of `range`.
 template <class T>
 void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, Index last, T* scratch) {
   static_assert(kPanel<T> == kPanelColumns<T>);
@@ -203,7 +205,7 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
 }
 
 template <class T> void gemm(const GemmArgs<T>& g, const GemmRange& range, T* scratch) {
-  const Index step = g.packed ? range.panel_end - range.panel_begin : kPanelsPerTask;
+  const Index step = g.packed ? range.panel_end - range.panel_begin : kPanelsToPack;
   for (Index p = range.panel_begin; p < range.panel_end; p += step)
     multiply_panels(g, range, p, p + step < range.panel_end ? p + step : range.panel_end, scratch);
 }

@@ -15,11 +15,9 @@ enum class Activation : int { none, relu, gelu, gelu_tanh, silu, tanh };
 
 // Panels of b: 64 bytes of adjacent columns, depth after depth, zero past the last column. The same on every ISA.
 template <class T> constexpr Index kPanelColumns = 64 / Index(sizeof(T));
-// Rows a multiple of this apart fall into one or two sets of the nearest cache: a product copies them, block by block,
-// and does more with each copy.
-constexpr Index kConflictBytes = 2048;
-constexpr Index kPanelsPerCopy = 24;  // 8 was 4 to 9 % slower
-constexpr Index kPanelsPerTask = 8;  // 128 float32 columns: their weights at depth kDepthBlock stay in a 256 KB L2
+// Packed panels that share a block of rows: 8 were 1 to 7 % slower at 512 rows and more, 24 and 48 are within 2 %.
+constexpr Index kPanelsPerTask = 32;
+constexpr Index kPanelsToPack = 8;  // at a time: 128 float32 columns of kDepthBlock depths, 128 KB of L2
 // Absolute: a sum restarts at its multiples, on every ISA and for every shape. 192 to 768 are within 3 %; shorter is
 // more exact.
 constexpr Index kDepthBlock = 256;
@@ -137,6 +135,7 @@ constexpr StoredBlock kStoredBlocks[] = {{1, 2},   {1, 2},   {32, 34},   {32, 18
                                          {32, 22}, {32, 24}, {256, 144}, {256, 176}, {256, 210}};  // as the enum counts
 
 template <class T> struct Kernels {
+  Index row_block;  // rows of a that a product keeps near while the panels pass
   void (*pack)(const GemmArgs<T>&, Index panel_begin, Index panel_end, T* panels);
   std::size_t (*gemm_scratch)(const GemmArgs<T>&);
   void (*gemm)(const GemmArgs<T>&, const GemmRange&, T* scratch);

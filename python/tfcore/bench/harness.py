@@ -46,10 +46,12 @@ class Contest:
 
 @dataclass(frozen=True)
 class Target:
-    """What a case is meant to reach: the best peer's time over tfcore's, and the share of the limit (None: not set)."""
+    """What a case is meant to reach: the best peer's time over tfcore's, that of single peers, by name, and the share of
+    the limit (None: not set)."""
 
     ratio: float = 1.0
     share: float | None = None
+    over: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,9 @@ class Case:
     target: Target = Target()
     short: bool = False
 
-    def aims(self, ratio: float = 1.0, share: float | None = None) -> Case:
-        """The same case with a target."""
-        return replace(self, target=Target(ratio, share))
+    def aims(self, ratio: float = 1.0, share: float | None = None, **over: float) -> Case:
+        """The same case with a target; `over` names peers."""
+        return replace(self, target=Target(ratio, share, over))
 
 
 class WrongResultError(ValueError):

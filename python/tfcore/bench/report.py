@@ -68,8 +68,11 @@ def _aside(case: Mapping[str, Any], name: str, header: list[str]) -> list[str]:
 
 def _target(case: Mapping[str, Any]) -> str:
     """Each target, and whether it is reached."""
-    wanted = case["target"]
-    pairs = (case["ratio"], wanted["ratio"], _times(wanted["ratio"])), (case["share"], wanted["share"], "")
+    wanted, times = case["target"], {name: rival["median_s"] for name, rival in case["rivals"].items()}
+    pairs = [(case["ratio"], wanted["ratio"], _times(wanted["ratio"])), (case["share"], wanted["share"], "")]
+    for peer, ratio in wanted.get("over", {}).items():
+        reached = times[peer] / times["tfcore"] if peer in times else None
+        pairs.append((reached, ratio, f"{_times(ratio)} {peer}"))
     marks = (
         f"{'✓' if reached >= target else '✗'} {text or f'{target:.0%}'}"
         for reached, target, text in pairs
