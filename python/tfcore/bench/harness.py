@@ -46,8 +46,8 @@ class Contest:
 
 @dataclass(frozen=True)
 class Target:
-    """What a case is meant to reach: the best peer's time over tfcore's, that of single peers, by name, and the share of
-    the limit (None: not set)."""
+    """What a case is meant to reach: the best peer's time over tfcore's, the share of the limit (None: not set), and
+    the times of single peers, by name, over tfcore's."""
 
     ratio: float = 1.0
     share: float | None = None
