@@ -187,6 +187,48 @@ def test_no_thread_is_started_by_the_import():
     assert in_a_subprocess(code) == "done\n"
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="this process has one core"
+)
+def test_a_helper_on_the_caller_s_own_core():
+    """Held there, it is no help and no harm; free to leave, it does. Where it may run stays as it was."""
+    code = """
+        import os, time
+        import numpy as np
+        allowed, before = os.sched_getaffinity(0), set(os.listdir("/proc/self/task"))
+        import tfcore
+
+        tfcore.set_num_threads(2)
+        x = np.random.default_rng(0).standard_normal((300, 300), dtype=np.float32)
+        want = tfcore.matmul(x, x).tobytes()
+        (helper,) = map(int, set(os.listdir("/proc/self/task")) - before)
+        core = min(allowed)
+        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(helper, {core})
+
+        def work(until):
+            end = time.monotonic() + 30
+            while time.monotonic() < end:
+                assert tfcore.matmul(x, x).tobytes() == want
+                if until():
+                    return
+            raise TimeoutError
+
+        def cpu():
+            with open(f"/proc/self/task/{helper}/stat") as stat:
+                return int(stat.read().rpartition(")")[2].split()[36])
+
+        soon = time.monotonic() + 0.1
+        work(until=lambda: time.monotonic() > soon)
+        assert os.sched_getaffinity(helper) == {core}
+        os.sched_setaffinity(helper, allowed)
+        work(until=lambda: cpu() != core)
+        assert os.sched_getaffinity(helper) == allowed
+        print("done")
+    """
+    assert in_a_subprocess(code) == "done\n"
+
+
 def test_the_number_of_threads_is_set_and_put_back():
     before = tfcore.get_num_threads()
     with tfcore.num_threads(3):

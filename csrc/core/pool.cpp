@@ -137,10 +137,10 @@ void Pool::look_for_missing(int helpers) {
   const auto now = std::chrono::steady_clock::now();
   for (int i = 0; i < helpers; ++i) {
     Helper& helper = *helpers_[std::size_t(i)];
-    auto& since = helper.missing_since;
-    if (helper.joined == number(state_)) since = {};
-    else if (since.time_since_epoch().count() == 0) since = now;
-    else if (now - since > kPatience) move_elsewhere(helper.thread), since = now;
+    const std::uint64_t missed = number(state_) - helper.joined;
+    if (missed == 1) helper.missing_since = now;
+    if (missed <= 1 || now - helper.missing_since < kPatience) continue;
+    move_elsewhere(helper.thread), helper.missing_since = now;
   }
 }
 

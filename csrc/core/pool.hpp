@@ -36,7 +36,7 @@ class Pool {
  private:
   // How long an idle helper stays awake: longer than what lies between the operators of a model.
   static constexpr std::chrono::microseconds kSpin{200};
-  // How long a helper may be missing from every run before it is moved: several times as long as it takes to wake up.
+  // How long a helper may be missing from runs before it is moved: several times as long as it takes to wake up.
   static constexpr std::chrono::microseconds kPatience{1000};
 
   struct Helper {
@@ -44,8 +44,8 @@ class Pool {
     std::mutex mutex;
     std::condition_variable wake;
     std::atomic<bool> asleep{false};
-    std::atomic<std::uint64_t> joined{0};                // the last run it entered
-    std::chrono::steady_clock::time_point missing_since{};  // the caller's note; zero: it came when last looked for
+    std::atomic<std::uint64_t> joined{0};                   // the last run it entered
+    std::chrono::steady_clock::time_point missing_since{};  // the caller's note
   };
 
   void grow(int helpers);
