@@ -173,6 +173,16 @@ def test_attention_over_batch_and_heads(isa, rng, dtype):
     assert_same_bits(attend(np.concatenate([q, q]), np.concatenate([k, k]), np.concatenate([v, v]))[3:], want)
 
 
+@pytest.mark.parametrize("length", [1, 3, 20])
+def test_attention_beside_rows_of_huge_scores(isa, rng, dtype, length):
+    """Scores too large for an integer's worth of precision are held against their maximum in another way."""
+    q, k, v = (normal(rng, n, 16, dtype=dtype) for n in (length + 1, 300, 300))
+    want = attend(q, k, v)[1:]
+    for size in (1e7, 1e17, np.inf):
+        q[0] = size
+        assert_same_bits(attend(q, k, v)[1:], want, f"beside scores of {size:g}")
+
+
 @pytest.mark.parametrize("length", [1, 2, 5, 40])
 def test_grouped_heads_are_repeated_heads(isa, rng, dtype, length):
     q, k, v = three(rng, dtype, 2, 6, 2, length, 150)

@@ -10,9 +10,11 @@ Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 // Several tasks a thread, so that a thread that was held up does not hold up the rest.
 constexpr Index kTasksPerThread = 4;
 
-// Whole strips of every tile height: 6, 8, 12. Tried: 128, 144, and as many blocks of equal size (0 to 5 % slower).
-constexpr Index kRowStep = 96;    // at least, of a product whose tasks pack their panels
-constexpr Index kEvenTasks = 32;  // of a thread: one more or less is lost in noise
+// From so many tasks a thread on, one more or less is lost in noise.
+constexpr Index kEvenTasks = 32;
+
+// At least so many rows for a task that packs its panels: whole strips of every tile height, 6, 8 and 12.
+constexpr Index kRowStep = 96;
 
 // Rows in blocks of at least `least`, so that `work` (in flops a row) is spread and cheap rows are not cut too fine.
 template <class F> void parallel_rows(Index rows, double flops_per_row, std::size_t scratch_bytes, const F& body) {

@@ -149,7 +149,7 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   Tile<T> t{};
   t.depth = keys;
   t.a = b.w.scores + (b.begin - b.block) * L::key_stride;
-  t.a_stride = L::adjacent == Adjacent::rows ? L::key_stride : L::row_stride;
+  t.a_stride = L::row_stride;
   t.b = values_packed ? b.w.values + (b.begin - b.block) * width : v;
   t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
   t.c = b.w.out + b.row * width, t.c_stride = width;

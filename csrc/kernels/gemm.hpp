@@ -133,11 +133,10 @@ template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index fi
   }
 }
 
-constexpr Index kConflictBytes = 2048;
-
-// Rows a multiple of kConflictBytes apart fall into one or two sets of the nearest cache, which hold fewer of them than a strip
+// Rows a multiple of this apart fall into one or two sets of the nearest cache, which hold fewer of them than a strip
 // has: such a block of a is copied first, rows a line further apart (20 to 30 % at K = 3072, 10 % at 1536, 12 rows and 8
 // ways; where rows fall into four sets it gains nothing).
+constexpr Index kConflictBytes = 2048;
 template <class T> TFCORE_INLINE bool copies_rows(const GemmArgs<T>& g) {
   return g.a_row * Index(sizeof(T)) % kConflictBytes == 0 && g.m >= kTileRows && g.n > 2 * kPanel<T>;
 }

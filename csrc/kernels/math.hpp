@@ -230,7 +230,7 @@ template <class T> TFCORE_INLINE Vec<T> nearest_even(Vec<T> x) {
 
 // 2^(x - reference) for even references of less than kMostReference, x <= reference + 1, and NaN. x = round(x) + f is
 // split as it stands and the reference taken off the integer, so that no difference is rounded. 0 from -126.5 on, with
-// half a binade of subnormals before (double: -1022.5); even, for ties to fall to the same side on every ISA.
+// half a binade of subnormals before (double: -1022.5); even, so that ties fall to the same side on every ISA.
 // Error as exp2's. 13 instructions on AVX2, two of which vanish into the load of x; 10 on AVX-512.
 template <class T> struct Exp2Less {
   using C = MathConstants<T>;

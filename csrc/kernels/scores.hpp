@@ -75,7 +75,7 @@ TFCORE_INLINE KeySpan within(KeySpan span, Index begin, Index end) {
 
 // --- scratch ---------------------------------------------------------------------------------------------------------
 
-template <class T> constexpr Index kTileQueries = 2 * lanes<T>;
+template <class T> constexpr Index kTileQueries = kRowsStride<T>;
 template <class T> constexpr Index kScoreArea = kKeyBlock * (kTileQueries<T> > kFewRows ? kTileQueries<T> : kFewRows);
 
 template <class T> Index padded(Index size) { return (size + lanes<T> - 1) / lanes<T> * lanes<T>; }

@@ -23,7 +23,9 @@ constexpr int kTileVectors = 8;
 template <class T> constexpr int kPanel = 64 / int(sizeof(T));
 template <class T> constexpr int kPanelVectors = kPanel<T> / lanes<T>;
 
-enum class Adjacent { depth, rows };  // which index of a is adjacent in memory; a_stride belongs to the other one
+// Which index of a is adjacent in memory. The other one's stride is a_stride where depths are, kRowsStride where rows are.
+enum class Adjacent { depth, rows };
+template <class T> constexpr Index kRowsStride = 2 * lanes<T>;
 
 template <class T> struct Tile {
   std::int64_t depth;
@@ -58,15 +60,15 @@ template <class T> constexpr bool fits_panel(int vectors) {
   return vectors % kPanelVectors<T> == 0 || kPanelVectors<T> % vectors == 0;
 }
 
-// Depths taken at a time. A FMA for every 2.3 instructions of the loop where one depth alone has 1.75 for them: up to 20 %
-// on a core whose front end is shared with another thread, 1 to 3 % on one that is not (6 × 16, AVX2; 8 gains no more).
-// With 32 registers and tiles of twice the size there is less to gain, and 4 would not fit the integer registers.
+// Depths taken at a time. 23 instructions for 12 FMAs, where one depth at a time takes 27: up to 20 % on a core whose
+// front end is shared with another thread, 1 to 3 % on one that is not (6 × 16, AVX2; 8 depths, or a stride of b known
+// beforehand, gain no more). With 32 registers and tiles of twice the size there is less to gain, and 4 would not fit the
+// integer registers.
 constexpr int kUnroll = kVecRegisters == 32 ? 2 : 4;
 
 // The rows of a. Adjacent depths: a pointer to every other row; more would not fit the integer registers, and the empty
 // asm keeps the compiler from deriving them from one another, an instruction for every few FMAs. Adjacent rows: one
 // pointer, since depths are kRowsStride apart.
-template <class T> constexpr Index kRowsStride = 2 * lanes<T>;
 template <class T, Adjacent adjacent> struct RowPointers {
   const T *rows0, *rows2, *rows4, *rows6, *rows8, *rows10;
   Index stride;
