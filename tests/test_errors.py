@@ -336,7 +336,7 @@ def test_bad_out(name):
             call(kind)
 
 
-IN_PLACE = {"softmax", "softmax, axis 0", "layer_norm", "rms_norm", "gelu", "relu", "silu"}
+IN_PLACE = {"rotary_embedding", "softmax", "softmax, axis 0", "layer_norm", "rms_norm", "gelu", "relu", "silu"}
 
 
 @pytest.mark.parametrize("name", CASES_WITH_OUT)

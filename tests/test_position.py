@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -93,6 +94,19 @@ def test_encoding_is_as_accurate_as_numpy(isa, frequencies):
                 want = result.astype(np.float64)
         got = tfcore.positional_encoding(4000, 64, frequencies=frequencies, dtype=dtype)
         as_accurate_as_numpy(got, result, want, str(dtype))
+
+
+@pytest.mark.parametrize("frequencies", ["geometric", "linear"])
+@pytest.mark.parametrize("offset", [0, 31, 100_000, 2**24 - 150, 2**24 + 5, -40])
+def test_float32_sines_are_right_to_an_ulp_of_the_angle(isa, frequencies, offset):
+    """Turned from a block's first row or computed directly, next to zeros and where the angles leave the vectors' range."""
+    i = np.arange(256)
+    geometric = np.array([math.pow(10000.0, -2 * (j // 2) / 256) for j in i])  # to the bit: angles are large
+    per_position = geometric if frequencies == "geometric" else i / 256
+    angle = np.arange(offset, offset + 100)[:, None] * per_position
+    want = np.where(i % 2, np.cos(angle), np.sin(angle))
+    got = tfcore.positional_encoding(100, 256, frequencies=frequencies, dtype=np.float32, offset=offset)
+    assert_close(got, want, bound=np.spacing(np.abs(want).astype(np.float32)).astype(np.float64), dtype=np.float32)
 
 
 # --- rotary_embedding ------------------------------------------------------------------------------------------------
@@ -222,6 +236,16 @@ def test_positions(machine, rng, dtype):
             check_rotary(x, positions.astype(kind), what=f"positions {positions.shape}")
     assert_same_bits(tfcore.rotary_embedding(x, list(range(9))), tfcore.rotary_embedding(x))
     assert_same_bits(tfcore.rotary_embedding(x, np.arange(9, dtype=np.uint8)), tfcore.rotary_embedding(x))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rotary_in_place(machine, rng, dtype, interleaved):
+    for size, rotary_dim in ((16, 16), (22, 14), (80, 80)):
+        x = normal(rng, 3, 70, size, dtype=dtype)
+        want = tfcore.rotary_embedding(x, interleaved=interleaved, rotary_dim=rotary_dim)
+        assert tfcore.rotary_embedding(x, interleaved=interleaved, rotary_dim=rotary_dim, out=x) is x
+        assert_same_bits(x, want, str(size))
 
 
 def test_positions_of_a_batch_come_before_positions_of_heads(rng):

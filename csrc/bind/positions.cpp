@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "bind/arrays.hpp"
@@ -10,26 +11,29 @@ namespace {
 // Sizes past this would overflow the product of an array's sides.
 constexpr Index kMostSize = Index(1) << 40;
 
-template <class T> void run_positions(const Output& out, const Array& frequencies, Index rows, Index width,
-                                      double offset, bool split, Scheme scheme) {
+template <class T> void run_positions(const Output& out, const Array& frequencies, Index offset, bool split) {
+  const Index rows = out.array().dim(0), width = out.array().dim(1);
   PositionArgs<T> a{};
-  a.model_width = width, a.offset = offset, a.split = split, a.scheme = scheme;
-  a.frequencies = frequencies.data<double>();
+  a.model_width = width, a.offset = offset, a.split = split;
+  a.columns = frequencies.dim(0), a.frequencies = frequencies.data<double>();
+  a.largest = *std::max_element(a.frequencies, a.frequencies + a.columns);
   a.out = out.data<T>();
   const WithoutGil released(64.0 * double(rows) * double(width));
   positions(a, rows);
 }
 
-// The frequency of each sine, then of each cosine.
-Array frequencies_of(Index width, double base, Scheme scheme) {
+// One a pair of columns, or one a column: the sines', then the cosines'.
+Array geometric_frequencies(Index width, double base) {
+  Array all = new_array({(width + 1) / 2}, NPY_DOUBLE);
+  for (Index i = 0; i < all.dim(0); ++i) all.data<double>()[i] = std::pow(base, -2.0 * double(i) / double(width));
+  return all;
+}
+
+Array linear_frequencies(Index width) {
   const Index sines = (width + 1) / 2;
   Array all = new_array({width}, NPY_DOUBLE);
-  for (Index i = 0; i < width; ++i) {
-    const Index pair = i < sines ? i : i - sines;
-    const double column = double(i < sines ? 2 * pair : 2 * pair + 1);
-    all.data<double>()[i] =
-        scheme == Scheme::linear ? column / double(width) : std::pow(base, -2.0 * double(pair) / double(width));
-  }
+  for (Index i = 0; i < width; ++i)
+    all.data<double>()[i] = double(i < sines ? 2 * i : 2 * (i - sines) + 1) / double(width);
   return all;
 }
 
@@ -41,11 +45,11 @@ py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handl
   const double base = door.number(base_in, "base");
   if (!(base > 0)) door.value_error("base is " + std::string(py::str(base_in)) + ", expected a positive number");
   const Index first = door.integer(offset, "offset", -kMostSize, kMostSize);
-  const std::string layout = door.word(layout_in, "layout"), scheme_name = door.word(frequencies, "frequencies");
+  const std::string layout = door.word(layout_in, "layout"), scheme = door.word(frequencies, "frequencies");
   if (!(layout == "interleaved" || layout == "split"))
     door.value_error("layout is '" + layout + "', expected 'interleaved' or 'split'");
-  if (!(scheme_name == "geometric" || scheme_name == "linear"))
-    door.value_error("frequencies is '" + scheme_name + "', expected 'geometric' or 'linear'");
+  if (!(scheme == "geometric" || scheme == "linear"))
+    door.value_error("frequencies is '" + scheme + "', expected 'geometric' or 'linear'");
   PyArray_Descr* descr = nullptr;
   if (!PyArray_DescrConverter(dtype.ptr(), &descr)) throw py::error_already_set();
   const int type = descr->type_num;
@@ -53,13 +57,11 @@ py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handl
   if (type != NPY_HALF && type != NPY_FLOAT && type != NPY_DOUBLE)
     door.type_error("dtype is " + std::string(py::str(dtype)) + ", expected float16, float32 or float64");
   door.use_type(type);
-  const Scheme scheme = scheme_name == "linear" ? Scheme::linear : Scheme::geometric;
   const Output output = door.output(out, {rows, width});
   if (rows == 0 || width == 0) return output.finish();
-  const Array table = frequencies_of(width, base, scheme);
-  const bool split = layout == "split";
-  if (door.in_double()) run_positions<double>(output, table, rows, width, double(first), split, scheme);
-  else run_positions<float>(output, table, rows, width, double(first), split, scheme);
+  const Array table = scheme == "linear" ? linear_frequencies(width) : geometric_frequencies(width, base);
+  if (door.in_double()) run_positions<double>(output, table, first, layout == "split");
+  else run_positions<float>(output, table, first, layout == "split");
   return output.finish();
 }
 
@@ -91,7 +93,7 @@ py::object rotary_embedding(py::handle x_in, py::handle positions_in, py::handle
   x = door.ready(x, Layout::contiguous);
   const bool pairs = door.flag(interleaved, "interleaved");
   const double factor = door.number(magnitude, "magnitude");
-  const Output output = door.output(out, x.shape());
+  const Output output = door.output(out, x.shape(), Overlap::in_place);
   if (x.size() == 0) return output.finish();
   if (!(positions.ndim() == 2 && positions.dim(1) == x.dim(-2) && positions.dim(0) > 0 &&
         x.size() / (x.dim(-1) * x.dim(-2)) % positions.dim(0) == 0 && 2 * frequencies.dim(0) <= x.dim(-1)))

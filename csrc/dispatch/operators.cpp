@@ -98,9 +98,26 @@ template <class T> void elementwise(Function function, const T* x, T* out, Index
   });
 }
 
-template <class T> void positions(const PositionArgs<T>& a, Index rows) {
-  parallel_rows(rows, kSineFlops * double(a.model_width), 0,
-                [&](Index begin, Index end, void*) { kernels().of<T>().positions(a, begin, end); });
+// Tables for the steps of the first rows; later rows take the same steps again.
+AlignedArray<double> tabulate_steps(PositionArgs<float>& a, Index rows) {
+  double steps[kStepRows];
+  RotaryArgs<double> r{};
+  r.rows = std::min(rows, kStepRows), r.rotary = 2 * a.columns, r.magnitude = 1;
+  for (Index i = 0; i < r.rows; ++i) steps[i] = double(step_of(a.offset + i));
+  r.positions = steps, r.frequencies = a.frequencies;
+  AlignedArray<double> tables = allocate_aligned<double>(std::size_t(r.rows * r.rotary));
+  rotary_tables(r, tables.get());
+  a.steps = tables.get();
+  return tables;
+}
+
+template <class T> void positions(PositionArgs<T> a, Index rows) {
+  AlignedArray<double> steps;
+  if constexpr (sizeof(T) == 4) steps = tabulate_steps(a, rows);
+  parallel_rows(rows, kSineFlops * double(a.model_width), std::size_t(2 * a.columns) * sizeof(double),
+                [&](Index begin, Index end, void* scratch) {
+                  kernels().of<T>().positions(a, begin, end, static_cast<double*>(scratch));
+                });
 }
 
 template <class T> void rotary_tables(const RotaryArgs<T>& a, T* tables) {
@@ -111,7 +128,7 @@ template <class T> void rotary_tables(const RotaryArgs<T>& a, T* tables) {
 
 template <class T> void rotary(const RotaryArgs<T>& a) {
   const double flops_per_row = kSineFlops * double(a.rotary) + kNormFlops * double(a.lead) * double(a.width);
-  parallel_rows(a.rows, flops_per_row, std::size_t(3 * a.rotary) * sizeof(T),
+  parallel_rows(a.rows, flops_per_row, std::size_t(kRotaryRows * a.rotary) * sizeof(T),
                 [&](Index begin, Index end, void* scratch) {
                   kernels().of<T>().rotary(a, begin, end, static_cast<T*>(scratch));
                 });
@@ -129,7 +146,7 @@ void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks)
   template void layer_norm<T>(const NormArgs<T>&, Index);      \
   template void rms_norm<T>(const NormArgs<T>&, Index);        \
   template void elementwise<T>(Function, const T*, T*, Index); \
-  template void positions<T>(const PositionArgs<T>&, Index);   \
+  template void positions<T>(PositionArgs<T>, Index);        \
   template void rotary_tables<T>(const RotaryArgs<T>&, T*);    \
   template void rotary<T>(const RotaryArgs<T>&);
 TFCORE_INSTANTIATE(float)

@@ -25,7 +25,7 @@ template <class T> TFCORE_INLINE void sincos_reduced(Vec<T> r, Vec<T> e, IntVec<
   const Vec<T> sine = r + fma(r * z, polynomial(z, C::kSin), e);
   const Vec<T> half = z * T(0.5), w = T(1) - half;
   const Vec<T> cosine = w + fma(z * z, polynomial(z, C::kCos), (T(1) - w) - half);
-  const IntVec<T> odd = (n & 1) != 0;
+  const IntVec<T> odd = (n << (kSignShift + 1)) < 0;
   s = from_bits<T>(bits<T>(odd ? cosine : sine) ^ ((n & 2) << kSignShift));
   c = from_bits<T>(bits<T>(odd ? sine : cosine) ^ (((n + 1) & 2) << kSignShift));
 }

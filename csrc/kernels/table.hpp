@@ -86,16 +86,22 @@ constexpr Index kQueryBlock = 64;  // rows that share one pass over the keys
 // Absolute, too: every span of so many keys has a softmax of its own, merged in order, so that threads may share a row.
 constexpr Index kKeySpan = 2048;
 
-enum class Scheme : int { geometric, linear };
+// A float32 row of sines follows from that of a multiple of this and that of a step below it.
+constexpr Index kStepRows = 32;
+inline Index step_of(Index position) { return (position % kStepRows + kStepRows) % kStepRows; }
 
 template <class T> struct PositionArgs {
-  Index model_width;
-  double base, offset;
+  Index model_width, offset;
   bool split;
-  Scheme scheme;
-  const double* frequencies;  // (columns of sines,) and (columns of cosines,) one after the other
-  T* out;                     // (rows, C)
+  // (columns,): of the sines, which the cosines share; or of the sines, then of the cosines.
+  Index columns;
+  const double* frequencies;
+  double largest;       // of them
+  const double* steps;  // float32 only: what rotary_tables leaves for them at the steps of the first kStepRows rows
+  T* out;  // (rows, C)
 };
+
+constexpr Index kRotaryRows = 32;  // whose tables stay near while the vectors that share them pass
 
 template <class T> struct RotaryArgs {
   Index rows, lead;  // positions, and how many vectors share each
@@ -108,7 +114,7 @@ template <class T> struct RotaryArgs {
   Index width, rotary;
   bool interleaved;
   double magnitude;
-  const T* tables;  // (rows, 2 * rotary), what rotary_tables left, or null: computed on the way
+  const T* tables;  // (rows, rotary), what rotary_tables left: cosines, then sines; or null: computed on the way
 };
 
 template <class T> struct NormArgs {
@@ -148,7 +154,7 @@ template <class T> struct Kernels {
   void (*layer_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
   void (*rms_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
   void (*elementwise)(Function, const T* x, T* out, Index count);
-  void (*positions)(const PositionArgs<T>&, Index row_begin, Index row_end);
+  void (*positions)(const PositionArgs<T>&, Index row_begin, Index row_end, double* scratch);
   void (*rotary)(const RotaryArgs<T>&, Index row_begin, Index row_end, T* scratch);
   void (*rotary_tables)(const RotaryArgs<T>&, Index row_begin, Index row_end, T* tables);
   T (*probe)(Probe, const T* x, T* out, Index begin, Index end);

@@ -31,14 +31,14 @@ Pass::Buffers Pass::allocate() const {
 std::vector<AlignedArray<float>> Pass::tabulate_rotations() const {
   std::vector<AlignedArray<float>> tables;
   for (const Rotation& r : batch_.rotations) {
-    tables.push_back(allocate_aligned<float>(std::size_t(tokens_ * 2 * r.rotary)));
+    tables.push_back(allocate_aligned<float>(std::size_t(tokens_ * r.rotary)));
     for (Index part = 0; part < (r.each ? batch_.sequences : 1); ++part) {
       const Index first = r.each ? batch_.cu_seqlens[part] : 0;
       RotaryArgs<float> a{};
-      a.rows = r.each ? batch_.count(part) : tokens_, a.rotary = r.rotary, a.interleaved = r.interleaved;
+      a.rows = r.each ? batch_.count(part) : tokens_, a.rotary = r.rotary;
       a.positions = batch_.turns + first;
       a.frequencies = r.frequencies + part * (r.rotary / 2), a.magnitude = r.magnitude[part];
-      rotary_tables(a, tables.back().get() + first * 2 * r.rotary);
+      rotary_tables(a, tables.back().get() + first * r.rotary);
     }
   }
   return tables;
@@ -126,20 +126,17 @@ void Pass::prepare_heads(Index i, float* qkv) const {
     r.interleaved = rotation.interleaved, r.tables = turns_[s.rotary].get();
     r.x_lead = r.out_lead = d;
   }
-  const std::size_t scratch_bytes = std::size_t(turned + 3 * r.rotary) * sizeof(float);
   const auto norm_heads = [&](const Norm& norm, const float* x, float* out, Index heads) {
     kernel.rms_norm(NormArgs<float>{d, x, out, norm.weight.data(), nullptr, s.eps}, 0, heads);
   };
-  parallel_for(tokens_, 16.0 * double(tokens_) * double(turned), scratch_bytes, [&](Index token, void* scratch) {
+  parallel_for(tokens_, 16.0 * double(tokens_) * double(turned), 0, [&](Index token, void*) {
     float* const row = qkv + token * s.qkv_width();
     float* const keys = row + s.query_width();
     if (self.query_norm) norm_heads(self.query_norm, row, row, s.heads), norm_heads(self.key_norm, keys, keys, s.key_heads);
     if (s.rotary >= 0) {
-      float* const before = static_cast<float*>(scratch);
-      std::memcpy(before, row, std::size_t(turned) * sizeof(float));
       RotaryArgs<float> mine = r;
-      mine.tables += token * 2 * r.rotary, mine.x = before, mine.out = row;
-      kernel.rotary(mine, 0, 1, before + turned);
+      mine.tables += token * r.rotary, mine.x = mine.out = row;
+      kernel.rotary(mine, 0, 1, nullptr);
     }
     if (!batch_.cache) return;
     const Index b = sequence_of_[token];

@@ -96,6 +96,7 @@ template <class V> TFCORE_INLINE void store_first(Element<V>* p, V v, int n) {
   if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), v);
   else _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), v);
 #elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
+  if (n == lanes<T>) return store(p, v);  // the masked one takes Zen 3 some 40 operations, whatever the mask
   const IntVec<T> mask = lane_index<T>() < IntVec<T>{} + Int<T>(n);
   if constexpr (sizeof(T) == 4) _mm256_maskstore_ps(p, __m256i(mask), v);
   else _mm256_maskstore_pd(p, __m256i(mask), v);
@@ -235,6 +236,13 @@ template <class T, int half> TFCORE_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b)
   IntVec<T> pick;
   for (int i = 0; i < n; ++i) pick[i] = Int<T>(half * n / 2 + i / 2 + (i % 2) * n);
   return __builtin_shuffle(a, b, pick);
+}
+
+// {a1, a0, a3, a2, …}
+template <class T> TFCORE_INLINE Vec<T> swap_pairs(Vec<T> a) {
+  IntVec<T> pick;
+  for (int i = 0; i < lanes<T>; ++i) pick[i] = i ^ 1;
+  return __builtin_shuffle(a, pick);
 }
 
 // The same within each 16 bytes: {a0, b0, a1, b1, a4, b4, a5, b5} for half = 0 of eight floats. One instruction.
