@@ -140,6 +140,31 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
   }
 }
 
+// Few rows: a few keys at a time, so that the values, read from memory, are asked for in its order and fetched while
+// those before them are at work: 14 instead of 8 GB/s of values that 4 heads share, 16 instead of 13 for one.
+constexpr Index kKeysAtATime = 32;
+
+template <class T> void accumulate_few(const ScoreBlock<T>& b, Tile<T> t) {
+  const Index keys = t.depth, width = t.c_stride;
+  T* const out = t.c;
+  const bool gaps = t.b_stride != b.a.value_size, last = b.block + kKeyBlock >= b.a.key_count;
+  const T* const next_keys = last ? nullptr : keys_of(b.a, b.block + kKeyBlock) + (b.block + kKeyBlock) * b.a.k_row;
+  t.c = b.w.out + kFewRows * width, t.accumulate = false;
+  for (Index key = 0; key < keys; key += kKeysAtATime) {
+    const bool more = key + kKeysAtATime < keys;
+    t.depth = more ? kKeysAtATime : keys - key, t.resume = key > 0;
+    t.rows_follow = !gaps && (more || !last);
+    t.ahead = reinterpret_cast<const char*>(more ? t.b + kKeysAtATime * t.b_stride : next_keys);
+    multiply_tiles<T, Adjacent::depth>(t, b.count, width / lanes<T>);
+    t.a += kKeysAtATime, t.b += kKeysAtATime * t.b_stride;
+  }
+  for (Index r = 0; r < b.count; ++r)
+    for (Index d = 0; d < width; d += lanes<T>) {
+      const Vec<T> sum = load(t.c + r * width + d);
+      store(out + r * width + d, b.fresh ? sum : fma(load(out + r * width + d), b.rows.rescale[b.row + r], sum));
+    }
+}
+
 // Keys and values are read in place, also where heads are slices of wide rows that fall into a few cache sets: copying
 // such a block first gained 4 % at best (8 heads of 64 in rows of 4 KB) and lost 5 to 9 % at 128 and 40 tokens.
 template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
@@ -154,9 +179,9 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
   t.c = b.w.out + b.row * width, t.c_stride = width;
   t.accumulate = !b.fresh, t.c_scale = b.rows.rescale + b.row;
+  if (L::adjacent == Adjacent::depth) return accumulate_few(b, t);
   const Index steps = Strips(b.count).count * t.depth * ((width / lanes<T> + 1) / 2);
-  if (L::adjacent == Adjacent::rows)
-    fetch_ahead<T>(b, b.a.next_v, b.a.next_out, b.a.value_size * Index(sizeof(T)), steps, t);
+  fetch_ahead<T>(b, b.a.next_v, b.a.next_out, b.a.value_size * Index(sizeof(T)), steps, t);
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
 }
 

@@ -162,6 +162,26 @@ TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const T* first, const T* 
   t.ahead_step = (bytes / steps + 15) & ~Index(15);
 }
 
+// The lines of rows in the order of memory, which the hardware's own prefetching follows, too: 18 GB/s of keys out of
+// memory on two cores of a Zen 3, where the order of the squares of a decode step gave 11 and a plain stream gives 21.
+struct RowLines {
+  const char* at;
+  Index row_bytes, gap, left;
+
+  template <class T> TFCORE_INLINE RowLines(const T* rows, Index width, Index stride)
+      : at(reinterpret_cast<const char*>(rows)), row_bytes(width * Index(sizeof(T))),
+        gap((stride - width) * Index(sizeof(T))), left(gap ? row_bytes : Index(1) << 40) {}
+
+  template <int bytes> TFCORE_INLINE void fetch() {
+    constexpr int chunk = bytes < 256 ? bytes : 256;
+    for (int done = 0; done < bytes; done += chunk) {
+      for (int i = 0; i < chunk; i += 64) __builtin_prefetch(at + i, 0, 2);
+      at += chunk, left -= chunk;
+      if (left <= 0) at += left + gap, left = row_bytes;
+    }
+  }
+};
+
 // --- the two layouts -------------------------------------------------------------------------------------------------
 
 // Lanes hold queries: score (row, key) stands at [key][row].
@@ -270,25 +290,37 @@ template <class T> struct KeyLanes {
       for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, s, r)[d];
   }
 
-  // lanes keys at a time: a square of k is turned, then each of its depths meets every row. Keys past the end repeat
-  // the last one and are hidden afterwards.
+  // lanes keys at a time: a square of k is turned, then each of its depths meets every row, while the next keys, or the
+  // first values, are fetched. Keys past the end repeat the last one and are hidden afterwards. (Two squares at a time, so
+  // that a single row has two chains: 4 % faster in L2, 6 % slower in memory.)
   template <int R> static void score_rows(const ScoreBlock<T>& b) {
-    const T* q = b.w.queries;
-    const T* keys = keys_of(b.a, b.block);
+    const T* const q = b.w.queries;
+    const T* const keys = keys_of(b.a, b.block);
+    const Index size = b.a.head_size;
     for (Index key = b.begin; key < b.end; key += lanes<T>) {
+      RowLines next = key + lanes<T> < b.end
+                          ? RowLines(keys + (key + lanes<T>) * b.a.k_row, size, b.a.k_row)
+                          : RowLines(values_of(b.a, b.block) + b.begin * b.a.v_row, b.a.value_size, b.a.v_row);
+      const T* rows[lanes<T>];
+      for (int i = 0; i < lanes<T>; ++i) rows[i] = keys + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row;
       Vec<T> sum[R] = {};
-      for (Index d = 0; d < b.a.head_size; d += lanes<T>) {
-        const int columns = b.a.head_size - d < lanes<T> ? int(b.a.head_size - d) : lanes<T>;
+      const auto add_depths = [&](Index d, int count) TFCORE_LAMBDA {
+        next.fetch<lanes<T> * kVecBytes>();
         Vec<T> square[lanes<T>];
-        for (int i = 0; i < lanes<T>; ++i) {
-          const T* k = keys + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row + d;
-          __builtin_prefetch(k + lanes<T> * b.a.k_row);  // 5 to 20 % where keys come from L3 or memory
-          square[i] = columns == lanes<T> ? load(k) : load_first(k, columns);
-        }
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes<T>; ++i)
+          square[i] = count == lanes<T> ? load(rows[i] + d) : load_first(rows[i] + d, count);
         transpose<T>(square);
-        for (int i = 0; i < columns; ++i)
-          for (int r = 0; r < R; ++r) sum[r] = fma(square[i], q[r * b.a.head_size + d + i], sum[r]);
-      }
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes<T>; ++i) {
+          if (i == count) break;
+#pragma GCC unroll 4
+          for (int r = 0; r < R; ++r) sum[r] = fma(square[i], q[r * size + d + i], sum[r]);
+        }
+      };
+      Index d = 0;
+      for (; d + lanes<T> <= size; d += lanes<T>) add_depths(d, lanes<T>);
+      if (d < size) add_depths(d, int(size - d));
       for (int r = 0; r < R; ++r) store(b.w.scores + r * row_stride + key - b.block, sum[r]);
     }
   }

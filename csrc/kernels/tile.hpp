@@ -35,7 +35,8 @@ template <class T> struct Tile {
   std::int64_t b_stride, panel_stride;
   T* c;
   std::int64_t c_stride;
-  bool accumulate;   // false: c is overwritten, never read
+  bool resume;       // the sums go on from c
+  bool accumulate;   // false: what is in c is left out
   const T* c_scale;  // (R,), or null for ones
   // What is wanted in L2 soon: at every other k one line is asked for, from `ahead` on in steps of ahead_step bytes a k.
   // Null asks for nothing.
@@ -44,6 +45,7 @@ template <class T> struct Tile {
   // b comes from memory: what few rows ask for goes to L2, where more requests are under way at a time than the nearest
   // cache allows (0.9 of the memory's bandwidth instead of 0.6 to 0.75 on a Zen 4; out of L3 it would lose 15 %).
   bool far;
+  bool rows_follow;    // few rows of a read plain rows of b: each k asks for as many bytes from `ahead` on as it reads
   bool panels_follow;  // b is packed: what comes next is its next column, whatever `ahead` says
   const T* after;      // and after its last column this, or null for the panel beyond
   bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead on
@@ -94,11 +96,16 @@ template <class T, Adjacent adjacent> struct RowPointers {
 };
 
 // What a tile asks for while it runs: nothing, lines of its own b, or of what others will want.
-enum class Asks { nothing, own, own_column, ahead };
+enum class Asks { nothing, own, own_column, stream, ahead };
 
 template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE void run_tile(const Tile<T>& t) {
   static_assert(R <= 12);
   Vec<T> sum[R][V] = {};
+  if (t.resume)
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 12
+      for (int j = 0; j < V; ++j) sum[r][j] = load(t.c + r * t.c_stride + j * lanes<T>);
   RowPointers<T, adjacent> a(t);
   const T* b = t.b;
   const char* ahead = t.ahead;
@@ -115,6 +122,11 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
     }
     b += b_stride;
     asm("" : "+r"(b));
+    if constexpr (asks == Asks::stream) {
+#pragma GCC unroll 8
+      for (int i = 0; i < V * kVecBytes; i += 64) __builtin_prefetch(ahead + i, 0, 2);
+      ahead += V * kVecBytes;
+    }
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const Vec<T> ar = splat(a.at(r, k));
@@ -153,6 +165,8 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
 
 template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Tile<T>& t) {
   constexpr bool few = R < kAheadRows, packed = adjacent == Adjacent::depth;
+  if constexpr (packed && R <= kAheadRows)
+    if (t.rows_follow) return run_tile<T, R, V, adjacent, Asks::stream>(t);
   if (packed && (few ? t.far : t.alone)) run_tile<T, R, V, adjacent, few ? Asks::own : Asks::own_column>(t);
   else run_tile<T, R, V, adjacent, few ? Asks::nothing : Asks::ahead>(t);
 }
@@ -223,6 +237,7 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
     for (int i = 0; i < strips.count; ++i) {
       const Index size = strips.size(i);
       if (shares) share_column(next, v, i, strips.count, t);
+      if (t.rows_follow) t.ahead_step = v * kVecBytes;
       kTiles<T, adjacent>.at[size][v](t);
       t.a += size * a_step, t.c += size * t.c_stride, t.ahead += t.ahead_step * t.depth;
       if (c_scale) t.c_scale += size;
