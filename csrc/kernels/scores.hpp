@@ -118,6 +118,15 @@ template <class T> struct ScoreBlock {
   bool fresh;  // no earlier block reached these rows of `out`
 };
 
+// f(begin, end) for the keys of the block that some row does not see, and a few more, from whole vectors on.
+template <class T, class F> TFCORE_INLINE void for_each_edge(const ScoreBlock<T>& b, F f) {
+  const auto inside = [&](Index key) { return key < b.begin ? b.begin : key > b.end ? b.end : key; };
+  const Index before = inside(b.every.begin), after = inside(b.every.end) & ~Index(15);
+  if (after <= before) return f(b.begin, b.end);
+  if (b.begin < before) f(b.begin, before);
+  if (after < b.end) f(after, b.end);
+}
+
 template <class T> TFCORE_INLINE const T* query_row(const AttentionArgs<T>& a, const RowState<T>& s, Index r) {
   return a.q + s.head[r] * a.q_head + s.query[r] * a.q_row;
 }

@@ -88,7 +88,9 @@ constexpr Index kKeySpan = 2048;
 
 // A float32 row of sines follows from that of a multiple of this and that of a step below it.
 constexpr Index kStepRows = 32;
-inline __attribute__((always_inline)) Index step_of(Index position) { return (position % kStepRows + kStepRows) % kStepRows; }
+inline __attribute__((always_inline)) Index step_of(Index position) {
+  return (position % kStepRows + kStepRows) % kStepRows;
+}
 
 template <class T> struct PositionArgs {
   Index model_width, offset;
