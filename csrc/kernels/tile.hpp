@@ -98,14 +98,32 @@ template <class T, Adjacent adjacent> struct RowPointers {
 // What a tile asks for while it runs: nothing, lines of its own b, or of what others will want.
 enum class Asks { nothing, own, own_column, stream, ahead };
 
+template <class T, int R, int V> TFCORE_INLINE void load_sums(const Tile<T>& t, Vec<T> (&sum)[R][V]) {
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 12
+    for (int j = 0; j < V; ++j) sum[r][j] = load(t.c + r * t.c_stride + j * lanes<T>);
+}
+
+template <class T, int R, int V> TFCORE_INLINE void store_sums(const Tile<T>& t, Vec<T> (&sum)[R][V]) {
+  T* const c0 = t.c;  // copied here, where stores to c would have them loaded again
+  const T* const c_scale = t.c_scale;
+  const Index c_stride = t.c_stride;
+  const bool accumulate = t.accumulate;
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 12
+    for (int j = 0; j < V; ++j) {
+      T* c = c0 + r * c_stride + j * lanes<T>;
+      if (accumulate) sum[r][j] = c_scale ? fma(load(c), c_scale[r], sum[r][j]) : load(c) + sum[r][j];
+      store(c, sum[r][j]);
+    }
+}
+
 template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE void run_tile(const Tile<T>& t) {
   static_assert(R <= 12);
   Vec<T> sum[R][V] = {};
-  if (t.resume)
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 12
-      for (int j = 0; j < V; ++j) sum[r][j] = load(t.c + r * t.c_stride + j * lanes<T>);
+  if (t.resume) load_sums(t, sum);
   RowPointers<T, adjacent> a(t);
   const T* b = t.b;
   const char* ahead = t.ahead;
@@ -149,18 +167,7 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
     step(0);
     a.advance(1);
   }
-  T* const c0 = t.c;  // copied here, where stores to c would have them loaded again
-  const T* const c_scale = t.c_scale;
-  const Index c_stride = t.c_stride;
-  const bool accumulate = t.accumulate;
-#pragma GCC unroll 12
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 12
-    for (int j = 0; j < V; ++j) {
-      T* c = c0 + r * c_stride + j * lanes<T>;
-      if (accumulate) sum[r][j] = c_scale ? fma(load(c), c_scale[r], sum[r][j]) : load(c) + sum[r][j];
-      store(c, sum[r][j]);
-    }
+  store_sums(t, sum);
 }
 
 template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Tile<T>& t) {

@@ -238,6 +238,13 @@ template <class T, int half> TFCORE_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b)
   return __builtin_shuffle(a, b, pick);
 }
 
+// {a[n], a[n + 1], …}, around the end to a[0].
+template <class T, int n> TFCORE_INLINE Vec<T> rotate_lanes(Vec<T> a) {
+  IntVec<T> pick;
+  for (int i = 0; i < lanes<T>; ++i) pick[i] = (i + n) % lanes<T>;
+  return __builtin_shuffle(a, pick);
+}
+
 // {a1, a0, a3, a2, …}
 template <class T> TFCORE_INLINE Vec<T> swap_pairs(Vec<T> a) {
   IntVec<T> pick;
