@@ -74,8 +74,6 @@ template <class T> void accumulate_few(const ScoreBlock<T>& b, Tile<T> t) {
     }
 }
 
-// Keys and values are read in place, also where heads are slices of wide rows that fall into a few cache sets: copying
-// such a block first gained 4 % at best (8 heads of 64 in rows of 4 KB) and lost 5 to 9 % at 128 and 40 tokens.
 template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
   const Index width = padded<T>(b.a.value_size), keys = b.end - b.begin;
   const T* v = values_of(b.a, b.block) + b.begin * b.a.v_row;
@@ -94,11 +92,15 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
 }
 
-// Values are copied where rows are not whole vectors; and where vectors straddle cache lines, as in NumPy's arrays that
-// begin at a multiple of 16, which costs 5 % and, with this many rows, more than a copy.
+// Values are read in place but for three cases. Rows that are not whole vectors. Rows a multiple of 4096 bytes apart, as
+// heads of wide arrays are: they share a few sets of the nearest cache, which costs 20 % (with keys, or 2048 bytes apart,
+// a copy gains nothing). And vectors that straddle cache lines, as in NumPy's arrays that begin at a multiple of 16: 5 %
+// and, with this many rows, more than a copy.
 template <class T> bool packs_values(const AttentionArgs<T>& a, Index rows) {
-  const bool straddles = !a.blocks && (reinterpret_cast<std::uintptr_t>(a.v) | std::uintptr_t(a.v_row) * sizeof(T)) % kVecBytes;
-  return a.value_size % lanes<T> != 0 || (straddles && rows > kQueryBlock / 2);
+  const std::uintptr_t row_bytes = std::uintptr_t(a.v_row) * sizeof(T);
+  const bool share_sets = row_bytes % 4096 == 0 && row_bytes > 0;
+  const bool straddle = !a.blocks && (reinterpret_cast<std::uintptr_t>(a.v) | row_bytes) % kVecBytes;
+  return a.value_size % lanes<T> != 0 || (share_sets && rows > kTileQueries<T>) || (straddle && rows > kQueryBlock / 2);
 }
 
 // The values of the keys [begin, end) of the block, zero beyond Dv.
