@@ -299,38 +299,51 @@ template <class T> struct KeyLanes {
       for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, s, r)[d];
   }
 
-  // lanes keys at a time: a square of k is turned, then each of its depths meets every row, while the next keys, or the
-  // first values, are fetched. Keys past the end repeat the last one and are hidden afterwards. (Two squares at a time, so
-  // that a single row has two chains: 4 % faster in L2, 6 % slower in memory.)
+  // kStep keys at a time: squares of k are turned, then each of their depths meets every row, while the next keys, or the
+  // first values, are fetched. Keys past the end repeat the last one and are hidden afterwards. (One square of four lanes
+  // would wait for its chain; two squares of eight were 4 % faster in L2, 6 % slower in memory.)
+  static constexpr int kSquares = lanes<T> <= 4 ? 2 : 1, kStep = kSquares * lanes<T>;
+
   template <int R> static void score_rows(const ScoreBlock<T>& b) {
     const T* const q = b.w.queries;
     const T* const keys = keys_of(b.a, b.block);
     const Index size = b.a.head_size;
-    for (Index key = b.begin; key < b.end; key += lanes<T>) {
-      RowLines next = key + lanes<T> < b.end
-                          ? RowLines(keys + (key + lanes<T>) * b.a.k_row, size, b.a.k_row)
+    for (Index key = b.begin; key < b.end; key += kStep) {
+      RowLines next = key + kStep < b.end
+                          ? RowLines(keys + (key + kStep) * b.a.k_row, size, b.a.k_row)
                           : RowLines(values_of(b.a, b.block) + b.begin * b.a.v_row, b.a.value_size, b.a.v_row);
-      const T* rows[lanes<T>];
-      for (int i = 0; i < lanes<T>; ++i) rows[i] = keys + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row;
-      Vec<T> sum[R] = {};
+      const T* rows[kStep];
+      for (int i = 0; i < kStep; ++i) rows[i] = keys + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row;
+      Vec<T> sum[kSquares][R] = {};
       const auto add_depths = [&](Index d, int count) TFCORE_LAMBDA {
-        next.fetch<lanes<T> * kVecBytes>();
-        Vec<T> square[lanes<T>];
-#pragma GCC unroll 16
-        for (int i = 0; i < lanes<T>; ++i)
-          square[i] = count == lanes<T> ? load(rows[i] + d) : load_first(rows[i] + d, count);
-        transpose<T>(square);
-#pragma GCC unroll 16
-        for (int i = 0; i < lanes<T>; ++i) {
-          if (i == count) break;
-#pragma GCC unroll 4
-          for (int r = 0; r < R; ++r) sum[r] = fma(square[i], q[r * size + d + i], sum[r]);
+#pragma GCC unroll 2
+        for (int s = 0; s < kSquares; ++s) {
+          next.fetch<lanes<T> * kVecBytes>();
+          add_square<R>(rows + s * lanes<T>, q, size, d, count, sum[s]);
         }
       };
       Index d = 0;
       for (; d + lanes<T> <= size; d += lanes<T>) add_depths(d, lanes<T>);
       if (d < size) add_depths(d, int(size - d));
-      for (int r = 0; r < R; ++r) store(b.w.scores + r * row_stride + key - b.block, sum[r]);
+      for (int s = 0; s < kSquares; ++s)
+        for (int r = 0; r < R; ++r) store(b.w.scores + r * row_stride + key - b.block + s * lanes<T>, sum[s][r]);
+    }
+  }
+
+  // The depths [d, d + count) of lanes keys.
+  template <int R>
+  TFCORE_INLINE static void add_square(const T* const* rows, const T* q, Index size, Index d, int count,
+                                       Vec<T> (&sum)[R]) {
+    Vec<T> square[lanes<T>];
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes<T>; ++i)
+      square[i] = count == lanes<T> ? load(rows[i] + d) : load_first(rows[i] + d, count);
+    transpose<T>(square);
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes<T>; ++i) {
+      if (i == count) break;
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) sum[r] = fma(square[i], q[r * size + d + i], sum[r]);
     }
   }
 
