@@ -23,13 +23,9 @@ template <auto f> PyObject* call_operator(PyObject*, PyObject* const* arguments,
   if (count != wanted) return PyErr_Format(PyExc_TypeError, "got %zd arguments, expected %zd", count, wanted);
   try {
     return call_with(f, arguments, std::make_index_sequence<wanted>()).release().ptr();
-  } catch (py::error_already_set& error) {
-    error.restore();
-  } catch (const py::builtin_exception& error) {
+  } catch (py::error_already_set& error) { error.restore(); } catch (const py::builtin_exception& error) {
     error.set_error();
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  } catch (const std::exception& error) {
+  } catch (const std::bad_alloc&) { PyErr_NoMemory(); } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   }
   return nullptr;

@@ -46,8 +46,7 @@ class Tensors {
 
   Linear linear(const std::string& name, Index n, Index k) const {
     const Array weight = get(name + ".weight", {n, k});
-    return {PackedMatrix<float>(weight.data<float>(), k, weight.dim(0), 1, k),
-            optional(name + ".bias", weight.dim(0))};
+    return {PackedMatrix<float>(weight.data<float>(), k, weight.dim(0), 1, k), optional(name + ".bias", weight.dim(0))};
   }
 
   Norm norm(const std::string& name, Index width) const {
@@ -55,7 +54,9 @@ class Tensors {
     return {values(name + ".weight", {width}), optional(name + ".bias", width)};
   }
 
-  Norms norms(Index width) const { return {norm("norm", width), norm("branch_norm", width), norm("after_norm", width)}; }
+  Norms norms(Index width) const {
+    return {norm("norm", width), norm("branch_norm", width), norm("after_norm", width)};
+  }
 
  private:
   const Door& door_;
@@ -124,7 +125,8 @@ Linear in_turn(const Tensors& t, Index inner, Index k) {
 
 class Spec {
  public:
-  Spec(const Door& door, py::dict fields, std::string at) : door_(door), fields_(std::move(fields)), at_(std::move(at)) {}
+  Spec(const Door& door, py::dict fields, std::string at)
+      : door_(door), fields_(std::move(fields)), at_(std::move(at)) {}
 
   py::object field(const char* name) const {
     if (!fields_.contains(name)) door_.value_error(label(name) + " is missing");
@@ -151,7 +153,8 @@ class Spec {
   bool flag(const char* name) const { return door_.flag(field(name), label(name).c_str()); }
   NormKind norm() const {
     const std::string kind = door_.word(field("norm"), label("norm").c_str());
-    if (kind != "layer" && kind != "rms") door_.value_error(label("norm") + " is '" + kind + "', expected 'layer' or 'rms'");
+    if (kind != "layer" && kind != "rms")
+      door_.value_error(label("norm") + " is '" + kind + "', expected 'layer' or 'rms'");
     return kind == "layer" ? NormKind::layer : NormKind::rms;
   }
   Activation activation() const { return door_.activation(field("activation")); }
@@ -181,12 +184,13 @@ Block read_block(const Tensors& t, const BlockSpec& s, Index width) {
   const bool gated = ff.has("gate.weight");
   if (self.has("query_norm.weight") != self.has("key_norm.weight"))
     t.get(self.has("query_norm.weight") ? "attention.key_norm.weight" : "attention.query_norm.weight", {s.head_size});
-  Block block{s,
-              {self.norms(width), below_one_another(self, {{"query", q}, {"key", k}, {"value", k}}, width),
-               self.norm("query_norm", s.head_size), self.norm("key_norm", s.head_size), self.linear("output", width, q)},
-              {},
-              {ff.norms(width), gated ? in_turn(ff, inner, width) : ff.linear("up", inner, width), gated,
-               ff.linear("down", width, inner)}};
+  Block block{
+      s,
+      {self.norms(width), below_one_another(self, {{"query", q}, {"key", k}, {"value", k}}, width),
+       self.norm("query_norm", s.head_size), self.norm("key_norm", s.head_size), self.linear("output", width, q)},
+      {},
+      {ff.norms(width), gated ? in_turn(ff, inner, width) : ff.linear("up", inner, width), gated,
+       ff.linear("down", width, inner)}};
   if (cross.has("query.weight"))
     block.cross.push_back({cross.norms(width), cross.linear("query", q, width),
                            below_one_another(cross, {{"key", k}, {"value", k}}, width),

@@ -63,7 +63,7 @@ class Pool {
 
   alignas(64) std::atomic<std::uint64_t> state_{0};
   std::atomic<int> came_{0};  // helpers that entered the run at hand
-  Work work_ = nullptr;  // written while no run is open and nobody inside
+  Work work_ = nullptr;       // written while no run is open and nobody inside
   void* run_ = nullptr;
   alignas(64) std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
   std::vector<std::unique_ptr<Helper>> helpers_;

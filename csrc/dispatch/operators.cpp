@@ -121,9 +121,8 @@ template <class T> void positions(PositionArgs<T> a, Index rows) {
 }
 
 template <class T> void rotary_tables(const RotaryArgs<T>& a, T* tables) {
-  parallel_rows(a.rows, kSineFlops * double(a.rotary), 0, [&](Index begin, Index end, void*) {
-    kernels().of<T>().rotary_tables(a, begin, end, tables);
-  });
+  parallel_rows(a.rows, kSineFlops * double(a.rotary), 0,
+                [&](Index begin, Index end, void*) { kernels().of<T>().rotary_tables(a, begin, end, tables); });
 }
 
 template <class T> void rotary(const RotaryArgs<T>& a) {
@@ -146,7 +145,7 @@ void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks)
   template void layer_norm<T>(const NormArgs<T>&, Index);      \
   template void rms_norm<T>(const NormArgs<T>&, Index);        \
   template void elementwise<T>(Function, const T*, T*, Index); \
-  template void positions<T>(PositionArgs<T>, Index);        \
+  template void positions<T>(PositionArgs<T>, Index);          \
   template void rotary_tables<T>(const RotaryArgs<T>&, T*);    \
   template void rotary<T>(const RotaryArgs<T>&);
 TFCORE_INSTANTIATE(float)

@@ -134,8 +134,8 @@ template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index fi
 }
 
 // Rows a multiple of this apart fall into one or two sets of the nearest cache, which hold fewer of them than a strip
-// has: such a block of a is copied first, rows a line further apart (20 to 30 % at K = 3072, 10 % at 1536, 12 rows and 8
-// ways; where rows fall into four sets it gains nothing).
+// has: such a block of a is copied first, rows a line further apart (20 to 30 % at K = 3072, 10 % at 1536, 12 rows and
+// 8 ways; where rows fall into four sets it gains nothing).
 constexpr Index kConflictBytes = 2048;
 template <class T> TFCORE_INLINE bool copies_rows(const GemmArgs<T>& g) {
   return g.a_row * Index(sizeof(T)) % kConflictBytes == 0 && g.m >= kTileRows && g.n > 2 * kPanel<T>;
@@ -153,7 +153,8 @@ template <class T> std::size_t gemm_scratch(const GemmArgs<T>& g) {
 }
 
 // Where rows [row, row + rows) of a at the tile's depths are read: a itself, or the copy made here.
-template <class T> TFCORE_INLINE void read_rows(const GemmArgs<T>& g, Index row, Index rows, Index k0, T* copy, Tile<T>& t) {
+template <class T>
+TFCORE_INLINE void read_rows(const GemmArgs<T>& g, Index row, Index rows, Index k0, T* copy, Tile<T>& t) {
   t.a = g.a + row * g.a_row + k0, t.a_stride = g.a_row;
   if (!copies_rows(g)) return;
   for (Index r = 0; r < rows; ++r)

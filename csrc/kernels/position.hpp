@@ -45,8 +45,8 @@ TFCORE_INLINE void tabulate(const double* frequencies, Index columns, double pos
 // float32 rows are turned into place: the row of p = q kStepRows + d, d < kStepRows, follows from the rows of
 // q kStepRows and of d by the addition theorems, in double:
 //   S = S0 c + C0 s    C = C0 c - S0 s    sin = S + (a - a0 - a1) C    cos = C - (a - a0 - a1) S
-// where a = p f, a0 = (p - d) f and a1 = d f are rounded products. Absolute error: 2^-48, so what is below kSmallTurn is
-// computed directly. Two thirds of the time that reductions and polynomials take.
+// where a = p f, a0 = (p - d) f and a1 = d f are rounded products. Absolute error: 2^-48, so what is below kSmallTurn
+// is computed directly. Two thirds of the time that reductions and polynomials take.
 constexpr float kSmallTurn = 0x1p-20;
 
 struct TurnedRow {
@@ -144,8 +144,7 @@ template <class T> TFCORE_INLINE void rotate_halves(const T* x, const T* table, 
 }
 
 // Columns 2 i and 2 i + 1 turn together.
-template <class T, int part>
-TFCORE_INLINE void rotate_pairs_with(Vec<T> c, Vec<T> s, const T* x, T* out, int count) {
+template <class T, int part> TFCORE_INLINE void rotate_pairs_with(Vec<T> c, Vec<T> s, const T* x, T* out, int count) {
   const Vec<T> v = load_up_to(x, count);
   store_first(out, fma(swap_pairs<T>(v), interleave<T, part>(-s, s), v * interleave<T, part>(c, c)), count);
 }
@@ -165,8 +164,7 @@ template <class T> void rotary(const RotaryArgs<T>& a, Index row_begin, Index ro
   const std::size_t unturned = std::size_t(a.width - a.rotary) * sizeof(T);
   for (Index first = row_begin; first < row_end; first += kRotaryRows) {
     const Index end = row_end - first < kRotaryRows ? row_end : first + kRotaryRows;
-    for (Index row = first; !a.tables && row < end; ++row)
-      tabulate(a, row, scratch + (row - first) * a.rotary);
+    for (Index row = first; !a.tables && row < end; ++row) tabulate(a, row, scratch + (row - first) * a.rotary);
     const T* const tables = a.tables ? a.tables + first * a.rotary : scratch;
     for (Index i = 0; i < a.lead; ++i)
       for (Index row = first; row < end; ++row) {

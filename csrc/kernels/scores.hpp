@@ -115,7 +115,7 @@ template <class T> struct ScoreBlock {
   Index begin, end;
   KeySpan every;  // the keys that every row sees, before masks
   bool hides;     // some row does not see some key of the span
-  bool fresh;  // no earlier block reached these rows of `out`
+  bool fresh;     // no earlier block reached these rows of `out`
 };
 
 // f(begin, end) for the keys of the block that some row does not see, and a few more, from whole vectors on.
@@ -159,9 +159,8 @@ template <class T> struct Reference {
 // While the product t of a tile of queries runs, `steps` steps of tiles in all, a share of the rows that come next: the
 // first half of the tiles asks for the keys, or values, at `first`, the second for the queries, or output, at `second`.
 // 5 to 25 % on heads of 32 to 128 rows out of L3.
-template <class T>
-TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const T* first, const T* second, Index row_bytes, Index steps,
-                               Tile<T>& t) {
+template <class T> TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const T* first, const T* second,
+                                                  Index row_bytes, Index steps, Tile<T>& t) {
   if (!first || steps == 0) return;
   const Index tiles = (b.rows.count + b.count - 1) / b.count, tile = b.row / kTileQueries<T>, half = (tiles + 1) / 2;
   const bool early = tile < half;
@@ -228,7 +227,8 @@ template <class T> struct QueryLanes {
     t.a = keys_of(b.a, b.block) + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
     t.b = b.w.queries + b.row * b.a.head_size, t.b_stride = kTileQueries<T>, t.panel_stride = kPanel<T>;
     t.c = b.w.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
-    fetch_ahead(b, b.a.next_k, b.a.next_q, b.a.head_size * Index(sizeof(T)), Strips(b.end - b.begin).count * t.depth, t);
+    fetch_ahead(b, b.a.next_k, b.a.next_q, b.a.head_size * Index(sizeof(T)), Strips(b.end - b.begin).count * t.depth,
+                t);
     multiply_tiles<T, Adjacent::depth>(t, b.end - b.begin, (b.count + lanes<T> - 1) / lanes<T>);
   }
 
@@ -299,9 +299,9 @@ template <class T> struct KeyLanes {
       for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, s, r)[d];
   }
 
-  // kStep keys at a time: squares of k are turned, then each of their depths meets every row, while the next keys, or the
-  // first values, are fetched. Keys past the end repeat the last one and are hidden afterwards. (One square of four lanes
-  // would wait for its chain; two squares of eight were 4 % faster in L2, 6 % slower in memory.)
+  // kStep keys at a time: squares of k are turned, then each of their depths meets every row, while the next keys, or
+  // the first values, are fetched. Keys past the end repeat the last one and are hidden afterwards. (One square of four
+  // lanes would wait for its chain; two squares of eight were 4 % faster in L2, 6 % slower in memory.)
   static constexpr int kSquares = lanes<T> <= 4 ? 2 : 1, kStep = kSquares * lanes<T>;
 
   template <int R> static void score_rows(const ScoreBlock<T>& b) {
@@ -331,9 +331,8 @@ template <class T> struct KeyLanes {
   }
 
   // The depths [d, d + count) of lanes keys.
-  template <int R>
-  TFCORE_INLINE static void add_square(const T* const* rows, const T* q, Index size, Index d, int count,
-                                       Vec<T> (&sum)[R]) {
+  template <int R> TFCORE_INLINE static void add_square(const T* const* rows, const T* q, Index size, Index d,
+                                                        int count, Vec<T> (&sum)[R]) {
     Vec<T> square[lanes<T>];
 #pragma GCC unroll 16
     for (int i = 0; i < lanes<T>; ++i)

@@ -100,7 +100,7 @@ template <class T> struct PositionArgs {
   const double* frequencies;
   double largest;       // of them
   const double* steps;  // float32 only: what rotary_tables leaves for them at the steps of the first kStepRows rows
-  T* out;  // (rows, C)
+  T* out;               // (rows, C)
 };
 
 constexpr Index kRotaryRows = 32;  // whose tables stay near while the vectors that share them pass

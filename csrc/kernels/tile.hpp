@@ -14,7 +14,8 @@
 namespace tfcore {
 namespace {
 
-// Accumulators that fit the registers beside V operands of b and one broadcast: 6 × 2 of 16, 12 × 2 of 32.
+// Accumulators that fit the registers beside V operands of b and one broadcast: 6 × 2 of 16, 12 × 2 of 32. (3 × 4,
+// whose 19 operations for 12 FMAs are one fewer, were 2 to 7 % slower: twice as much of b must stay near.)
 constexpr int kTileAccumulators = kVecRegisters == 32 ? 24 : 12;
 constexpr int kTileRows = kTileAccumulators / 2;
 constexpr int kTileVectors = 8;
@@ -23,7 +24,8 @@ constexpr int kTileVectors = 8;
 template <class T> constexpr int kPanel = 64 / int(sizeof(T));
 template <class T> constexpr int kPanelVectors = kPanel<T> / lanes<T>;
 
-// Which index of a is adjacent in memory. The other one's stride is a_stride where depths are, kRowsStride where rows are.
+// Which index of a is adjacent in memory. The other one's stride is a_stride where depths are, kRowsStride where rows
+// are.
 enum class Adjacent { depth, rows };
 template <class T> constexpr Index kRowsStride = 2 * lanes<T>;
 
@@ -38,8 +40,8 @@ template <class T> struct Tile {
   bool resume;       // the sums go on from c
   bool accumulate;   // false: what is in c is left out
   const T* c_scale;  // (R,), or null for ones
-  // What is wanted in L2 soon: at every other k one line is asked for, from `ahead` on in steps of ahead_step bytes a k.
-  // Null asks for nothing.
+  // What is wanted in L2 soon: at every other k one line is asked for, from `ahead` on in steps of ahead_step bytes a
+  // k. Null asks for nothing.
   const char* ahead;
   Index ahead_step;
   // b comes from memory: what few rows ask for goes to L2, where more requests are under way at a time than the nearest
@@ -51,7 +53,8 @@ template <class T> struct Tile {
   bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead on
 };
 
-// Fewer than kAheadRows rows wait for b. From memory, each load asks for b itself, kFewRowsAhead bytes on (8192 loses 10
+// Fewer than kAheadRows rows wait for b. From memory, each load asks for b itself, kFewRowsAhead bytes on (8192 loses
+// 10
 // %); out of L3 the hardware does that, and instructions of our own cost 5 to 15 % on a Zen 3.
 constexpr int kAheadRows = 4;
 constexpr int kFewRowsAhead = 2048;
@@ -64,8 +67,8 @@ template <class T> constexpr bool fits_panel(int vectors) {
 
 // Depths taken at a time. 23 instructions for 12 FMAs, where one depth at a time takes 27: up to 20 % on a core whose
 // front end is shared with another thread, 1 to 3 % on one that is not (6 × 16, AVX2; 8 depths, or a stride of b known
-// beforehand, gain no more). With 32 registers and tiles of twice the size there is less to gain, and 4 would not fit the
-// integer registers.
+// beforehand, gain no more). With 32 registers and tiles of twice the size there is less to gain, and 4 would not fit
+// the integer registers.
 constexpr int kUnroll = kVecRegisters == 32 ? 2 : 4;
 
 // The rows of a. Adjacent depths: a pointer to every other row; more would not fit the integer registers, and the empty
@@ -236,7 +239,9 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
   if (!t.ahead) t.ahead = reinterpret_cast<const char*>(b);  // at hand, where address 0 would be looked for each time
   t.alone = t.panels_follow && strips.count == 1;
   const bool shares = t.panels_follow && strips.count > 1 && t.depth > 0;
-  const auto column = [&](Index j) { return b + j / kPanelVectors<T> * t.panel_stride + j % kPanelVectors<T> * lanes<T>; };
+  const auto column = [&](Index j) {
+    return b + j / kPanelVectors<T> * t.panel_stride + j % kPanelVectors<T> * lanes<T>;
+  };
   for (Index j = 0; j < vectors;) {
     const int v = widest_tile<T, adjacent>(strips.widest(), vectors - j);
     const T* next = j + v < vectors || !t.after ? b + (j + v) / kPanelVectors<T> * t.panel_stride : t.after;

@@ -92,10 +92,10 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
 }
 
-// Values are read in place but for three cases. Rows that are not whole vectors. Rows a multiple of 4096 bytes apart, as
-// heads of wide arrays are: they share a few sets of the nearest cache, which costs 20 % (with keys, or 2048 bytes apart,
-// a copy gains nothing). And vectors that straddle cache lines, as in NumPy's arrays that begin at a multiple of 16: 5 %
-// and, with this many rows, more than a copy.
+// Values are read in place but for three cases. Rows that are not whole vectors. Rows a multiple of 4096 bytes apart,
+// as heads of wide arrays are: they share a few sets of the nearest cache, which costs 20 % (with keys, or 2048 bytes
+// apart, a copy gains nothing). And vectors that straddle cache lines, as in NumPy's arrays that begin at a multiple of
+// 16: 5 % and, with this many rows, more than a copy.
 template <class T> bool packs_values(const AttentionArgs<T>& a, Index rows) {
   const std::uintptr_t row_bytes = std::uintptr_t(a.v_row) * sizeof(T);
   const bool share_sets = row_bytes % 4096 == 0 && row_bytes > 0;

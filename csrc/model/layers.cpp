@@ -14,8 +14,7 @@ GemmArgs<float> product(const Linear& linear, Index rows, const float* x, float*
 
 }  // namespace
 
-void apply(const Linear& linear, Index rows, const float* x, float* out, Activation activation,
-           const float* residual) {
+void apply(const Linear& linear, Index rows, const float* x, float* out, Activation activation, const float* residual) {
   GemmArgs<float> g = product(linear, rows, x, out, activation);
   g.residual = residual, g.residual_row = linear.weight.n();
   gemm(g);

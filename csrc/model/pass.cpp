@@ -70,8 +70,8 @@ void Pass::attend_encoder(Index i, const float* x, float* out) const {
   apply(a.query, tokens_, before(a.norms, s, x), buffers_.wide);
   attention<float>(batch_.sequences * s.key_heads, [&](Index task) {
     const Index b = task / s.key_heads, group = task % s.key_heads;
-    AttentionArgs<float> args = arguments(s, b, group, buffers_.wide, s.query_width(), buffers_.inner,
-                                          batch_.source_length(b));
+    AttentionArgs<float> args =
+        arguments(s, b, group, buffers_.wide, s.query_width(), buffers_.inner, batch_.source_length(b));
     args.k = batch_.cross->blocks[i].get() + batch_.cross->cu_seqlens[batch_.sources[b]] * row + group * s.head_size;
     args.v = args.k + s.key_width();
     args.k_row = args.v_row = row;
@@ -107,8 +107,7 @@ void Pass::finish(const Norms& norms, const BlockSpec& s, const Linear& last, co
   } else {
     apply(last, tokens_, x, norms.after ? buffers_.sum : out, Activation::none, residual);
   }
-  if (norms.after)
-    apply(norms.after, s.norm, s.eps, tokens_, width, norms.branch ? out : buffers_.sum, out);
+  if (norms.after) apply(norms.after, s.norm, s.eps, tokens_, width, norms.branch ? out : buffers_.sum, out);
 }
 
 // --- attention -------------------------------------------------------------------------------------------------------
@@ -132,7 +131,8 @@ void Pass::prepare_heads(Index i, float* qkv) const {
   parallel_for(tokens_, 16.0 * double(tokens_) * double(turned), 0, [&](Index token, void*) {
     float* const row = qkv + token * s.qkv_width();
     float* const keys = row + s.query_width();
-    if (self.query_norm) norm_heads(self.query_norm, row, row, s.heads), norm_heads(self.key_norm, keys, keys, s.key_heads);
+    if (self.query_norm)
+      norm_heads(self.query_norm, row, row, s.heads), norm_heads(self.key_norm, keys, keys, s.key_heads);
     if (s.rotary >= 0) {
       RotaryArgs<float> mine = r;
       mine.tables += token * r.rotary, mine.x = mine.out = row;

@@ -89,8 +89,8 @@ struct Batch {
 
 // Where a forward pass leaves what it found; entries that are not wanted are null, lists that are not wanted empty.
 struct Results {
-  std::vector<float*> hidden;           // blocks + 1 of (T, C): the embeddings, each block's output, the last normed
-  std::vector<float*> attentions;       // a block (B, H, queries, keys), zero on entry
+  std::vector<float*> hidden;            // blocks + 1 of (T, C): the embeddings, each block's output, the last normed
+  std::vector<float*> attentions;        // a block (B, H, queries, keys), zero on entry
   std::vector<float*> cross_attentions;  // likewise over the encoder's tokens
   Index queries = 0, keys = 0, sources = 0;  // of their rows and columns: the longest of the batch
 };

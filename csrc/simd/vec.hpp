@@ -263,7 +263,8 @@ template <class T, int half> TFCORE_INLINE Vec<T> interleave_within(Vec<T> a, Ve
 // Blocks of `size` lanes: {a0, b0, a2, b2, …} for half = 0, {a1, b1, a3, b3, …} for half = 1.
 template <class T, int size, int half> TFCORE_INLINE Vec<T> take_blocks(Vec<T> a, Vec<T> b) {
   IntVec<T> pick;
-  for (int i = 0; i < lanes<T>; ++i) pick[i] = Int<T>(i % size + (i / (2 * size) * 2 + half) * size + i / size % 2 * lanes<T>);
+  for (int i = 0; i < lanes<T>; ++i)
+    pick[i] = Int<T>(i % size + (i / (2 * size) * 2 + half) * size + i / size % 2 * lanes<T>);
   return __builtin_shuffle(a, b, pick);
 }
 
