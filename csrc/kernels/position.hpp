@@ -100,21 +100,35 @@ template <class T, class At> TFCORE_INLINE void position_row(const PositionArgs<
   if (i < sines) vector(i, int(sines - i), int(cosines - i));
 }
 
+template <class T> void direct_row(const PositionArgs<T>& a, Index row) {
+  const double position = double(a.offset + row);
+  const double* const frequencies = a.frequencies;
+  position_row(a, a.out + row * a.model_width, [=](Index i, int count, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA {
+    sines_at<T>(position, frequencies + i, count, s, c);
+  });
+}
+
+inline void turned_row(const PositionArgs<float>& a, Index row, const double* at_origin) {
+  const Index step = step_of(a.offset + row);
+  const TurnedRow turned{double(a.offset + row - step), double(step), at_origin,
+                         a.steps + row % kStepRows * 2 * a.columns};
+  const PositionArgs<float> args = a;  // a copy that no store can change
+  position_row(a, a.out + row * a.model_width, [=](Index i, int count, VecF32& s, VecF32& c) TFCORE_LAMBDA {
+    turned_at(args, turned, i, count, s, c);
+  });
+}
+
 template <class T> void positions(const PositionArgs<T>& a, Index row_begin, Index row_end, double* scratch) {
-  const PositionArgs<T> args = a;  // a copy that no store can change
+  Index tabulated = Index(1) << 62;  // the position whose table is in scratch: none yet
   for (Index row = row_begin; row < row_end; ++row) {
-    const Index step = step_of(a.offset + row);
-    const double position = double(a.offset + row);
-    const bool turns = __builtin_fabs(position) * args.largest <= kSinCosLimit<double>;
-    T* const out = a.out + row * a.model_width;
-    const TurnedRow turned{position - double(step), double(step), scratch, a.steps + row % kStepRows * 2 * a.columns};
-    if (sizeof(T) == 4 && (step == 0 || row == row_begin))
-      tabulate(a.frequencies, a.columns, turned.origin, 1.0, scratch);
-    position_row(args, out, [&](Index i, int count, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA {
-      if constexpr (sizeof(T) == 4)
-        if (turns) return turned_at(args, turned, i, count, s, c);
-      sines_at<T>(position, args.frequencies + i, count, s, c);
-    });
+    const Index position = a.offset + row, origin = position - step_of(position);
+    if (sizeof(T) == 8 || !(__builtin_fabs(double(position)) * a.largest <= kSinCosLimit<double>)) {
+      direct_row(a, row);
+    } else if constexpr (sizeof(T) == 4) {
+      if (origin != tabulated) tabulate(a.frequencies, a.columns, double(origin), 1.0, scratch);
+      tabulated = origin;
+      turned_row(a, row, scratch);
+    }
   }
 }
 

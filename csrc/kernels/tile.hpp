@@ -53,9 +53,8 @@ template <class T> struct Tile {
   bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead on
 };
 
-// Fewer than kAheadRows rows wait for b. From memory, each load asks for b itself, kFewRowsAhead bytes on (8192 loses
-// 10
-// %); out of L3 the hardware does that, and instructions of our own cost 5 to 15 % on a Zen 3.
+// Fewer than kAheadRows rows wait for b. From memory, each load asks for b itself, kFewRowsAhead bytes on (8192 is 10 %
+// slower); out of L3 the hardware does that, and instructions of our own cost 5 to 15 % on a Zen 3.
 constexpr int kAheadRows = 4;
 constexpr int kFewRowsAhead = 2048;
 constexpr int kOneStripAhead = 4096;  // the whole next column is 4 % slower at 9 rows, 12 % at 4
