@@ -99,7 +99,7 @@ def test_encoding_is_as_accurate_as_numpy(isa, frequencies):
 @pytest.mark.parametrize("frequencies", ["geometric", "linear"])
 @pytest.mark.parametrize("offset", [0, 31, 100_000, 2**24 - 50, 2**24 + 5, -40, -(2**24) - 50])
 def test_float32_sines_are_right_to_an_ulp_of_the_angle(isa, frequencies, offset):
-    """Turned from a block's first row or computed directly, next to zeros and where the angles leave the vectors' range."""
+    """Turned from a block's first row or computed directly: next to zeros, where angles leave the vectors' range."""
     i = np.arange(256)
     geometric = np.array([math.pow(10000.0, -2 * (j // 2) / 256) for j in i])  # to the bit: angles are large
     per_position = geometric if frequencies == "geometric" else i / 256
