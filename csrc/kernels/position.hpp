@@ -1,11 +1,12 @@
 #pragma once
 // Positions as sines.
 //
-//   positions:  out[p][.] = sin(p * f[i]), cos(p * f[i]), interleaved or in two halves        (Vaswani et al. 2017,
-//   §3.5) rotary:     out = x * cos(p * f) + turned(x) * sin(p * f)                                 (Su et al. 2021)
+//   positions:  out[p][.] = sin(p * f[i]), cos(p * f[i]), interleaved or in two halves    (Vaswani et al. 2017, 3.5)
+//
+//   rotary:     out = x * cos(p * f) + turned(x) * sin(p * f)                             (Su et al. 2021)
 //
 // Angles are products in double, as NumPy's are; float32 results come from double angles, reduced in double.
-// Bound: sincos is some 40 instructions a vector, so arithmetic on one core and write bandwidth on several.
+// Bound: a reduction with its polynomials is some 50 instructions a vector, so arithmetic; rotary by memory.
 #include "kernels/elementwise.hpp"
 #include "kernels/table.hpp"
 
@@ -15,15 +16,17 @@ namespace {
 // A register of T takes one or two registers of double angles.
 template <class T> constexpr int kAngleVectors = lanes<T> / lanes<double>;
 
+// The first `left` elements, or as many as fit; none where it is negative.
+template <class T> TFCORE_INLINE Vec<T> load_up_to(const T* p, Index left) {
+  return left >= lanes<T> ? load(p) : load_first(p, left > 0 ? int(left) : 0);
+}
+
 // sin and cos of position * frequency[i], for the first `count` lanes.
 template <class T>
 TFCORE_INLINE void sines_at(double position, const double* frequency, int count, Vec<T>& s, Vec<T>& c) {
   VecF64 angle[kAngleVectors<T>];
-  for (int i = 0; i < kAngleVectors<T>; ++i) {
-    const int left = count - i * lanes<double>;
-    angle[i] = position * (left >= lanes<double> ? load(frequency + i * lanes<double>)
-                                                 : load_first(frequency + i * lanes<double>, left > 0 ? left : 0));
-  }
+  for (int i = 0; i < kAngleVectors<T>; ++i)
+    angle[i] = position * load_up_to(frequency + i * lanes<double>, count - i * lanes<double>);
   if constexpr (sizeof(T) == 8) sincos_any(angle[0], s, c);
   else sincos_any(angle[0], angle[1], s, c);
 }
@@ -58,11 +61,8 @@ TFCORE_INLINE void turned_at(const PositionArgs<float>& a, const TurnedRow& row,
                              VecF32& c) {
   VecF64 sine[2], cosine[2];
   for (int j = 0; j < 2; ++j) {
-    const int left = count - j * lanes<double>;
-    const auto at = [=](const double* p) TFCORE_LAMBDA {
-      p += i + j * lanes<double>;
-      return left >= lanes<double> ? load(p) : load_first(p, left > 0 ? left : 0);
-    };
+    const Index done = j * lanes<double>;
+    const auto at = [=](const double* p) TFCORE_LAMBDA { return load_up_to(p + i + done, count - done); };
     const VecF64 f = at(a.frequencies), rest = (f * (row.origin + row.step) - f * row.origin) - f * row.step;
     const VecF64 c0 = at(row.at_origin), s0 = at(row.at_origin + a.columns);
     const VecF64 c1 = at(row.at_step), s1 = at(row.at_step + a.columns);
@@ -140,10 +140,6 @@ template <class T> TFCORE_INLINE void tabulate(const RotaryArgs<T>& a, Index row
 
 template <class T> void rotary_tables(const RotaryArgs<T>& a, Index row_begin, Index row_end, T* tables) {
   for (Index row = row_begin; row < row_end; ++row) tabulate(a, row, tables + row * a.rotary);
-}
-
-template <class T> TFCORE_INLINE Vec<T> load_up_to(const T* p, int count) {
-  return count == lanes<T> ? load(p) : load_first(p, count);
 }
 
 // Columns i and i + half turn together.

@@ -1,10 +1,14 @@
 #pragma once
 // One transformer block as data: what every family of models maps onto. x (T, C) are the tokens of all sequences.
 //
-//   attention:     x = residual(x, attend(turn(head_norm(q)), turn(head_norm(k)), v) W_o),      q, k, v = before(x)
-//   W_qkv cross:         x = residual(x, attend(before(x) W_q, the encoder's keys and values) W_o)    where there is an
-//   encoder feed-forward:  x = residual(x, (activation(before(x) W_gate) * (before(x) W_up)) W_down)    or activation(…
-//   W_up) W_down
+//   attention:     x = residual(x, attend(turn(head_norm(q)), turn(head_norm(k)), v) W_o)
+//                  q, k, v = before(x) W_qkv
+//
+//   cross:         x = residual(x, attend(before(x) W_q, the encoder's keys and values) W_o)
+//                  where there is an encoder
+//
+//   feed-forward:  x = residual(x, (activation(before(x) W_gate) * (before(x) W_up)) W_down)
+//                  or activation(before(x) W_up) W_down
 //
 //   residual(x, y) = after(x + branch(y));  before, branch and after are a norm each, or nothing: before alone is a
 //   pre-norm block, after alone a post-norm one. A parallel block feeds the feed-forward what its attention was fed.
