@@ -64,7 +64,8 @@ class Run {
       void* scratch = t_scratch.at_least(scratch_bytes_);
       for (std::size_t i = 0; i < shares_.size(); ++i) {
         Share& share = shares_[(std::size_t(thread) + i) % shares_.size()];
-        for (std::int64_t task; (task = share.next++) < share.end;) body_(task, scratch);
+        while (share.next.load(std::memory_order_relaxed) < share.end)  // a look leaves the line to those who share it
+          if (const std::int64_t task = share.next++; task < share.end) body_(task, scratch);
       }
     } catch (...) {
       for (Share& share : shares_) share.next = share.end;

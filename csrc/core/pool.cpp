@@ -107,18 +107,19 @@ std::uint64_t Pool::wait_for_run(Helper& helper, std::uint64_t last) {
   return state;
 }
 
+// A helper says that it is inside before it looks whether the run is still open, and the caller closes a run before it
+// looks for those inside: one of the two sees the other.
 void Pool::serve(Helper& helper, int thread) {
   for (std::uint64_t last = 0;;) {
-    std::uint64_t state = wait_for_run(helper, last);
+    const std::uint64_t state = wait_for_run(helper, last);
     last = number(state);
-    while (number(state) == last && state & kOpen && thread <= wanted(state)) {
-      if (!state_.compare_exchange_weak(state, state + kInside)) continue;
-      came_.fetch_add(1, std::memory_order_relaxed);
+    if (!(state & kOpen) || thread > wanted(state)) continue;
+    helper.inside = true;
+    if (state_ == state) {
       helper.joined.store(last, std::memory_order_relaxed);
       work_(run_, thread);
-      state_.fetch_sub(kInside);
-      break;
     }
+    helper.inside.store(false, std::memory_order_release);
   }
 }
 
@@ -133,14 +134,22 @@ void Pool::wake(int helpers) {
   }
 }
 
-void Pool::look_for_missing(int helpers) {
-  const auto now = std::chrono::steady_clock::now();
+void Pool::wait_for_those_inside(int helpers) {
+  for (int i = 0; i < helpers; ++i) {
+    const std::atomic<bool>& inside = helpers_[std::size_t(i)]->inside;
+    while (inside && !spin(kSpin, [&] { return !inside; })) std::this_thread::yield();
+  }
+}
+
+void Pool::look_for_missing(int helpers, std::chrono::steady_clock::time_point begun) {
   for (int i = 0; i < helpers; ++i) {
     Helper& helper = *helpers_[std::size_t(i)];
-    const std::uint64_t missed = number(state_) - helper.joined;
-    if (missed == 1) helper.missing_since = now;
-    if (missed <= 1 || now - helper.missing_since < kPatience) continue;
-    move_elsewhere(helper.thread), helper.missing_since = now;
+    const std::uint64_t joined = helper.joined;
+    if (joined == number(state_)) continue;
+    if (helper.missing_since != joined) helper.missing_since = joined, helper.missed = {};
+    helper.missed += std::chrono::steady_clock::now() - begun;
+    if (helper.missed < kPatience) continue;
+    move_elsewhere(helper.thread), helper.missed = {};
   }
 }
 
@@ -148,13 +157,15 @@ void Pool::run(int threads, Work work, void* run) {
   const int helpers = std::min(threads - 1, kMostHelpers);
   grow(helpers);
   const int present = std::min(helpers, int(helpers_.size()));
-  work_ = work, run_ = run, came_ = 0;
-  state_ = ((number(state_) + 1) & 0xffffffff) * kNumber + std::uint64_t(present) * kWanted + kOpen;
+  const auto begun = std::chrono::steady_clock::now();
+  work_ = work, run_ = run;
+  const std::uint64_t state = (number(state_) + 1) * kNumber + std::uint64_t(present) * kWanted;
+  state_ = state + kOpen;
   wake(present);
   work(run, 0);
-  state_ &= ~kOpen;
-  while (!spin(kSpin, [&] { return inside(state_) == 0; })) std::this_thread::yield();
-  if (came_.load(std::memory_order_relaxed) < present) look_for_missing(present);
+  state_ = state;
+  wait_for_those_inside(present);
+  look_for_missing(present, begun);
 }
 
 }  // namespace tfcore

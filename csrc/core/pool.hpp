@@ -6,6 +6,9 @@
 // of the work and no more, where a barrier would cost a time slice. An idle helper spins for kSpin and then sleeps. One
 // that stays away is asked to leave the caller's own core, where the system may have put it while another library's
 // threads kept the rest busy; there it would wait for as long as the caller works.
+//
+// The caller alone writes the state of a run, and each helper a line of its own: with counters that all of them wrote,
+// 16 threads took some 12 µs for a run that two began and ended in 2.
 #include <pthread.h>
 
 #include <atomic>
@@ -36,34 +39,35 @@ class Pool {
  private:
   // How long an idle helper stays awake: longer than what lies between the operators of a model.
   static constexpr std::chrono::microseconds kSpin{200};
-  // How long a helper may be missing from runs before it is moved: several times as long as it takes to wake up.
+  // How long the runs that a helper missed may have taken before it is moved: several times as long as it takes to wake.
   static constexpr std::chrono::microseconds kPatience{1000};
 
-  struct Helper {
+  struct alignas(64) Helper {
+    std::atomic<bool> inside{false};
+    std::atomic<std::uint64_t> joined{0};  // the last run it entered
+    alignas(64) std::atomic<bool> asleep{false};
     pthread_t thread;
     std::mutex mutex;
     std::condition_variable wake;
-    std::atomic<bool> asleep{false};
-    std::atomic<std::uint64_t> joined{0};                   // the last run it entered
-    std::chrono::steady_clock::time_point missing_since{};  // the caller's note
+    std::uint64_t missing_since = 0;  // the caller's notes: the last run before those it missed, and their time
+    std::chrono::steady_clock::duration missed{};
   };
 
   void grow(int helpers);
   void serve(Helper& helper, int thread);
   std::uint64_t wait_for_run(Helper& helper, std::uint64_t last);
   void wake(int helpers);
-  void look_for_missing(int helpers);
+  void wait_for_those_inside(int helpers);
+  void look_for_missing(int helpers, std::chrono::steady_clock::time_point begun);
 
-  // The run at hand: its number, whether it is open, how many helpers it wants and how many are inside.
-  static constexpr std::uint64_t kInside = 1, kOpen = 1 << 16, kWanted = 1 << 17, kNumber = std::uint64_t(1) << 32;
+  // The run at hand: its number, whether it is open, and how many helpers it wants.
+  static constexpr std::uint64_t kOpen = 1, kWanted = 2, kNumber = std::uint64_t(1) << 32;
   static constexpr int kMostHelpers = 0x7fff;
   static std::uint64_t number(std::uint64_t state) { return state / kNumber; }
   static int wanted(std::uint64_t state) { return int(state / kWanted) & kMostHelpers; }
-  static std::uint64_t inside(std::uint64_t state) { return state & 0xffff; }
 
   alignas(64) std::atomic<std::uint64_t> state_{0};
-  std::atomic<int> came_{0};  // helpers that entered the run at hand
-  Work work_ = nullptr;       // written while no run is open and nobody inside
+  Work work_ = nullptr;  // written while no run is open and nobody inside
   void* run_ = nullptr;
   alignas(64) std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
   std::vector<std::unique_ptr<Helper>> helpers_;
