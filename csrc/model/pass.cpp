@@ -7,23 +7,38 @@ namespace tfcore {
 
 Pass::Pass(const StackParts& parts, const Batch& batch, const Results& results)
     : parts_(parts), batch_(batch), results_(results), tokens_(batch.tokens()), turns_(tabulate_rotations()),
-      buffers_(allocate()) {
+      widths_(widths(parts)), workspace_(std::size_t(tokens_ * widths_.sum())), buffers_(place(workspace_.data())) {
   sequence_of_.reserve(std::size_t(tokens_));
   for (Index b = 0; b < batch.sequences; ++b) sequence_of_.insert(sequence_of_.end(), std::size_t(batch.count(b)), b);
 }
 
-Pass::Buffers Pass::allocate() const {
-  Index wide = 0, inner = 0;
-  for (const Block& block : parts_.blocks) {
+// wide: queries, keys and values; then the feed-forward's first product. inner: what attention gives; then the gated.
+Pass::Widths Pass::widths(const StackParts& parts) {
+  Widths w{};
+  w.first = parts.width;
+  for (const Block& block : parts.blocks) {
     const FeedForward& f = block.feed_forward;
-    wide = std::max({wide, block.attention.qkv.weight.n(), f.gated ? f.up.weight.n() : 0});
-    inner = std::max({inner, block.spec.query_width(), block.spec.inner});
+    w.wide = std::max({w.wide, block.attention.qkv.weight.n(), f.up.weight.n()});
+    w.inner = std::max({w.inner, block.spec.query_width(), f.gated ? block.spec.inner : 0});
+    if (!block.cross.empty()) w.second = parts.width;
+    const Norms* cross = block.cross.empty() ? &f.norms : &block.cross.front().norms;
+    for (const Norms* norms : {&block.attention.norms, cross, &f.norms}) {
+      if (norms->before) w.normed = parts.width;
+      if (norms->branch) w.branch = parts.width;
+    }
   }
-  const Index width = parts_.width;
+  return w;
+}
+
+Pass::Buffers Pass::place(float* from) const {
   Buffers b;
-  b.storage = allocate_aligned<float>(std::size_t(tokens_ * (wide + inner + 4 * width)));
-  b.wide = b.storage.get(), b.inner = b.wide + tokens_ * wide, b.normed = b.inner + tokens_ * inner;
-  b.sum = b.normed + tokens_ * width, b.first = b.sum + tokens_ * width, b.second = b.first + tokens_ * width;
+  const auto next = [&](Index width) {
+    float* const place = from;
+    from += tokens_ * width;
+    return place;
+  };
+  b.wide = next(widths_.wide), b.inner = next(widths_.inner), b.normed = next(widths_.normed);
+  b.branch = next(widths_.branch), b.first = next(widths_.first), b.second = next(widths_.second);
   return b;
 }
 
@@ -86,8 +101,8 @@ void Pass::feed_forward(Index i, const float* x, const float* residual, float* o
   const BlockSpec& s = parts_.blocks[i].spec;
   const float* in = before(f.norms, s, x);
   if (f.gated) apply_gated(f.up, tokens_, in, buffers_.wide, buffers_.inner, s.inner, s.activation);
-  else apply(f.up, tokens_, in, buffers_.inner, s.activation);
-  finish(f.norms, s, f.down, buffers_.inner, residual, out);
+  else apply(f.up, tokens_, in, buffers_.wide, s.activation);
+  finish(f.norms, s, f.down, f.gated ? buffers_.inner : buffers_.wide, residual, out);
 }
 
 const float* Pass::before(const Norms& norms, const BlockSpec& s, const float* x) const {
@@ -101,13 +116,13 @@ void Pass::finish(const Norms& norms, const BlockSpec& s, const Linear& last, co
                   float* out) const {
   const Index width = parts_.width;
   if (norms.branch) {
-    apply(last, tokens_, x, buffers_.sum);
-    apply(norms.branch, s.norm, s.eps, tokens_, width, buffers_.sum, buffers_.sum);
-    add(residual, buffers_.sum, out, tokens_ * width);
+    apply(last, tokens_, x, buffers_.branch);
+    apply(norms.branch, s.norm, s.eps, tokens_, width, buffers_.branch, buffers_.branch);
+    add(residual, buffers_.branch, out, tokens_ * width);
   } else {
-    apply(last, tokens_, x, norms.after ? buffers_.sum : out, Activation::none, residual);
+    apply(last, tokens_, x, out, Activation::none, residual);
   }
-  if (norms.after) apply(norms.after, s.norm, s.eps, tokens_, width, norms.branch ? out : buffers_.sum, out);
+  if (norms.after) apply(norms.after, s.norm, s.eps, tokens_, width, out, out);
 }
 
 // --- attention -------------------------------------------------------------------------------------------------------

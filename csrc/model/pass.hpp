@@ -1,5 +1,6 @@
 #pragma once
 // One forward pass of a batch through the blocks of a stack, and what it needs on the way.
+#include "core/workspace.hpp"
 #include "model/layers.hpp"
 #include "model/stack.hpp"
 
@@ -13,12 +14,17 @@ class Pass {
   void run(Index i, const float* x, float* out) const;
 
  private:
-  // Places in one allocation, reused by every block.
-  struct Buffers {
-    AlignedArray<float> storage;
-    float *wide, *inner, *normed, *sum, *first, *second;
+  // What a token needs at a time, in floats, and where that of all tokens lies; reused by every block. Nothing that no
+  // block needs has a width.
+  struct Widths {
+    Index wide, inner, normed, branch, first, second;
+    Index sum() const { return wide + inner + normed + branch + first + second; }
   };
-  Buffers allocate() const;
+  struct Buffers {
+    float *wide, *inner, *normed, *branch, *first, *second;
+  };
+  static Widths widths(const StackParts& parts);
+  Buffers place(float* from) const;
   std::vector<AlignedArray<float>> tabulate_rotations() const;
 
   void attend_self(Index i, const float* x, float* out) const;
@@ -42,6 +48,8 @@ class Pass {
   Index tokens_;
   std::vector<Index> sequence_of_;  // of each token
   std::vector<AlignedArray<float>> turns_;
+  Widths widths_;
+  Workspace workspace_;
   Buffers buffers_;
 };
 
