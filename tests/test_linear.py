@@ -81,6 +81,20 @@ def test_large(machine, dtype, rng):
     check_linear(normal(rng, 200, 1600, dtype=dtype), normal(rng, 300, 1600, dtype=dtype), activation="gelu")
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_threads_as_rows_and_columns(machine, dtype, rng):
+    """Tall, wide and square results: however bands of rows and groups of columns are dealt out, each is there once."""
+    for m, n in ((1, 2000), (13, 700), (128, 384), (300, 64), (700, 40), (97, 513)):
+        x, weight, bias = (normal(rng, *shape, dtype=dtype) for shape in ((m, 300), (n, 300), (n,)))
+        packed = tfcore.PackedLinear(weight, bias)
+        with tfcore.num_threads(1):
+            want = packed(x, activation="relu")
+        for threads in (2, 4, 6, 12, 16):
+            with tfcore.num_threads(threads):
+                got = packed(x, activation="relu", out=np.full_like(want, np.nan))
+            assert_same_bits(got, want, f"{m} x {n}, {threads} threads")
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [

@@ -39,7 +39,8 @@ class Pool {
  private:
   // How long an idle helper stays awake: longer than what lies between the operators of a model.
   static constexpr std::chrono::microseconds kSpin{200};
-  // How long the runs that a helper missed may have taken before it is moved: several times as long as it takes to wake.
+  // How long the runs that a helper missed may have taken before it is moved: several times as long as it takes to
+  // wake.
   static constexpr std::chrono::microseconds kPatience{1000};
 
   struct alignas(64) Helper {

@@ -13,6 +13,9 @@ constexpr Index kTasksPerThread = 4;
 // From so many tasks a thread on, one more or less is lost in noise.
 constexpr Index kEvenTasks = 32;
 
+// Multiply-adds that take as long as reading one number that another core wrote, or that comes from L3.
+constexpr double kReadFlops = 32;
+
 // At least so many rows for a task that packs its panels: whole strips of every tile height, 6, 8 and 12.
 constexpr Index kRowStep = 96;
 
@@ -49,20 +52,46 @@ template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Ind
   return g;
 }
 
+// Of the ways to lay `threads` out as bands of rows × parts of the columns, the one that is done first: by the rows and
+// columns of the largest part, and what its thread reads.
+template <class T> Index choose_bands(Index m, Index pairs, Index threads) {
+  const auto time_of = [&](Index bands) {
+    const double rows = double(ceil_div(m, bands));
+    const double columns = double(2 * kPanelColumns<T> * ceil_div(pairs * bands, threads));
+    return rows * columns + kReadFlops * (rows + columns);
+  };
+  Index best = 1;
+  for (Index bands = 2; bands <= std::min(m, threads); ++bands)
+    if (threads % bands == 0 && time_of(bands) < time_of(best)) best = bands;
+  return best;
+}
+
+// Rows in as many blocks for each band, none larger than `largest`; whole strips of tiles, where those are as many.
+Index choose_row_step(Index m, Index bands, Index largest) {
+  const Index blocks = bands * ceil_div(m, bands * largest), strip = largest / kStripsPerRowBlock;
+  const Index step = ceil_div(m, blocks), strips = ceil_div(step, strip) * strip;
+  return ceil_div(m, strips) == blocks ? strips : step;
+}
+
 // Packed weights: blocks of rows × groups of panels, as many for each thread where they are few. Otherwise a task packs
 // its panels itself, so it takes as many rows as the threads allow.
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
   const Index panels = ceil_div(g.n, kPanelColumns<T>), pairs = ceil_div(panels, 2);
   const Index threads = threads_for(double(batch) * gemm_flops(g)), wanted = ceil_div(threads * kTasksPerThread, batch);
-  GemmPlan plan{g.packed ? kernels().of<T>().row_block : g.m, 0, panels, 0};
-  const Index row_blocks = ceil_div(g.m, plan.row_step);
+  GemmPlan plan{g.m, 1, 1, panels, 0};
+  if (g.packed) {
+    plan.bands = choose_bands<T>(g.m, pairs, threads);
+    plan.row_step = choose_row_step(g.m, plan.bands, kernels().of<T>().row_block);
+  }
+  const Index row_blocks = ceil_div(g.m, plan.row_step), parts = threads / plan.bands;
   Index groups = std::max(ceil_div(panels, g.packed ? kPanelsPerTask : kPanelsToPack), ceil_div(wanted, row_blocks));
   if (batch == 1 && row_blocks * groups < kEvenTasks * threads && row_blocks * groups % threads != 0)
-    groups = ceil_div(groups, threads) * threads;
-  plan.panel_groups = std::min(groups, pairs);
+    groups = ceil_div(groups, parts) * parts;
+  plan.panel_groups = groups <= pairs ? groups : pairs < parts ? pairs : pairs / parts * parts;
   if (!g.packed && plan.panel_groups < wanted)
     plan.row_step = std::max(kRowStep, ceil_div(g.m * plan.panel_groups, wanted));
   plan.row_blocks = ceil_div(g.m, plan.row_step);
+  plan.bands = std::min(plan.bands, plan.row_blocks);
   return plan;
 }
 

@@ -17,6 +17,7 @@ enum class Activation : int { none, relu, gelu, gelu_tanh, silu, tanh };
 template <class T> constexpr Index kPanelColumns = 64 / Index(sizeof(T));
 // Packed panels that share a block of rows: 8 were 1 to 7 % slower at 512 rows and more, 24 and 48 are within 2 %.
 constexpr Index kPanelsPerTask = 32;
+constexpr Index kStripsPerRowBlock = 8;
 constexpr Index kPanelsToPack = 8;  // at a time: 128 float32 columns of kDepthBlock depths, 128 KB of L2
 // Absolute: a sum restarts at its multiples, on every ISA and for every shape. 192 to 768 are within 3 %; shorter is
 // more exact.
@@ -143,7 +144,7 @@ constexpr StoredBlock kStoredBlocks[] = {{1, 2},   {1, 2},   {32, 34},   {32, 18
                                          {32, 22}, {32, 24}, {256, 144}, {256, 176}, {256, 210}};  // as the enum counts
 
 template <class T> struct Kernels {
-  Index row_block;  // rows of a that a product keeps near while the panels pass
+  Index row_block;  // rows of a that a product keeps near while the panels pass: kStripsPerRowBlock strips of tiles
   void (*pack)(const GemmArgs<T>&, Index panel_begin, Index panel_end, T* panels);
   std::size_t (*gemm_scratch)(const GemmArgs<T>&);
   void (*gemm)(const GemmArgs<T>&, const GemmRange&, T* scratch);
