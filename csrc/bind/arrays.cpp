@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+
+#include "bind/results.hpp"
 
 namespace tfcore {
 
@@ -33,6 +36,9 @@ Array Array::steal(PyObject* p) {
 std::string Array::dtype() const { return py::str(reinterpret_cast<PyObject*>(PyArray_DESCR(get()))); }
 
 Array new_array(const Shape& shape, int type) {
+  const std::size_t item = type == NPY_DOUBLE ? sizeof(double) : sizeof(float);
+  std::optional<KeepsResults> kept;
+  if (std::size_t(product(shape)) * item >= kLargeResult) kept.emplace();
   return Array::steal(PyArray_SimpleNew(int(shape.size()), const_cast<npy_intp*>(shape.begin()), type));
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 // One forward pass of a batch through the blocks of a stack, and what it needs on the way.
-#include "core/workspace.hpp"
+#include "core/kept.hpp"
 #include "model/layers.hpp"
 #include "model/stack.hpp"
 
