@@ -25,9 +25,7 @@ void* allocate(void*, std::size_t bytes) noexcept try {
   const std::size_t mapped = piece.get_deleter().mapped;
   if (mapped) madvise(piece.get(), mapped, MADV_HUGEPAGE);  // as NumPy does
   return new (piece.release()) Header{bytes, mapped} + 1;
-} catch (const std::bad_alloc&) {
-  return nullptr;
-}
+} catch (const std::bad_alloc&) { return nullptr; }
 
 void* allocate_zeros(void* context, std::size_t count, std::size_t size) noexcept {
   if (size && count > std::size_t(-1) / size) return nullptr;

@@ -112,7 +112,8 @@ template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Ind
 
 // --- the product -----------------------------------------------------------------------------------------------------
 
-constexpr Index kRowBlock = kStripsPerRowBlock * kTileRows;  // rows of a that stay in L2 beside the panels; twice as many gain nothing
+// Rows of a that stay in L2 beside the panels; twice as many gain nothing.
+constexpr Index kRowBlock = kStripsPerRowBlock * kTileRows;
 
 // Where panels [first, last) at depth k0 are read: packed weights, b itself, or scratch filled here.
 template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index first, Index last, Index k0, Index k1,
