@@ -8,7 +8,7 @@
 // threads kept the rest busy; there it would wait for as long as the caller works.
 //
 // The caller alone writes the state of a run, and each helper a line of its own: with counters that all of them wrote,
-// 16 threads took some 12 µs for a run that two began and ended in 2.
+// a product of 16 x 384 x 384 took 19 instead of 16 µs on 16 threads.
 #include <pthread.h>
 
 #include <atomic>
