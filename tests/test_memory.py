@@ -15,9 +15,15 @@ PEAK = """
     import re
     import numpy as np, tfcore
 
-    def peak():  # MiB; VmHWM is this process's own, ru_maxrss would begin at its parent's
+    def mebibytes(field):
         with open("/proc/self/status") as status:
-            return int(re.search(r"VmHWM:\\s+(\\d+)", status.read())[1]) / 1024
+            return int(re.search(field + r":\\s+(\\d+)", status.read())[1]) / 1024
+
+    def peak():  # this process's own; ru_maxrss would begin at its parent's
+        return mebibytes("VmHWM")
+
+    def resident():
+        return mebibytes("VmRSS")
 
     tfcore.set_num_threads(2)
 """
@@ -95,10 +101,6 @@ def test_many_shapes_leave_nothing_behind():
 def test_thousands_of_texts_leave_nothing_behind(tmp_path):
     """What the process holds, not its peak; 4000 vectors of the model would be 0.5 MiB, their hidden states 4."""
     setup = f"""
-        def resident():
-            with open("/proc/self/status") as status:
-                return int(re.search(r"VmRSS:\\s+(\\d+)", status.read())[1]) / 1024
-
         def encode(first):
             for start in range(first, first + 500, 100):
                 encoder.encode([f"the cat {{row}} " * (1 + row % 9) for row in range(start, start + 100)])
@@ -113,10 +115,6 @@ def test_thousands_of_texts_leave_nothing_behind(tmp_path):
 
 
 LARGE_RESULTS = """
-    def resident():
-        with open("/proc/self/status") as status:
-            return int(re.search(r"VmRSS:\\s+(\\d+)", status.read())[1]) / 1024
-
     peak = resident  # what is held is compared
     tfcore.positional_encoding(8, 8)
 """

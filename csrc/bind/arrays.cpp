@@ -36,9 +36,10 @@ Array Array::steal(PyObject* p) {
 std::string Array::dtype() const { return py::str(reinterpret_cast<PyObject*>(PyArray_DESCR(get()))); }
 
 Array new_array(const Shape& shape, int type) {
-  const std::size_t item = type == NPY_DOUBLE ? sizeof(double) : sizeof(float);
+  double bytes = type == NPY_DOUBLE ? sizeof(double) : sizeof(float);  // no shape is too large for a double
+  for (Index d : shape) bytes *= double(d);
   std::optional<KeepsResults> kept;
-  if (std::size_t(product(shape)) * item >= kLargeResult) kept.emplace();
+  if (bytes >= kLargeResult) kept.emplace();
   return Array::steal(PyArray_SimpleNew(int(shape.size()), const_cast<npy_intp*>(shape.begin()), type));
 }
 

@@ -5,7 +5,7 @@
 
 namespace tfcore {
 
-constexpr std::size_t kLargeResult = std::size_t(1) << 25;
+constexpr double kLargeResult = 1 << 25;  // bytes
 
 // While it lives, new arrays of this thread own storage that stays with the process when they are gone (NEP 49).
 class KeepsResults {
