@@ -96,17 +96,20 @@ def test_encoding_is_as_accurate_as_numpy(isa, frequencies):
         as_accurate_as_numpy(got, result, want, str(dtype))
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("frequencies", ["geometric", "linear"])
-@pytest.mark.parametrize("offset", [0, 31, 100_000, 2**24 - 50, 2**24 + 5, -40, -(2**24) - 50])
-def test_float32_sines_are_right_to_an_ulp_of_the_angle(isa, frequencies, offset):
-    """Turned from a block's first row or computed directly: next to zeros, where angles leave the vectors' range."""
-    i = np.arange(256)
-    geometric = np.array([math.pow(10000.0, -2 * (j // 2) / 256) for j in i])  # to the bit: angles are large
-    per_position = geometric if frequencies == "geometric" else i / 256
-    angle = np.arange(offset, offset + 100)[:, None] * per_position
+@pytest.mark.parametrize("offset", [0, 31, 250, 100_000, 2**24 - 150, 2**24 + 5, -140, -(2**24) - 150])
+def test_sines_are_right_to_an_ulp_of_the_angle(isa, dtype, frequencies, offset):
+    """Turned from tables or computed directly: among the first rows, next to zeros, where angles leave the range."""
+    i = np.arange(250)
+    geometric = np.array([math.pow(10000.0, -2 * (j // 2) / 250) for j in i])  # to the bit: angles are large
+    per_position = geometric if frequencies == "geometric" else i / 250
+    angle = (np.arange(offset, offset + 300)[:, None] * per_position).astype(np.longdouble)
     want = np.where(i % 2, np.cos(angle), np.sin(angle))
-    got = tfcore.positional_encoding(100, 256, frequencies=frequencies, dtype=np.float32, offset=offset)
-    assert_close(got, want, bound=np.spacing(np.abs(want).astype(np.float32)).astype(np.float64), dtype=np.float32)
+    got = tfcore.positional_encoding(300, 250, frequencies=frequencies, dtype=dtype, offset=offset)
+    ulp = np.maximum(np.spacing(np.abs(want).astype(dtype)), np.finfo(dtype).tiny)
+    error = np.abs(got - want) / ulp.astype(np.longdouble)
+    assert np.all(error <= 1), f"off by {float(error.max())} ulp at {np.unravel_index(np.argmax(error), error.shape)}"
 
 
 # --- rotary_embedding ------------------------------------------------------------------------------------------------

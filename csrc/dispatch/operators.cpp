@@ -128,23 +128,17 @@ template <class T> void elementwise(Function function, const T* x, T* out, Index
   });
 }
 
-// Tables for the steps of the first rows; later rows take the same steps again.
-AlignedArray<double> tabulate_steps(PositionArgs<float>& a, Index rows) {
-  double steps[kStepRows];
-  RotaryArgs<double> r{};
-  r.rows = std::min(rows, kStepRows), r.rotary = 2 * a.columns, r.magnitude = 1;
-  for (Index i = 0; i < r.rows; ++i) steps[i] = double(step_of(a.offset + i));
-  r.positions = steps, r.frequencies = a.frequencies;
-  AlignedArray<double> tables = allocate_aligned<double>(std::size_t(r.rows * r.rotary));
-  rotary_tables(r, tables.get());
-  a.steps = tables.get();
-  return tables;
-}
-
 template <class T> void positions(PositionArgs<T> a, Index rows) {
-  AlignedArray<double> steps;
-  if constexpr (sizeof(T) == 4) steps = tabulate_steps(a, rows);
-  parallel_rows(rows, kSineFlops * double(a.model_width), std::size_t(2 * a.columns) * sizeof(double),
+  const bool none_turned = a.offset >= 0 && a.offset + rows <= kFirstTurnedRow<T>;
+  const Index near_tables = std::min(ceil_div(rows, kStepRows) + 1, kStepRows);
+  a.step_tables = std::min(rows, kStepRows);
+  const Index count = none_turned ? 0 : a.step_tables + near_tables;
+  const AlignedArray<double> tables = allocate_aligned<double>(std::size_t(count * a.table_size()));
+  a.tables = tables.get();
+  const double flops_per_row = kSineFlops * double(a.model_width);
+  parallel_rows(count, flops_per_row, 0,
+                [&](Index begin, Index end, void*) { kernels().of<T>().position_tables(a, begin, end, tables.get()); });
+  parallel_rows(rows, flops_per_row, std::size_t(2 * a.table_size()) * sizeof(double),
                 [&](Index begin, Index end, void* scratch) {
                   kernels().of<T>().positions(a, begin, end, static_cast<double*>(scratch));
                 });

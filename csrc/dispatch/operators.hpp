@@ -52,7 +52,7 @@ template <class T> void softmax(const T* x, T* out, Index rows, Index width);
 template <class T> void layer_norm(const NormArgs<T>& a, Index rows);
 template <class T> void rms_norm(const NormArgs<T>& a, Index rows);
 template <class T> void elementwise(Function function, const T* x, T* out, Index count);
-template <class T> void positions(PositionArgs<T> a, Index rows);          // a.steps are its own
+template <class T> void positions(PositionArgs<T> a, Index rows);          // a.tables are its own
 template <class T> void rotary_tables(const RotaryArgs<T>& a, T* tables);  // (rows, rotary)
 template <class T> void rotary(const RotaryArgs<T>& a);
 void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks);

@@ -12,9 +12,23 @@ namespace tfcore {
 namespace {
 
 template <class T> constexpr Kernels<T> kernels() {
-  return {kRowBlock,      pack<T>,        gemm_scratch<T>,  gemm<T>,       attention_scratch<T>, attention<T>,
-          attend_span<T>, merge_spans<T>, softmax<T>,       layer_norm<T>, rms_norm<T>,          elementwise<T>,
-          positions<T>,   rotary<T>,      rotary_tables<T>, probe<T>};
+  return {kRowBlock,
+          pack<T>,
+          gemm_scratch<T>,
+          gemm<T>,
+          attention_scratch<T>,
+          attention<T>,
+          attend_span<T>,
+          merge_spans<T>,
+          softmax<T>,
+          layer_norm<T>,
+          rms_norm<T>,
+          elementwise<T>,
+          positions<T>,
+          position_tables<T>,
+          rotary<T>,
+          rotary_tables<T>,
+          probe<T>};
 }
 
 }  // namespace

@@ -6,8 +6,10 @@
 //   rotary:     out = x * cos(p * f) + turned(x) * sin(p * f)                             (Su et al. 2021)
 //
 // Angles are products in double, as NumPy's are; float32 results come from double angles, reduced in double.
-// Bound: a reduction with its polynomials is some 50 instructions a vector, so arithmetic; rotary by memory.
+// Bound: a reduction with its polynomials is some 50 instructions a vector, a turn of doubles 20, of pairs 36: so
+// arithmetic, until some cores together reach memory's speed for large arrays; rotary by memory.
 #include "kernels/elementwise.hpp"
+#include "kernels/pair.hpp"
 #include "kernels/table.hpp"
 
 namespace tfcore {
@@ -15,6 +17,11 @@ namespace {
 
 // A register of T takes one or two registers of double angles.
 template <class T> constexpr int kAngleVectors = lanes<T> / lanes<double>;
+
+template <class T> TFCORE_INLINE Vec<T> narrowed(const VecF64 (&v)[kAngleVectors<T>]) {
+  if constexpr (sizeof(T) == 8) return v[0];
+  else return narrow(v[0], v[1]);
+}
 
 // The first `left` elements, or as many as fit; none where it is negative.
 template <class T> TFCORE_INLINE Vec<T> load_up_to(const T* p, Index left) {
@@ -45,47 +52,98 @@ TFCORE_INLINE void tabulate(const double* frequencies, Index columns, double pos
 
 // --- positions -------------------------------------------------------------------------------------------------------
 
-// float32 rows are turned into place: the row of p = q kStepRows + d, d < kStepRows, follows from the rows of
-// q kStepRows and of d by the addition theorems, in double:
-//   S = S0 c + C0 s    C = C0 c - S0 s    sin = S + (a - a0 - a1) C    cos = C - (a - a0 - a1) S
-// where a = p f, a0 = (p - d) f and a1 = d f are rounded products. Absolute error: 2^-48, so what is below kSmallTurn
-// is computed directly. Two thirds of the time that reductions and polynomials take.
-constexpr float kSmallTurn = 0x1p-20;
+// Rows are turned into place: the row of p = far + near + step, multiples of kStepRows^2, of kStepRows below that, and
+// the rest, follows from tables of the rows of each by the addition theorems,
+//   sin(x + y) = sin x cos y + cos x sin y    cos(x + y) = cos x cos y - sin x sin y
+// and at last by e = a - p f, where a = p f as rounded: sin a = sin(p f) + e cos(p f). In doubles for float32, in pairs
+// of them for float64. Absolute errors are below 2^-48 and 2^-65, so what is smaller than kSmallTurn is computed
+// directly. Tried for pairs: products and sums with their errors (Dekker, Knuth) instead of the grid: twice as slow.
+template <class T> constexpr T kSmallTurn = sizeof(T) == 4 ? T(0x1p-20) : T(0x1p-9);
 
-struct TurnedRow {
-  double origin, step;
-  const double *at_origin, *at_step;  // tables
-};
+// A row of a table: sines and cosines; of pairs, then the lower parts of both.
+template <class T> using TableSines = Sines<std::conditional_t<sizeof(T) == 4, VecF64, Pair>>;
 
-TFCORE_INLINE void turned_at(const PositionArgs<float>& a, const TurnedRow& row, Index i, int count, VecF32& s,
-                             VecF32& c) {
-  VecF64 sine[2], cosine[2];
-  for (int j = 0; j < 2; ++j) {
-    const Index done = j * lanes<double>;
-    const auto at = [=](const double* p) TFCORE_LAMBDA { return load_up_to(p + i + done, count - done); };
-    const VecF64 f = at(a.frequencies), rest = (f * (row.origin + row.step) - f * row.origin) - f * row.step;
-    const VecF64 c0 = at(row.at_origin), s0 = at(row.at_origin + a.columns);
-    const VecF64 c1 = at(row.at_step), s1 = at(row.at_step + a.columns);
-    const VecF64 exact_sine = fma(s0, c1, c0 * s1), exact_cosine = fma(c0, c1, -(s0 * s1));
-    sine[j] = fma(rest, exact_cosine, exact_sine), cosine[j] = fma(-rest, exact_sine, exact_cosine);
-  }
-  s = narrow(sine[0], sine[1]), c = narrow(cosine[0], cosine[1]);
-  const VecI32 small = min(abs<float>(s), abs<float>(c)) < splat(kSmallTurn);
-  if (__builtin_expect(any(small), 0)) {
-    VecF32 direct_s, direct_c;
-    sines_at<float>(row.origin + row.step, a.frequencies + i, count, direct_s, direct_c);
-    s = small ? direct_s : s, c = small ? direct_c : c;
-  }
+template <class T>
+TFCORE_INLINE TableSines<T> load_sines(const PositionArgs<T>& a, const double* table, Index i, Index count) {
+  const Index size = a.array_size();
+  const auto at = [=](Index array) TFCORE_LAMBDA { return load_up_to(table + array * size + i, count); };
+  if constexpr (sizeof(T) == 4) return {at(0), at(1)};
+  else return {{at(0), at(2)}, {at(1), at(3)}};
 }
 
-// One row, whose sines share their columns' frequencies with the cosines or have their own.
-template <class T, class At> TFCORE_INLINE void position_row(const PositionArgs<T>& a, T* out, At sines_from) {
+template <class T>
+TFCORE_INLINE void store_sines(const PositionArgs<T>& a, TableSines<T> v, double* table, Index i, int count) {
+  const Index size = a.array_size();
+  const auto store_at = [=](Index array, VecF64 x) TFCORE_LAMBDA { store_first(table + array * size + i, x, count); };
+  if constexpr (sizeof(T) == 4) store_at(0, v.sine), store_at(1, v.cosine);
+  else store_at(0, v.sine.high), store_at(1, v.cosine.high), store_at(2, v.sine.low), store_at(3, v.cosine.low);
+}
+
+// table[i] = of(i, count)
+template <class T, class F> TFCORE_INLINE void fill_table(const PositionArgs<T>& a, double* table, F of) {
+  Index i = 0;
+  for (; i + lanes<double> <= a.columns; i += lanes<double>)
+    store_sines(a, on_grid(of(i, lanes<double>)), table, i, lanes<double>);
+  if (const int count = int(a.columns - i)) store_sines(a, on_grid(of(i, count)), table, i, count);
+}
+
+template <class T> void tabulate_position(const PositionArgs<T>& a, double position, double* table) {
+  fill_table(a, table, [=](Index i, int count) TFCORE_LAMBDA -> TableSines<T> {
+    const VecF64 p = splat(position), f = load_up_to(a.frequencies + i, count), angle = p * f;
+    const VecF64 rest = rounded_off(p, f, angle);
+    if constexpr (sizeof(T) == 8) {
+      return sines_of(Pair{angle, rest});
+    } else {
+      TableSines<T> sines;
+      sincos<double>(angle, sines.sine, sines.cosine);
+      return turn_by(sines, rest);
+    }
+  });
+}
+
+template <class T> void position_tables(const PositionArgs<T>& a, Index begin, Index end, double* tables) {
+  for (Index i = begin; i < end; ++i) tabulate_position(a, double(a.tabulated(i)), tables + i * a.table_size());
+}
+
+struct TurnedRow {
+  double position;
+  const double *origin, *step;  // tables
+};
+
+template <class T>
+TFCORE_INLINE void turned_at(const PositionArgs<T>& a, const TurnedRow& row, Index i, int count, Vec<T>& s, Vec<T>& c) {
+  VecF64 sine[kAngleVectors<T>], cosine[kAngleVectors<T>];
+  for (int j = 0; j < kAngleVectors<T>; ++j) {
+    const Index first = i + j * lanes<double>, left = count - j * lanes<double>;
+    const VecF64 f = load_up_to(a.frequencies + first, left), minus_p = splat(-row.position);
+    const VecF64 e = rounded_off(minus_p, f, minus_p * f);
+    const Sines<VecF64> sines =
+        turn_by(turn(load_sines(a, row.origin, first, left), load_sines(a, row.step, first, left)), e);
+    sine[j] = sines.sine, cosine[j] = sines.cosine;
+  }
+  s = narrowed<T>(sine), c = narrowed<T>(cosine);
+}
+
+// A vector of sines and one of cosines: from the same columns' frequencies, or from their own.
+struct Columns {
+  Index sine, cosine;
+  int sines, cosines;
+};
+
+template <class T, class At> TFCORE_INLINE void sines_at(const Columns& columns, At at, Vec<T>& s, Vec<T>& c) {
+  Vec<T> unused;
+  at(columns.sine, columns.sines, s, c);
+  if (columns.cosine != columns.sine) at(columns.cosine, columns.cosines, unused, c);
+}
+
+template <class T, class F> TFCORE_INLINE void position_row(const PositionArgs<T>& a, T* out, F sines_of_columns) {
   const Index sines = (a.model_width + 1) / 2, cosines = a.model_width / 2;
-  const bool split = a.split, shared = a.columns == sines;
+  const Index first_cosine = a.columns == sines ? 0 : sines;
+  const bool split = a.split;
   const auto vector = [&](Index i, int count, int cosine_count) TFCORE_LAMBDA {
-    Vec<T> s, c, unused;
-    sines_from(i, count, s, c);
-    if (!shared) sines_from(sines + i, cosine_count, unused, c);
+    Vec<T> s, c;
+    __builtin_prefetch(reinterpret_cast<const char*>(out + 2 * i) + kFetchAhead, 1);
+    sines_of_columns(Columns{i, first_cosine + i, count, cosine_count}, s, c);
     if (split) {
       store_first(out + i, s, count);
       store_first(out + sines + i, c, cosine_count);
@@ -103,32 +161,50 @@ template <class T, class At> TFCORE_INLINE void position_row(const PositionArgs<
 template <class T> void direct_row(const PositionArgs<T>& a, Index row) {
   const double position = double(a.offset + row);
   const double* const frequencies = a.frequencies;
-  position_row(a, a.out + row * a.model_width, [=](Index i, int count, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA {
-    sines_at<T>(position, frequencies + i, count, s, c);
-  });
+  const auto direct = [=](Index i, int count, Vec<T>& s, Vec<T>& c)
+                          TFCORE_LAMBDA { sines_at<T>(position, frequencies + i, count, s, c); };
+  position_row(a, a.out + row * a.model_width,
+               [=](const Columns& columns, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA { sines_at<T>(columns, direct, s, c); });
 }
 
-inline void turned_row(const PositionArgs<float>& a, Index row, const double* at_origin) {
-  const Index step = step_of(a.offset + row);
-  const TurnedRow turned{double(a.offset + row - step), double(step), at_origin,
-                         a.steps + row % kStepRows * 2 * a.columns};
-  const PositionArgs<float> args = a;  // a copy that no store can change
-  position_row(a, a.out + row * a.model_width, [=](Index i, int count, VecF32& s, VecF32& c) TFCORE_LAMBDA {
-    turned_at(args, turned, i, count, s, c);
-  });
-}
-
-template <class T> void positions(const PositionArgs<T>& a, Index row_begin, Index row_end, double* scratch) {
-  Index tabulated = Index(1) << 62;  // the position whose table is in scratch: none yet
-  for (Index row = row_begin; row < row_end; ++row) {
-    const Index position = a.offset + row, origin = position - step_of(position);
-    if (sizeof(T) == 8 || !(__builtin_fabs(double(position)) * a.largest <= kSinCosLimit<double>)) {
-      direct_row(a, row);
-    } else if constexpr (sizeof(T) == 4) {
-      if (origin != tabulated) tabulate(a.frequencies, a.columns, double(origin), 1.0, scratch);
-      tabulated = origin;
-      turned_row(a, row, scratch);
+template <class T> void turned_row(const PositionArgs<T>& a, Index row, const double* origin) {
+  const TurnedRow turned_row{double(a.offset + row), origin, a.tables + row % kStepRows * a.table_size()};
+  const PositionArgs<T> args = a;  // a copy that no store can change
+  const auto turned = [=](Index i, int count, Vec<T>& s, Vec<T>& c)
+                          TFCORE_LAMBDA { turned_at(args, turned_row, i, count, s, c); };
+  const auto direct = [=](Index i, int count, Vec<T>& s, Vec<T>& c)
+                          TFCORE_LAMBDA { sines_at<T>(turned_row.position, args.frequencies + i, count, s, c); };
+  position_row(a, a.out + row * a.model_width, [=](const Columns& columns, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA {
+    sines_at<T>(columns, turned, s, c);
+    const IntVec<T> small = min(abs<T>(s), abs<T>(c)) < splat(kSmallTurn<T>);
+    if (__builtin_expect(any(small), 0)) {
+      Vec<T> direct_s, direct_c;
+      sines_at<T>(columns, direct, direct_s, direct_c);
+      s = small ? direct_s : s, c = small ? direct_c : c;
     }
+  });
+}
+
+// scratch: two tables, of far + near and of far.
+template <class T> void positions(const PositionArgs<T>& a, Index row_begin, Index row_end, double* scratch) {
+  double *const at_origin = scratch, *const at_far = scratch + a.table_size();
+  Index last_origin = Index(1) << 62, last_far = last_origin;  // whose tables these are: of none yet
+  for (Index row = row_begin; row < row_end; ++row) {
+    const Index position = a.offset + row, origin = position - step_of(position), far = origin - near_of(origin);
+    const bool first = position >= 0 && position < kFirstTurnedRow<T>;
+    if (first || !(__builtin_fabs(double(position)) * a.largest <= kSinCosLimit<double>)) {
+      direct_row(a, row);
+      continue;
+    }
+    if (far != last_far) tabulate_position(a, double(far), at_far);
+    if (origin != last_origin) {
+      const double* const at_near = a.near_table(origin);
+      fill_table(a, at_origin, [&](Index i, int count) TFCORE_LAMBDA {
+        return turn(load_sines(a, at_far, i, count), load_sines(a, at_near, i, count));
+      });
+    }
+    last_far = far, last_origin = origin;
+    turned_row(a, row, at_origin);
   }
 }
 

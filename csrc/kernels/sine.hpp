@@ -15,19 +15,24 @@ TFCORE_INLINE void sincos_scalar(double x, double& s, double& c) {
   c = __builtin_cos(x);
 }
 
+// Sine and cosine of n pi/2 + r from those of r: of n, the lowest two bits count.
+template <class T> TFCORE_INLINE void turn_quadrants(IntVec<T> n, Vec<T> sine, Vec<T> cosine, Vec<T>& s, Vec<T>& c) {
+  constexpr int kSignShift = 8 * int(sizeof(T)) - 2;
+  const IntVec<T> odd = (n << (kSignShift + 1)) < 0;
+  s = from_bits<T>(bits<T>(odd ? cosine : sine) ^ ((n & 2) << kSignShift));
+  c = from_bits<T>(bits<T>(odd ? sine : cosine) ^ (((n + 1) & 2) << kSignShift));
+}
+
 // Sine and cosine of n pi/2 + (r + e), |r| <= pi/4, e a correction below r's last place.
 //   sin = r + (r z S(z) + e)       z = (r + e)^2,  S and C of degree 2 / 5 in z
 //   cos = w + (z^2 C(z) + ((1 - w) - z/2)),  w = 1 - z/2
 template <class T> TFCORE_INLINE void sincos_reduced(Vec<T> r, Vec<T> e, IntVec<T> n, Vec<T>& s, Vec<T>& c) {
   using C = MathConstants<T>;
-  constexpr int kSignShift = 8 * int(sizeof(T)) - 2;
   const Vec<T> z = fma(r, r, (r + r) * e);
   const Vec<T> sine = r + fma(r * z, polynomial(z, C::kSin), e);
   const Vec<T> half = z * T(0.5), w = T(1) - half;
   const Vec<T> cosine = w + fma(z * z, polynomial(z, C::kCos), (T(1) - w) - half);
-  const IntVec<T> odd = (n << (kSignShift + 1)) < 0;
-  s = from_bits<T>(bits<T>(odd ? cosine : sine) ^ ((n & 2) << kSignShift));
-  c = from_bits<T>(bits<T>(odd ? sine : cosine) ^ (((n + 1) & 2) << kSignShift));
+  turn_quadrants<T>(n, sine, cosine, s, c);
 }
 
 // Cody and Waite: x - n pi/2 = r + e, with pi/2 in four parts. The first three products are exact (29 bits by 24), the

@@ -153,6 +153,12 @@ template <class V> TFCORE_INLINE V min(V a, V b) { return a < b ? a : b; }
 
 template <class V> TFCORE_INLINE V fma(V a, Element<V> b, V c) { return fma(a, splat<Element<V>>(b), c); }
 
+#if defined(__FMA__) || defined(__aarch64__)
+constexpr bool kFused = true;  // fma rounds once
+#else
+constexpr bool kFused = false;
+#endif
+
 // sum = a * b + sum, in the register that holds it: g++ 12 copies accumulators about, and spills them, where a loop is
 // unrolled.
 #if defined(__FMA__) && (TFCORE_VEC_BYTES == 32 || (defined(__AVX512F__) && TFCORE_VEC_BYTES == 64))
@@ -230,9 +236,27 @@ TFCORE_INLINE VecF32 narrow(VecF64 low, VecF64 high) {
 
 // --- across lanes ----------------------------------------------------------------------------------------------------
 
+// Within each 16 bytes: {a0, b0, a1, b1, a4, b4, a5, b5} for half = 0 of eight floats. One instruction.
+template <class T, int half> TFCORE_INLINE Vec<T> interleave_within(Vec<T> a, Vec<T> b) {
+  constexpr int q = 16 / int(sizeof(T));
+  IntVec<T> pick;
+  for (int i = 0; i < lanes<T>; ++i) pick[i] = Int<T>(i / q * q + half * q / 2 + i % q / 2 + (i % 2) * lanes<T>);
+  return __builtin_shuffle(a, b, pick);
+}
+
+// Blocks of `size` lanes: {a0, b0, a2, b2, …} for half = 0, {a1, b1, a3, b3, …} for half = 1.
+template <class T, int size, int half> TFCORE_INLINE Vec<T> take_blocks(Vec<T> a, Vec<T> b) {
+  IntVec<T> pick;
+  for (int i = 0; i < lanes<T>; ++i)
+    pick[i] = Int<T>(i % size + (i / (2 * size) * 2 + half) * size + i / size % 2 * lanes<T>);
+  return __builtin_shuffle(a, b, pick);
+}
+
 // {a0, b0, a1, b1, …} from the lower (half = 0) or upper (half = 1) halves of a and b.
 template <class T, int half> TFCORE_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b) {
-  constexpr int n = lanes<T>;
+  constexpr int n = lanes<T>, q = 16 / int(sizeof(T));
+  if constexpr (kVecBytes == 32)  // four single shuffles for both halves, where g++ 12 finds six that cross
+    return take_blocks<T, q, half>(interleave_within<T, 0>(a, b), interleave_within<T, 1>(a, b));
   IntVec<T> pick;
   for (int i = 0; i < n; ++i) pick[i] = Int<T>(half * n / 2 + i / 2 + (i % 2) * n);
   return __builtin_shuffle(a, b, pick);
@@ -250,22 +274,6 @@ template <class T> TFCORE_INLINE Vec<T> swap_pairs(Vec<T> a) {
   IntVec<T> pick;
   for (int i = 0; i < lanes<T>; ++i) pick[i] = i ^ 1;
   return __builtin_shuffle(a, pick);
-}
-
-// The same within each 16 bytes: {a0, b0, a1, b1, a4, b4, a5, b5} for half = 0 of eight floats. One instruction.
-template <class T, int half> TFCORE_INLINE Vec<T> interleave_within(Vec<T> a, Vec<T> b) {
-  constexpr int q = 16 / int(sizeof(T));
-  IntVec<T> pick;
-  for (int i = 0; i < lanes<T>; ++i) pick[i] = Int<T>(i / q * q + half * q / 2 + i % q / 2 + (i % 2) * lanes<T>);
-  return __builtin_shuffle(a, b, pick);
-}
-
-// Blocks of `size` lanes: {a0, b0, a2, b2, …} for half = 0, {a1, b1, a3, b3, …} for half = 1.
-template <class T, int size, int half> TFCORE_INLINE Vec<T> take_blocks(Vec<T> a, Vec<T> b) {
-  IntVec<T> pick;
-  for (int i = 0; i < lanes<T>; ++i)
-    pick[i] = Int<T>(i % size + (i / (2 * size) * 2 + half) * size + i / size % 2 * lanes<T>);
-  return __builtin_shuffle(a, b, pick);
 }
 
 template <class T, int size> TFCORE_INLINE void exchange_blocks(Vec<T> (&rows)[lanes<T>]) {

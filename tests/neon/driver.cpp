@@ -430,32 +430,22 @@ template <class T> void run_elementwise() {
 
 // --- positions -------------------------------------------------------------------------------------------------------
 
-// What rotary_tables leaves at the steps of the first rows.
-Array<double> tabulate_steps(Index offset, const Array<double>& frequencies, Index columns) {
-  const Array<double> steps(kStepRows);
-  Array<double> tables(kStepRows * 2 * columns);
-  for (Index i = 0; i < kStepRows; ++i) steps[i] = double(step_of(offset + i));
-  RotaryArgs<double> r{};
-  r.rows = kStepRows, r.rotary = 2 * columns, r.magnitude = 1;
-  r.positions = steps.data(), r.frequencies = frequencies.data();
-  table<double>().rotary_tables(r, 0, kStepRows, tables.data());
-  return tables;
-}
-
 template <class T> void run_positions() {
   for (const Index width : {1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 101})
     for (const bool split : {false, true})
       for (const bool shared : {true, false})
-        for (const Index offset : {0, 10000001, (1 << 24) - 20, -3}) {
+        for (const Index offset : {0, 240, 10000001, (1 << 24) - 20, -3}) {
           constexpr Index rows = 40;
           const Index columns = shared ? (width + 1) / 2 : width;
-          const Array<double> frequencies(columns), scratch(2 * columns);
+          const Array<double> frequencies(columns);
           for (Index i = 0; i < columns; ++i) frequencies[i] = 1.0 / double(1 + 3 * i);
-          const Array<double> steps = tabulate_steps(offset, frequencies, columns);
           const Array<T> out = filled<T>(rows * width, T(-7));
           PositionArgs<T> a{};
           a.model_width = width, a.offset = offset, a.split = split, a.columns = columns, a.largest = 1;
-          a.frequencies = frequencies.data(), a.steps = steps.data(), a.out = out.data();
+          a.frequencies = frequencies.data(), a.out = out.data();
+          const Array<double> tables(2 * kStepRows * a.table_size()), scratch(2 * a.table_size());
+          a.tables = tables.data(), a.step_tables = kStepRows;
+          table<T>().position_tables(a, 0, 2 * kStepRows, tables.data());
           table<T>().positions(a, 0, 2, scratch.data()), table<T>().positions(a, 2, rows, scratch.data());
           record("positions",
                  named("width", width).substr(1) + (split ? " split" : " interleaved") + (shared ? " shared" : " own") +
