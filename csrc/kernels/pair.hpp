@@ -87,15 +87,15 @@ TFCORE_INLINE Pair on_grid(Pair x) {
 TFCORE_INLINE Sines<Pair> on_grid(Sines<Pair> a) { return {on_grid(a.sine), on_grid(a.cosine)}; }
 TFCORE_INLINE Sines<VecF64> on_grid(Sines<VecF64> a) { return a; }
 
-TFCORE_INLINE VecF64 rounded(Pair x) { return x.high + x.low; }
-TFCORE_INLINE Sines<VecF64> rounded(Sines<Pair> a) { return {rounded(a.sine), rounded(a.cosine)}; }
+TFCORE_INLINE VecF64 nearest(Pair x) { return x.high + x.low; }
+TFCORE_INLINE Sines<VecF64> nearest(Sines<Pair> a) { return {nearest(a.sine), nearest(a.cosine)}; }
 
 // Of the sum of two angles: as doubles; or as pairs on the grid, with an error of 2^-74 beside those that they carry.
 TFCORE_INLINE Sines<VecF64> turn(Sines<VecF64> a, Sines<VecF64> b) {
   return {fma(a.sine, b.cosine, a.cosine * b.sine), fma(a.cosine, b.cosine, -(a.sine * b.sine))};
 }
 TFCORE_INLINE Sines<Pair> turn(Sines<Pair> a, Sines<Pair> b) {
-  const Sines<VecF64> high = turn({a.sine.high, a.cosine.high}, {b.sine.high, b.cosine.high}), all_b = rounded(b);
+  const Sines<VecF64> high = turn({a.sine.high, a.cosine.high}, {b.sine.high, b.cosine.high}), all_b = nearest(b);
   return {{high.sine, fma(a.sine.high, b.cosine.low, a.sine.low * all_b.cosine) +
                           fma(a.cosine.high, b.sine.low, a.cosine.low * all_b.sine)},
           {high.cosine, fma(a.cosine.high, b.cosine.low, a.cosine.low * all_b.cosine) -
@@ -107,7 +107,7 @@ TFCORE_INLINE Sines<VecF64> turn_by(Sines<VecF64> a, VecF64 e) {
   return {fma(e, a.cosine, a.sine), fma(-e, a.sine, a.cosine)};
 }
 TFCORE_INLINE Sines<VecF64> turn_by(Sines<Pair> a, VecF64 e) {
-  const Sines<VecF64> all = rounded(a);
+  const Sines<VecF64> all = nearest(a);
   return {a.sine.high + fma(e, all.cosine, a.sine.low), a.cosine.high + fma(-e, all.sine, a.cosine.low)};
 }
 

@@ -130,20 +130,20 @@ struct Columns {
   int sines, cosines;
 };
 
-template <class T, class At> TFCORE_INLINE void sines_at(const Columns& columns, At at, Vec<T>& s, Vec<T>& c) {
+template <class T, class At> TFCORE_INLINE void fill_columns(const Columns& columns, At at, Vec<T>& s, Vec<T>& c) {
   Vec<T> unused;
   at(columns.sine, columns.sines, s, c);
   if (columns.cosine != columns.sine) at(columns.cosine, columns.cosines, unused, c);
 }
 
-template <class T, class F> TFCORE_INLINE void position_row(const PositionArgs<T>& a, T* out, F sines_of_columns) {
+template <class T, class F> TFCORE_INLINE void position_row(const PositionArgs<T>& a, T* out, F fill) {
   const Index sines = (a.model_width + 1) / 2, cosines = a.model_width / 2;
   const Index first_cosine = a.columns == sines ? 0 : sines;
   const bool split = a.split;
   const auto vector = [&](Index i, int count, int cosine_count) TFCORE_LAMBDA {
     Vec<T> s, c;
     __builtin_prefetch(reinterpret_cast<const char*>(out + 2 * i) + kFetchAhead, 1);
-    sines_of_columns(Columns{i, first_cosine + i, count, cosine_count}, s, c);
+    fill(Columns{i, first_cosine + i, count, cosine_count}, s, c);
     if (split) {
       store_first(out + i, s, count);
       store_first(out + sines + i, c, cosine_count);
@@ -163,23 +163,24 @@ template <class T> void direct_row(const PositionArgs<T>& a, Index row) {
   const double* const frequencies = a.frequencies;
   const auto direct = [=](Index i, int count, Vec<T>& s, Vec<T>& c)
                           TFCORE_LAMBDA { sines_at<T>(position, frequencies + i, count, s, c); };
-  position_row(a, a.out + row * a.model_width,
-               [=](const Columns& columns, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA { sines_at<T>(columns, direct, s, c); });
+  position_row(a, a.out + row * a.model_width, [=](const Columns& columns, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA {
+    fill_columns<T>(columns, direct, s, c);
+  });
 }
 
 template <class T> void turned_row(const PositionArgs<T>& a, Index row, const double* origin) {
-  const TurnedRow turned_row{double(a.offset + row), origin, a.tables + row % kStepRows * a.table_size()};
+  const TurnedRow parts{double(a.offset + row), origin, a.tables + row % kStepRows * a.table_size()};
   const PositionArgs<T> args = a;  // a copy that no store can change
   const auto turned = [=](Index i, int count, Vec<T>& s, Vec<T>& c)
-                          TFCORE_LAMBDA { turned_at(args, turned_row, i, count, s, c); };
+                          TFCORE_LAMBDA { turned_at(args, parts, i, count, s, c); };
   const auto direct = [=](Index i, int count, Vec<T>& s, Vec<T>& c)
-                          TFCORE_LAMBDA { sines_at<T>(turned_row.position, args.frequencies + i, count, s, c); };
+                          TFCORE_LAMBDA { sines_at<T>(parts.position, args.frequencies + i, count, s, c); };
   position_row(a, a.out + row * a.model_width, [=](const Columns& columns, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA {
-    sines_at<T>(columns, turned, s, c);
+    fill_columns<T>(columns, turned, s, c);
     const IntVec<T> small = min(abs<T>(s), abs<T>(c)) < splat(kSmallTurn<T>);
     if (__builtin_expect(any(small), 0)) {
       Vec<T> direct_s, direct_c;
-      sines_at<T>(columns, direct, direct_s, direct_c);
+      fill_columns<T>(columns, direct, direct_s, direct_c);
       s = small ? direct_s : s, c = small ? direct_c : c;
     }
   });
