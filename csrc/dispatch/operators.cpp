@@ -130,7 +130,7 @@ template <class T> void elementwise(Function function, const T* x, T* out, Index
 
 template <class T> void positions(PositionArgs<T> a, Index rows) {
   const bool none_turned = a.offset >= 0 && a.offset + rows <= kFirstTurnedRow<T>;
-  const Index near_tables = std::min(ceil_div(rows, kStepRows) + 1, kStepRows);
+  const Index near_tables = std::min(ceil_div(step_of(a.offset) + rows, kStepRows), kStepRows);
   a.step_tables = std::min(rows, kStepRows);
   const Index count = none_turned ? 0 : a.step_tables + near_tables;
   const AlignedArray<double> tables = allocate_aligned<double>(std::size_t(count * a.table_size()));

@@ -177,7 +177,8 @@ template <class T> void turned_row(const PositionArgs<T>& a, Index row, const do
                           TFCORE_LAMBDA { sines_at<T>(parts.position, args.frequencies + i, count, s, c); };
   position_row(a, a.out + row * a.model_width, [=](const Columns& columns, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA {
     fill_columns<T>(columns, turned, s, c);
-    const IntVec<T> small = min(abs<T>(s), abs<T>(c)) < splat(kSmallTurn<T>);
+    const IntVec<T> filled = lane_index<T>() < IntVec<T>{} + Int<T>(columns.sines);
+    const IntVec<T> small = filled & IntVec<T>(min(abs<T>(s), abs<T>(c)) < splat(kSmallTurn<T>));
     if (__builtin_expect(any(small), 0)) {
       Vec<T> direct_s, direct_c;
       fill_columns<T>(columns, direct, direct_s, direct_c);
