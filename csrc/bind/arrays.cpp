@@ -284,11 +284,9 @@ Output Door::output(py::handle out, const Shape& shape, Overlap overlap) const {
   }
   if (!PyArray_Check(out.ptr())) type_error("out is of type " + type_name(out) + ", expected numpy.ndarray");
   const Array target(py::reinterpret_borrow<py::object>(out));
-  PyArray_Descr* const wanted = PyArray_DescrFromType(type);
-  const bool same_type = PyArray_EquivTypes(PyArray_DESCR(target.get()), wanted);
-  const std::string name = py::str(reinterpret_cast<PyObject*>(wanted));
-  Py_DECREF(wanted);
-  if (!same_type) type_error("out has dtype " + target.dtype() + ", expected " + name);
+  const auto wanted = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type)));
+  if (!PyArray_EquivTypes(PyArray_DESCR(target.get()), reinterpret_cast<PyArray_Descr*>(wanted.ptr())))
+    type_error("out has dtype " + target.dtype() + ", expected " + std::string(py::str(wanted)));
   if (target.shape() != shape) value_error("out has shape " + text(target.shape()) + ", expected " + text(shape));
   if (!PyArray_ISWRITEABLE(target.get())) value_error("out is read-only, expected a writeable array");
   expect_no_overlap(target, overlap);
