@@ -134,12 +134,15 @@ template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index fi
   }
 }
 
-// Rows a multiple of this apart fall into one or two sets of the nearest cache, which hold fewer of them than a strip
-// has: such a block of a is copied first, rows a line further apart (20 to 30 % at K = 3072, 10 % at 1536, 12 rows and
-// 8 ways; where rows fall into four sets it gains nothing).
+// Rows a multiple of kConflictBytes apart fall into one or two sets of the nearest cache, which hold fewer of them than
+// a strip of 12 has: such a block of a is copied first, rows a line further apart (20 to 30 % at K = 3072, 10 % at
+// 1536; where rows fall into four sets it gains nothing). A strip of 6 fits: copies would cost 1 to 4 %, and gain 2 at
+// 1024.
 constexpr Index kConflictBytes = 2048;
+constexpr int kCacheWays = 8;
 template <class T> TFCORE_INLINE bool copies_rows(const GemmArgs<T>& g) {
-  return g.a_row * Index(sizeof(T)) % kConflictBytes == 0 && g.m >= kTileRows && g.n > 2 * kPanel<T>;
+  return kTileRows > kCacheWays && g.a_row * Index(sizeof(T)) % kConflictBytes == 0 && g.m >= kTileRows &&
+         g.n > 2 * kPanel<T>;
 }
 constexpr int kCacheLine = 64;
 template <class T> constexpr Index kCopyStride = kDepthBlock + kCacheLine / Index(sizeof(T));

@@ -218,13 +218,23 @@ struct Strips {
   int widest() const { return rows + (longer > 0); }
 };
 
-// The share of one strip in asking for the next column: a panel after the other, each over all depths.
-template <class T> TFCORE_INLINE void share_column(const T* next, int vectors, int strip, int strips, Tile<T>& t) {
-  const Index panels = vectors > kPanelVectors<T> ? vectors / kPanelVectors<T> : 1, each = t.depth * 64;
-  const Index from = panels * each * strip / strips & ~Index(63), step = panels * 64 / strips;
-  t.ahead = reinterpret_cast<const char*>(next + from / each * t.panel_stride) + from % each;
-  t.ahead_step = step < 16 ? 16 : step > 64 ? 64 : step;
-}
+// What the strips over one column ask for: the columns from `next` on, a share in each strip, one panel after the other
+// over all depths.
+template <class T> struct NextColumn {
+  const T* panel;
+  Index step, from = 0;  // bytes a depth, bytes of the panel asked for
+
+  NextColumn(const T* next, int vectors, int strips) : panel(next) {
+    const int panels = vectors > kPanelVectors<T> ? vectors / kPanelVectors<T> : 1, share = panels * 64 / strips;
+    step = share < 16 ? 16 : share > 64 ? 64 : share;
+  }
+  TFCORE_INLINE void give_share(Tile<T>& t) {
+    const Index each = t.depth * 64;
+    for (; from >= each; from -= each) panel += t.panel_stride;
+    t.ahead = reinterpret_cast<const char*>(panel) + from, t.ahead_step = step;
+    from += step * t.depth;
+  }
+};
 
 // All of c[rows][vectors] by tiles; the strips of rows run inside, so that a column of b stays in the nearest cache.
 // While they run, the next column of packed panels is fetched, a share in each: 3 to 10 % where b comes from L3.
@@ -244,10 +254,11 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
   for (Index j = 0; j < vectors;) {
     const int v = widest_tile<T, adjacent>(strips.widest(), vectors - j);
     const T* next = j + v < vectors || !t.after ? b + (j + v) / kPanelVectors<T> * t.panel_stride : t.after;
+    NextColumn<T> following(next, v, strips.count);
     t.a = a, t.b = column(j), t.c = c + j * lanes<T>, t.c_scale = c_scale;
     for (int i = 0; i < strips.count; ++i) {
       const Index size = strips.size(i);
-      if (shares) share_column(next, v, i, strips.count, t);
+      if (shares) following.give_share(t);
       if (t.rows_follow) t.ahead_step = v * kVecBytes;
       kTiles<T, adjacent>.at[size][v](t);
       t.a += size * a_step, t.c += size * t.c_stride, t.ahead += t.ahead_step * t.depth;

@@ -57,10 +57,10 @@ class PackedTokens:
         """(T,): each token's position in its text, where those of `padding` (T,) are not counted and have -1."""
         return _count(~padding, np.repeat(self.cu_seqlens[:-1], self.lengths))
 
-    @property
+    @cached_property
     def lengths(self) -> IntArray:
         """How many tokens each text has."""
-        return np.diff(self.cu_seqlens)
+        return self.cu_seqlens[1:] - self.cu_seqlens[:-1]
 
     @property
     def text_lengths(self) -> IntArray:
@@ -88,7 +88,7 @@ class PaddedBatch:
         """(B, L): columns counted from each text's first real one, so that padding on the left changes nothing."""
         columns = np.arange(self.real.shape[1])
         if self.full or not self.real.size:
-            return np.broadcast_to(columns, self.real.shape)
+            return np.repeat(columns[None], len(self.real), axis=0)
         positions: IntArray = np.maximum(columns - self.real.argmax(axis=1)[:, None], 0)
         return positions
 

@@ -129,8 +129,10 @@ def _tokens(config: Config, name: str) -> IntArray:
 def check_length(batch: PaddedBatch, stack: Stack) -> None:
     """Refuses texts longer than the stack has positions for."""
     limit = stack.max_length
+    if limit is None or batch.real.shape[1] <= limit:
+        return
     longest = int(batch.positions[batch.real].max(initial=-1)) + 1
-    if limit is not None and longest > limit:
+    if longest > limit:
         raise ValueError(
             f"a text has {longest} tokens, but the model has {limit} positions: call the tokenizer with "
             f"truncation=True, max_length={limit}"
