@@ -13,6 +13,9 @@ constexpr Index kTasksPerThread = 4;
 // From so many tasks a thread on, one more or less is lost in noise.
 constexpr Index kEvenTasks = 32;
 
+// A band of fewer strips of tiles is cut at any row: whole strips would give one thread too much.
+constexpr Index kStripsPerBand = 16;
+
 // Multiply-adds that take as long as reading one number that another core wrote, or that comes from L3, roughly: from
 // 16 to 128 the layouts of all encoders' products are the same.
 constexpr double kReadFlops = 32;
@@ -67,32 +70,26 @@ template <class T> Index choose_bands(Index m, Index pairs, Index threads) {
   return best;
 }
 
-// Rows in as many blocks for each band, none larger than `largest`; whole strips of tiles, where those are as many.
-Index choose_row_step(Index m, Index bands, Index largest) {
-  const Index blocks = bands * ceil_div(m, bands * largest), strip = largest / kStripsPerRowBlock;
-  const Index step = ceil_div(m, blocks), strips = ceil_div(step, strip) * strip;
-  return ceil_div(m, strips) == blocks ? strips : step;
-}
-
 // Packed weights: blocks of rows × groups of panels, as many for each thread where they are few. Otherwise a task packs
 // its panels itself, so it takes as many rows as the threads allow.
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
   const Index panels = ceil_div(g.n, kPanelColumns<T>), pairs = ceil_div(panels, 2);
   const Index threads = threads_for(double(batch) * gemm_flops(g)), wanted = ceil_div(threads * kTasksPerThread, batch);
-  GemmPlan plan{g.m, 1, 1, panels, 0};
+  const Index largest = kernels().of<T>().row_block, strip = largest / kStripsPerRowBlock;
+  GemmPlan plan{g.m, 1, 1, 1, panels, 0};
   if (g.packed) {
     plan.bands = choose_bands<T>(g.m, pairs, threads);
-    plan.row_step = choose_row_step(g.m, plan.bands, kernels().of<T>().row_block);
+    plan.row_blocks = plan.bands * ceil_div(g.m, plan.bands * largest);
   }
-  const Index row_blocks = ceil_div(g.m, plan.row_step), parts = threads / plan.bands;
-  Index groups = std::max(ceil_div(panels, g.packed ? kPanelsPerTask : kPanelsToPack), ceil_div(wanted, row_blocks));
-  if (batch == 1 && row_blocks * groups < kEvenTasks * threads && row_blocks * groups % threads != 0)
+  const Index parts = threads / plan.bands;
+  Index groups =
+      std::max(ceil_div(panels, g.packed ? kPanelsPerTask : kPanelsToPack), ceil_div(wanted, plan.row_blocks));
+  if (batch == 1 && plan.row_blocks * groups < kEvenTasks * threads && plan.row_blocks * groups % threads != 0)
     groups = ceil_div(groups, parts) * parts;
   plan.panel_groups = groups <= pairs ? groups : pairs < parts ? pairs : pairs / parts * parts;
   if (!g.packed && plan.panel_groups < wanted)
-    plan.row_step = std::max(kRowStep, ceil_div(g.m * plan.panel_groups, wanted));
-  plan.row_blocks = ceil_div(g.m, plan.row_step);
-  plan.bands = std::min(plan.bands, plan.row_blocks);
+    plan.row_blocks = ceil_div(g.m, std::max(kRowStep, ceil_div(g.m * plan.panel_groups, wanted)));
+  if (plan.bands == 1 || g.m >= plan.bands * kStripsPerBand * strip) plan.row_unit = strip;
   return plan;
 }
 
