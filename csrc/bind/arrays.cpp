@@ -50,12 +50,6 @@ LeadingOffsets::LeadingOffsets(const Array& array, const Shape& leading, int tra
     strides_[leading.size() - i] = array.dim(own - i) == 1 ? 0 : array.stride(own - i);
 }
 
-Index LeadingOffsets::operator()(Index flat) const {
-  Index offset = 0;
-  for (std::size_t axis = dims_.size(); axis-- > 0; flat /= dims_[axis]) offset += flat % dims_[axis] * strides_[axis];
-  return offset;
-}
-
 py::object Output::finish() const {
   if (target_.get() != work_.get() && PyArray_CopyInto(target_.get(), work_.get()) < 0) throw py::error_already_set();
   return target_.object();

@@ -60,7 +60,12 @@ Index product(const Shape& shape);
 class LeadingOffsets {
  public:
   LeadingOffsets(const Array& array, const Shape& leading, int trailing_axes);
-  Index operator()(Index flat) const;
+  Index operator()(Index flat) const {
+    Index offset = 0;
+    for (std::size_t axis = dims_.size(); axis-- > 1; flat /= dims_[axis])
+      offset += flat % dims_[axis] * strides_[axis];
+    return dims_.size() == 0 ? 0 : offset + flat * strides_[0];
+  }
 
  private:
   Shape dims_, strides_;

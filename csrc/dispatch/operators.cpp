@@ -1,6 +1,7 @@
 #include "dispatch/operators.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 namespace tfcore {
 namespace {
@@ -97,8 +98,12 @@ Index AttentionPlan::group_of(Index task) const {
   return std::upper_bound(first.begin(), first.end(), task) - first.begin() - 1;
 }
 
-Index choose_attention_rows(Index rows_in_all) {
-  return rows_in_all >= kQueryBlock * 16 * max_threads() ? kQueryBlock : kQueryBlock / 2;
+AttentionPlan plan_attention(const std::vector<Index>& rows) {
+  const Index rows_in_all = std::accumulate(rows.begin(), rows.end(), Index(0));
+  AttentionPlan plan{rows_in_all >= kQueryBlock * 16 * max_threads() ? kQueryBlock : kQueryBlock / 2, {0}};
+  plan.first.reserve(rows.size() + 1);
+  for (const Index own : rows) plan.first.push_back(plan.tasks() + ceil_div(own, plan.rows_per_task));
+  return plan;
 }
 
 template <class T> void softmax(const T* x, T* out, Index rows, Index width) {

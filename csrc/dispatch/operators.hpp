@@ -106,17 +106,18 @@ template <class T> void gemm(const GemmArgs<T>& g) {
 }
 
 struct AttentionWork {
-  Index rows = 0;
+  std::vector<Index> rows;  // of each group
   double flops = 0;
   std::size_t scratch = 0;  // elements
 };
 
 template <class T, class At> AttentionWork measure_attention(Index groups, const At& at) {
   AttentionWork work;
+  work.rows.reserve(std::size_t(groups));
   for (Index g = 0; g < groups; ++g) {
     const AttentionArgs<T> a = at(g);
     const Index rows = a.heads * a.queries;
-    work.rows += rows;
+    work.rows.push_back(rows);
     work.flops += 2.0 * double(rows) * double(a.keys) * double(a.head_size + a.value_size + 16);
     work.scratch = std::max(work.scratch, kernels().of<T>().attention_scratch(a));
   }
@@ -132,18 +133,9 @@ struct AttentionPlan {
   Index group_of(Index task) const;
 };
 
-Index choose_attention_rows(Index rows_in_all);
 constexpr double kMergeFlops = 8;  // an element of a part, as threads_for counts
 
-template <class At> AttentionPlan plan_attention(Index groups, Index rows_in_all, const At& at) {
-  AttentionPlan plan{choose_attention_rows(rows_in_all), {0}};
-  plan.first.reserve(std::size_t(groups) + 1);
-  for (Index g = 0; g < groups; ++g) {
-    const auto a = at(g);
-    plan.first.push_back(plan.tasks() + (a.heads * a.queries + plan.rows_per_task - 1) / plan.rows_per_task);
-  }
-  return plan;
-}
+AttentionPlan plan_attention(const std::vector<Index>& rows);  // of each group
 
 // Few rows over many keys, as when a text is continued: too few groups for the threads, so each is cut into spans.
 template <class T, class At> Index spans_per_group(Index groups, const At& at) {
@@ -201,7 +193,7 @@ template <class T, class At> void attention(Index groups, const At& at) {
   if (threads_for(work.flops) == 1) return attend_alone<T>(groups, work, at);
   if (const Index spans = spans_per_group<T>(groups, at); spans > 1)
     return attention_by_spans<T>(groups, spans, work, at);
-  const AttentionPlan plan = plan_attention(groups, work.rows, at);
+  const AttentionPlan plan = plan_attention(work.rows);
   parallel_for(plan.tasks(), work.flops, work.scratch * sizeof(T), [&](Index task, void* scratch) {
     const Index group = plan.group_of(task);
     AttentionArgs<T> a = at(group);
