@@ -107,6 +107,7 @@ template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& 
     const T* from = out + r * padded<T>(a.value_size);
     const auto at = [&](Index d) TFCORE_LAMBDA { return fma(load(from + d), factor, Vec<T>{}); };  // + 0: -0 becomes 0
     Index d = 0;
+#pragma GCC unroll 4
     for (; d + lanes<T> <= a.value_size; d += lanes<T>) store(to + d, at(d));
     if (d < a.value_size) store_first(to + d, at(d), int(a.value_size - d));
   }

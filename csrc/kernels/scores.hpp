@@ -204,20 +204,25 @@ template <class T> struct QueryLanes {
       for (Index r = 0; r < b.count; r += lanes<T>) f((key - b.block) * key_stride + r, key, r);
   }
 
-  // queries[tile][d][row] = factor * q[row][d]
+  // queries[tile][d][row] = factor * q[row][d]; lanes past the last row repeat it.
   static void load_queries(const AttentionArgs<T>& a, const RowState<T>& s, T factor, T* queries) {
     for (Index r0 = 0; r0 < s.count; r0 += lanes<T>) {
       T* tile = queries + r0 / kTileQueries<T> * a.head_size * kTileQueries<T> + r0 % kTileQueries<T>;
-      for (Index d = 0; d < a.head_size; d += lanes<T>) {
-        const int columns = a.head_size - d < lanes<T> ? int(a.head_size - d) : lanes<T>;
-        Vec<T> square[lanes<T>] = {};
-        for (Index r = 0; r < lanes<T> && r0 + r < s.count; ++r) {
-          const T* q = query_row(a, s, r0 + r) + d;
-          square[r] = factor * (columns == lanes<T> ? load(q) : load_first(q, columns));
-        }
+      const T* rows[lanes<T>];
+      for (Index r = 0; r < lanes<T>; ++r) rows[r] = query_row(a, s, r0 + r < s.count ? r0 + r : s.count - 1);
+      const auto turn = [&](Index d, int columns) TFCORE_LAMBDA {
+        Vec<T> square[lanes<T>];
+#pragma GCC unroll 16
+        for (int r = 0; r < lanes<T>; ++r)
+          square[r] = factor * (columns == lanes<T> ? load(rows[r] + d) : load_first(rows[r] + d, columns));
         transpose<T>(square);
-        for (int i = 0; i < columns; ++i) store(tile + (d + i) * kTileQueries<T>, square[i]);
-      }
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes<T>; ++i)
+          if (i < columns) store(tile + (d + i) * kTileQueries<T>, square[i]);
+      };
+      Index d = 0;
+      for (; d + lanes<T> <= a.head_size; d += lanes<T>) turn(d, lanes<T>);
+      if (d < a.head_size) turn(d, int(a.head_size - d));
     }
   }
 
