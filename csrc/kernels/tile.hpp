@@ -44,8 +44,10 @@ template <class T> struct Tile {
   // k. Null asks for nothing.
   const char* ahead;
   Index ahead_step;
-  // b comes from memory: what few rows ask for goes to L2, where more requests are under way at a time than the nearest
-  // cache allows (0.9 of the memory's bandwidth instead of 0.6 to 0.75 on a Zen 4; out of L3 it would lose 15 %).
+  // b comes from memory, where few rows wait for it. Each load of wide vectors asks for b itself, from L2, where more
+  // requests are under way at a time than the nearest cache allows (AVX-512, Zen 4: 0.9 of the memory's bandwidth
+  // instead of 0.6 to 0.75; out of L3 it would lose 15 %). Narrow ones leave it to the hardware (AVX2, Zen 3, a row on
+  // each core: 15 GB/s instead of 11).
   bool far;
   bool rows_follow;    // few rows of a read plain rows of b: each k asks for as many bytes from `ahead` on as it reads
   bool panels_follow;  // b is packed: what comes next is its next column, whatever `ahead` says
@@ -53,10 +55,11 @@ template <class T> struct Tile {
   bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead on
 };
 
-// Fewer than kAheadRows rows wait for b. From memory, each load asks for b itself, kFewRowsAhead bytes on (8192 is 10 %
-// slower); out of L3 the hardware does that, and instructions of our own cost 5 to 15 % on a Zen 3.
+// Fewer than kAheadRows rows wait for b. Where each load asks for it itself, it is kFewRowsAhead bytes on (8192 is 10 %
+// slower); instructions of our own cost 5 to 15 % out of the L3 of a Zen 3.
 constexpr int kAheadRows = 4;
 constexpr int kFewRowsAhead = 2048;
+constexpr bool kAsksForFar = kVecRegisters == 32;
 constexpr int kOneStripAhead = 4096;  // the whole next column is 4 % slower at 9 rows, 12 % at 4
 
 // A vector count must divide a panel or fill whole ones, so that a tile may start wherever another one ended.
@@ -176,7 +179,8 @@ template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Til
   constexpr bool few = R < kAheadRows, packed = adjacent == Adjacent::depth;
   if constexpr (packed && R <= kAheadRows)
     if (t.rows_follow) return run_tile<T, R, V, adjacent, Asks::stream>(t);
-  if (packed && (few ? t.far : t.alone)) run_tile<T, R, V, adjacent, few ? Asks::own : Asks::own_column>(t);
+  if (packed && (few ? kAsksForFar && t.far : t.alone))
+    run_tile<T, R, V, adjacent, few ? Asks::own : Asks::own_column>(t);
   else run_tile<T, R, V, adjacent, few ? Asks::nothing : Asks::ahead>(t);
 }
 
