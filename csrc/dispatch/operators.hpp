@@ -20,6 +20,7 @@ template <class T> class PackedMatrix {
   std::size_t bytes() const { return std::size_t(k_ * n_) * sizeof(T); }
   // The matrix is one of many that are read in turn, too many for a cache.
   void set_far() { far_ = true; }
+  bool far() const { return far_; }
   // c = a @ b and nothing more; the caller adds what follows.
   GemmArgs<T> product(Index m, const T* a, Index a_row, T* c, Index c_row) const;
   T at(Index k, Index j) const {
@@ -106,9 +107,9 @@ template <class T> void gemm(const GemmArgs<T>& g) {
 }
 
 struct AttentionWork {
-  std::vector<Index> rows;  // of each group
-  double flops = 0;
-  std::size_t scratch = 0;  // elements
+  std::vector<Index> rows;      // of each group
+  double flops = 0, bytes = 0;  // bytes of all keys and values
+  std::size_t scratch = 0;      // elements
 };
 
 template <class T, class At> AttentionWork measure_attention(Index groups, const At& at) {
@@ -119,6 +120,7 @@ template <class T, class At> AttentionWork measure_attention(Index groups, const
     const Index rows = a.heads * a.queries;
     work.rows.push_back(rows);
     work.flops += 2.0 * double(rows) * double(a.keys) * double(a.head_size + a.value_size + 16);
+    work.bytes += double(a.keys) * double(a.head_size + a.value_size) * sizeof(T);
     work.scratch = std::max(work.scratch, kernels().of<T>().attention_scratch(a));
   }
   return work;
@@ -133,7 +135,8 @@ struct AttentionPlan {
   Index group_of(Index task) const;
 };
 
-constexpr double kMergeFlops = 8;  // an element of a part, as threads_for counts
+constexpr double kFarKeyBytes = 1 << 24;  // more keys and values than a cache holds that others use, too
+constexpr double kMergeFlops = 8;         // an element of a part, as threads_for counts
 
 AttentionPlan plan_attention(const std::vector<Index>& rows);  // of each group
 
@@ -187,9 +190,14 @@ template <class T, class At> void attend_alone(Index groups, const AttentionWork
             }));
 }
 
-template <class T, class At> void attention(Index groups, const At& at) {
+template <class T, class At> void attention(Index groups, const At& arguments_of) {
   if (groups == 0) return;
-  const AttentionWork work = measure_attention<T>(groups, at);
+  const AttentionWork work = measure_attention<T>(groups, arguments_of);
+  const auto at = [&](Index group) {
+    AttentionArgs<T> a = arguments_of(group);
+    a.far = a.far || work.bytes > kFarKeyBytes;
+    return a;
+  };
   if (threads_for(work.flops) == 1) return attend_alone<T>(groups, work, at);
   if (const Index spans = spans_per_group<T>(groups, at); spans > 1)
     return attention_by_spans<T>(groups, spans, work, at);

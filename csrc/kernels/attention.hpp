@@ -25,14 +25,14 @@ namespace {
 template <class T, class L> void cap_scores(const ScoreBlock<T>& b) {
   const T factor = T(b.a.softcap * kLog2e);
   L::for_each(b, b.begin, b.end, [&](Index at, Index, Index) TFCORE_LAMBDA {
-    store(b.w.scores + at, factor * tanh<T>(load(b.w.scores + at)));
+    store(b.scores + at, factor * tanh<T>(load(b.scores + at)));
   });
 }
 
 template <class T, class L> void add_slopes(const ScoreBlock<T>& b) {
   L::for_each(b, b.begin, b.end, [&](Index at, Index key, Index r) TFCORE_LAMBDA {
     const Vec<T> distance = abs<T>(L::of_rows(b.rows.position + b.row + r) - L::keys(key));
-    store(b.w.scores + at, fma(-L::of_rows(b.rows.slope + b.row + r), distance, load(b.w.scores + at)));
+    store(b.scores + at, fma(-L::of_rows(b.rows.slope + b.row + r), distance, load(b.scores + at)));
   });
 }
 
@@ -40,7 +40,7 @@ template <class T, class L> void add_slopes(const ScoreBlock<T>& b) {
 template <class T, class L> void add_mask(const ScoreBlock<T>& b) {
   L::for_each(b, b.begin, b.end, [&](Index at, Index, Index) TFCORE_LAMBDA {
     const Vec<T> bias = load(b.w.bias + at), hidden = splat(kMinusInfinity<T>);
-    store(b.w.scores + at, bias == hidden ? hidden : load(b.w.scores + at) + bias);
+    store(b.scores + at, bias == hidden ? hidden : load(b.scores + at) + bias);
   });
 }
 
@@ -56,7 +56,7 @@ template <class T, class L> void hide_outside(const ScoreBlock<T>& b) {
     L::for_each(b, begin, end, [&](Index at, Index key, Index r) TFCORE_LAMBDA {
       const Vec<T> k = L::keys(key - b.block);
       const auto seen = (k >= L::of_rows(first + r)) & (k < L::of_rows(last + r));
-      store(b.w.scores + at, seen ? load(b.w.scores + at) : splat(kMinusInfinity<T>));
+      store(b.scores + at, seen ? load(b.scores + at) : splat(kMinusInfinity<T>));
     });
   });
 }
@@ -78,7 +78,7 @@ template <class T, class L> bool compute_scores(ScoreBlock<T>& b) {
 template <class T, class L> void absorb(const ScoreBlock<T>& b) {
   T* const max = b.rows.max + b.row;
   T* const sum = b.rows.sum + b.row;
-  T* const rescale = b.rows.rescale + b.row;
+  T* const rescale = b.rescale;
   for (Index r = 0; r < b.count; r += lanes<T>) store(rescale + r, load(max + r));
   L::take_max(b, max);
   for (Index r = 0; r < b.count; r += lanes<T>) store(max + r, nearest_even<T>(load(max + r)));
@@ -124,7 +124,7 @@ template <class T, class L> void write_weights(ScoreBlock<T>& b) {
     T* to = b.a.weights + b.rows.head[row] * b.a.weights_head + b.rows.query[row] * b.a.weights_row;
     const T factor = b.rows.sum[row];
     for (Index key = b.begin; key < b.end; ++key)
-      to[key] = factor * b.w.scores[(key - b.block) * L::key_stride + r * L::row_stride];
+      to[key] = factor * b.scores[(key - b.block) * L::key_stride + r * L::row_stride];
   }
 }
 
@@ -142,7 +142,8 @@ TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, con
       if (keys.begin >= keys.end) continue;
       const Index count = s.count - row < tile_rows ? s.count - row : tile_rows;
       const bool hides = every.begin > keys.begin || every.end < keys.end;
-      ScoreBlock<T> b{a, s, w, row, count, block, keys.begin, keys.end, every, hides, false};
+      ScoreBlock<T> b{a,        s,     w,     w.scores, s.rescale[0] + row, row, count, block, keys.begin,
+                      keys.end, every, hides, false};
       visit(b);
     }
   }
@@ -172,26 +173,73 @@ template <class T, class L> struct Rows {
 
   // max, sum and w.out of the keys [begin, end) alone.
   void attend(KeySpan keys) {
-    const bool pack = packs_values(a, s.count);
     bool fresh[kQueryBlock];  // by first row of a tile
     for (Index row = 0; row < s.count; row += tile) fresh[row] = true;
     for (Index r = 0; r < s.count; r += lanes<T>)
       store(s.max + r, splat(kMinusInfinity<T>)), store(s.sum + r, Vec<T>{});
+    if (L::adjacent == Adjacent::depth) attend_pairs(keys, fresh[0]);
+    else attend_blocks(keys, fresh);
+    for (Index row = 0; row < s.count; row += tile)
+      if (fresh[row])
+        __builtin_memset(w.out + row * width, 0,
+                         std::size_t((s.count - row < tile ? s.count - row : tile) * width) * sizeof(T));
+  }
+
+  void attend_blocks(KeySpan keys, bool (&fresh)[kQueryBlock]) {
+    const bool pack = packs_values(a, s.count);
     for_each_block(
         a, s, w, tile, keys,
         [&](Index block, KeySpan span) {
           if (pack) pack_values(a, block, span, w.values);
         },
         [&](ScoreBlock<T>& b) {
-          if (!compute_scores<T, L>(b)) return;
-          b.fresh = fresh[b.row], fresh[b.row] = false;
-          absorb<T, L>(b);
-          accumulate<T, L>(b, pack);
+          if (weigh(b, fresh[b.row])) accumulate<T, L>(b, pack);
         });
-    for (Index row = 0; row < s.count; row += tile)
-      if (fresh[row])
-        __builtin_memset(w.out + row * width, 0,
-                         std::size_t((s.count - row < tile ? s.count - row : tile) * width) * sizeof(T));
+  }
+
+  // The blocks of a single tile, two by two.
+  void attend_pairs(KeySpan keys, bool& fresh) {
+    const bool pack = packs_values(a, s.count);
+    const TileSpan span = tile_span(s, 0, s.count);
+    const auto block_at = [&](Index block, int i) {
+      const KeySpan own = within(span.some, block, block < keys.end ? block + kKeyBlock : block);
+      const bool hides = span.every.begin > own.begin || span.every.end < own.end;
+      return ScoreBlock<T>{a,
+                           s,
+                           w,
+                           w.scores + i * kFewRows * kKeyBlock,
+                           s.rescale[i],
+                           0,
+                           s.count,
+                           block,
+                           own.begin,
+                           own.end,
+                           span.every,
+                           hides,
+                           false};
+    };
+    for (Index block = keys.begin / kKeyBlock * kKeyBlock; block < keys.end; block += 2 * kKeyBlock) {
+      ScoreBlock<T> pair[2] = {block_at(block, 0), block_at(block + kKeyBlock, 1)};
+      bool seen[2];
+      for (int i = 0; i < 2; ++i) seen[i] = pair[i].begin < pair[i].end && weigh(pair[i], fresh);
+      if (seen[0] && seen[1] && !pack && !pair[0].hides && !pair[1].hides) {
+        accumulate_pair<T>(pair);
+        continue;
+      }
+      for (int i = 0; i < 2; ++i) {
+        if (!seen[i]) continue;
+        if (pack) pack_values(a, pair[i].block, {pair[i].begin, pair[i].end}, w.values);
+        accumulate<T, L>(pair[i], pack);
+      }
+    }
+  }
+
+  // The weights of a block's keys, in the place of its scores. False when no row sees any.
+  bool weigh(ScoreBlock<T>& b, bool& fresh) {
+    if (!compute_scores<T, L>(b)) return false;
+    b.fresh = fresh, fresh = false;
+    absorb<T, L>(b);
+    return true;
   }
 
   // total += what `attend` left, both rescaled to the larger maximum. Joining zeros, 0 * x + y * 1 is y: bits stay.

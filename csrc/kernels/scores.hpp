@@ -25,7 +25,7 @@ template <class T> struct RowState {
   Index first[kQueryBlock], last[kQueryBlock];       // the keys a row may see: first <= j < last
   T max[kQueryBlock], sum[kQueryBlock];              // of the span's scores in base 2 so far, and of 2^(score - max)
   T total_max[kQueryBlock], total_sum[kQueryBlock];  // of the spans before it; a sink comes before the first
-  T rescale[kQueryBlock];                            // 2^(old max - new max) of the block at hand
+  T rescale[2][kQueryBlock];                         // 2^(old max - new max) of the one or two blocks at hand
   T slope[kQueryBlock], position[kQueryBlock];       // ALiBi, in base 2
 };
 
@@ -76,13 +76,14 @@ TFCORE_INLINE KeySpan within(KeySpan span, Index begin, Index end) {
 // --- scratch ---------------------------------------------------------------------------------------------------------
 
 template <class T> constexpr Index kTileQueries = kRowsStride<T>;
-template <class T> constexpr Index kScoreArea = kKeyBlock * (kTileQueries<T> > kFewRows ? kTileQueries<T> : kFewRows);
+template <class T> constexpr Index kScoreArea =
+    kKeyBlock * (kTileQueries<T> > 2 * kFewRows ? kTileQueries<T> : 2 * kFewRows);
 
 template <class T> Index padded(Index size) { return (size + lanes<T> - 1) / lanes<T> * lanes<T>; }
 
 template <class T> struct Workspace {
   T* queries;  // tiles × (D, kTileQueries), or (rows, D): scaled, turned
-  T* scores;   // (keys, kTileQueries), or (rows, kKeyBlock)
+  T* scores;   // (keys, kTileQueries), or two blocks of (kFewRows, kKeyBlock)
   T* bias;     // as scores: the mask, -inf where it hides
   T* out;      // (kQueryBlock, padded Dv), of the span of keys at hand
   T* total;    // (kQueryBlock, padded Dv), of the spans before it
@@ -110,6 +111,8 @@ template <class T> struct ScoreBlock {
   const AttentionArgs<T>& a;
   RowState<T>& rows;
   const Workspace<T>& w;
+  T* scores;
+  T* rescale;        // (count,)
   Index row, count;  // within `rows`
   Index block;       // first key of the block; the span is [begin, end)
   Index begin, end;
@@ -170,26 +173,6 @@ template <class T> TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const 
   t.ahead_step = (bytes / steps + 15) & ~Index(15);
 }
 
-// The lines of rows in the order of memory, which the hardware's own prefetching follows, too: 18 GB/s of keys out of
-// memory on two cores of a Zen 3, where the order of the squares of a decode step gave 11 and a plain stream gives 21.
-struct RowLines {
-  const char* at;
-  Index row_bytes, gap, left;
-
-  template <class T> TFCORE_INLINE RowLines(const T* rows, Index width, Index stride)
-      : at(reinterpret_cast<const char*>(rows)), row_bytes(width * Index(sizeof(T))),
-        gap((stride - width) * Index(sizeof(T))), left(gap ? row_bytes : Index(1) << 40) {}
-
-  template <int bytes> TFCORE_INLINE void fetch() {
-    constexpr int chunk = bytes < 256 ? bytes : 256;
-    for (int done = 0; done < bytes; done += chunk) {
-      for (int i = 0; i < chunk; i += 64) __builtin_prefetch(at + i, 0, 2);
-      at += chunk, left -= chunk;
-      if (left <= 0) at += left + gap, left = row_bytes;
-    }
-  }
-};
-
 // --- the two layouts -------------------------------------------------------------------------------------------------
 
 // Lanes hold queries: score (row, key) stands at [key][row].
@@ -231,7 +214,7 @@ template <class T> struct QueryLanes {
     t.depth = b.a.head_size;
     t.a = keys_of(b.a, b.block) + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
     t.b = b.w.queries + b.row * b.a.head_size, t.b_stride = kTileQueries<T>, t.panel_stride = kPanel<T>;
-    t.c = b.w.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
+    t.c = b.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
     fetch_ahead(b, b.a.next_k, b.a.next_q, b.a.head_size * Index(sizeof(T)), Strips(b.end - b.begin).count * t.depth,
                 t);
     multiply_tiles<T, Adjacent::depth>(t, b.end - b.begin, (b.count + lanes<T> - 1) / lanes<T>);
@@ -274,7 +257,7 @@ template <class T> struct QueryLanes {
  private:
   // f(the scores of one key, key modulo 4) for the column of rows at r
   template <class F> TFCORE_INLINE static void for_each_four(const ScoreBlock<T>& b, Index r, F f) {
-    T* score = b.w.scores + (b.begin - b.block) * key_stride + r;
+    T* score = b.scores + (b.begin - b.block) * key_stride + r;
     Index left = b.end - b.begin;
     for (; left >= 4; left -= 4, score += 4 * key_stride)
 #pragma GCC unroll 4
@@ -304,35 +287,44 @@ template <class T> struct KeyLanes {
       for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, s, r)[d];
   }
 
-  // kStep keys at a time: squares of k are turned, then each of their depths meets every row, while the next keys, or
-  // the first values, are fetched. Keys past the end repeat the last one and are hidden afterwards. (One square of four
-  // lanes would wait for its chain; two squares of eight were 4 % faster in L2, 6 % slower in memory.)
-  static constexpr int kSquares = lanes<T> <= 4 ? 2 : 1, kStep = kSquares * lanes<T>;
+  // Squares of k are turned, then each of their depths meets every row: two at a time where few lanes, or a single row
+  // in a cache, would wait for their chain (out of memory two are 20 % slower). The keys of a step are a stream apart,
+  // and each stream is read on by the next step: out of memory the hardware runs ahead of several streams at once (Zen
+  // 3, on each of two cores: 13 GB/s, where one stream gives 10, with instructions that ask for it too).
+  template <int R, bool far> struct Step {
+    static constexpr int squares = lanes<T> <= 4 || (R == 1 && !far) ? 2 : 1, keys = squares * lanes<T>;
+    static constexpr int streams = keys < 8 ? keys : 8, together = keys / streams;
+  };
 
-  template <int R> static void score_rows(const ScoreBlock<T>& b) {
+  template <int R, bool far> static void score_rows(const ScoreBlock<T>& b) {
+    using S = Step<R, far>;
+    const Index length = (b.end - b.begin) / S::streams & ~Index(S::together - 1);
+    for (Index i = 0; i < length; i += S::together) score_step<R, S>(b, b.begin + i, length);
+    for (Index key = b.begin + length * S::streams; key < b.end; key += S::keys) score_step<R, S>(b, key, S::together);
+  }
+
+  // Keys past the end repeat the last one and are hidden afterwards.
+  template <int R, class S> TFCORE_INLINE static void score_step(const ScoreBlock<T>& b, Index first, Index stream) {
     const T* const q = b.w.queries;
-    const T* const keys = keys_of(b.a, b.block);
+    const T* const all = keys_of(b.a, b.block);
     const Index size = b.a.head_size;
-    for (Index key = b.begin; key < b.end; key += kStep) {
-      RowLines next = key + kStep < b.end
-                          ? RowLines(keys + (key + kStep) * b.a.k_row, size, b.a.k_row)
-                          : RowLines(values_of(b.a, b.block) + b.begin * b.a.v_row, b.a.value_size, b.a.v_row);
-      const T* rows[kStep];
-      for (int i = 0; i < kStep; ++i) rows[i] = keys + (key + i < b.end ? key + i : b.end - 1) * b.a.k_row;
-      Vec<T> sum[kSquares][R] = {};
-      const auto add_depths = [&](Index d, int count) TFCORE_LAMBDA {
-#pragma GCC unroll 2
-        for (int s = 0; s < kSquares; ++s) {
-          next.fetch<lanes<T> * kVecBytes>();
-          add_square<R>(rows + s * lanes<T>, q, size, d, count, sum[s]);
-        }
-      };
-      Index d = 0;
-      for (; d + lanes<T> <= size; d += lanes<T>) add_depths(d, lanes<T>);
-      if (d < size) add_depths(d, int(size - d));
-      for (int s = 0; s < kSquares; ++s)
-        for (int r = 0; r < R; ++r) store(b.w.scores + r * row_stride + key - b.block + s * lanes<T>, sum[s][r]);
+    Index keys[S::keys];
+    const T* rows[S::keys];
+    for (int i = 0; i < S::keys; ++i) {
+      keys[i] = first + i / S::together * stream + i % S::together;
+      rows[i] = all + (keys[i] < b.end ? keys[i] : b.end - 1) * b.a.k_row;
     }
+    Vec<T> sum[S::squares][R] = {};
+    const auto add_depths = [&](Index d, int count) TFCORE_LAMBDA {
+#pragma GCC unroll 2
+      for (int s = 0; s < S::squares; ++s) add_square<R>(rows + s * lanes<T>, q, size, d, count, sum[s]);
+    };
+    Index d = 0;
+    for (; d + lanes<T> <= size; d += lanes<T>) add_depths(d, lanes<T>);
+    if (d < size) add_depths(d, int(size - d));
+    for (int r = 0; r < R; ++r)
+      for (int i = 0; i < S::keys; ++i)
+        b.scores[r * row_stride + keys[i] - b.block] = sum[i / lanes<T>][r][i % lanes<T>];
   }
 
   // The depths [d, d + count) of lanes keys.
@@ -354,8 +346,10 @@ template <class T> struct KeyLanes {
   static void score(const ScoreBlock<T>& b) {
     static_assert(kFewRows == 4);
     using Score = void (*)(const ScoreBlock<T>&);
-    static constexpr Score kScore[] = {score_rows<1>, score_rows<2>, score_rows<3>, score_rows<4>};
-    kScore[b.count - 1](b);
+    static constexpr Score kScore[2][kFewRows] = {
+        {score_rows<1, false>, score_rows<2, false>, score_rows<3, false>, score_rows<4, false>},
+        {score_rows<1, true>, score_rows<2, true>, score_rows<3, true>, score_rows<4, true>}};
+    kScore[b.a.far][b.count - 1](b);
   }
 
   static void store_square(const ScoreBlock<T>& b, Vec<T> (&values)[lanes<T>], Index row, int rows, Index key, int,
@@ -367,7 +361,7 @@ template <class T> struct KeyLanes {
     for (Index r = 0; r < b.count; ++r) {
       Vec<T> m = splat(max[r]);
       for (Index key = b.begin; key < b.end; key += lanes<T>)
-        m = tfcore::max(m, load(b.w.scores + r * row_stride + key - b.block));
+        m = tfcore::max(m, load(b.scores + r * row_stride + key - b.block));
       for (int i = 0; i < lanes<T>; ++i) max[r] = max[r] > m[i] ? max[r] : m[i];
     }
   }
@@ -376,7 +370,7 @@ template <class T> struct KeyLanes {
     for (Index r = 0; r < b.count; ++r) {
       const Reference<T> reference(splat(max[r]));
       const Exp2Less<T> weight_of(reference.even);
-      T* score = b.w.scores + r * row_stride - b.block;
+      T* score = b.scores + r * row_stride - b.block;
       for (Index key = b.begin; key < b.end; key += lanes<T>)
         store(score + key, weight_of(load(score + key) - reference.rest));
       T chain[4] = {};

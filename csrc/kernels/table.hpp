@@ -76,6 +76,7 @@ template <class T> struct AttentionArgs {
   const T* slopes;  // (heads,) or null
   const T* sinks;   // (heads,) or null
   T scale, softcap;
+  bool far;  // all keys and values together are in no cache
   // What the thread is likely to read and write next, fetched on the way: whole rows without gaps, as many as here; or
   // null.
   const T *next_q, *next_k, *next_v, *next_out;

@@ -49,7 +49,6 @@ template <class T> struct Tile {
   // instead of 0.6 to 0.75; out of L3 it would lose 15 %). Narrow ones leave it to the hardware (AVX2, Zen 3, a row on
   // each core: 15 GB/s instead of 11).
   bool far;
-  bool rows_follow;    // few rows of a read plain rows of b: each k asks for as many bytes from `ahead` on as it reads
   bool panels_follow;  // b is packed: what comes next is its next column, whatever `ahead` says
   const T* after;      // and after its last column this, or null for the panel beyond
   bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead on
@@ -101,7 +100,7 @@ template <class T, Adjacent adjacent> struct RowPointers {
 };
 
 // What a tile asks for while it runs: nothing, lines of its own b, or of what others will want.
-enum class Asks { nothing, own, own_column, stream, ahead };
+enum class Asks { nothing, own, own_column, ahead };
 
 template <class T, int R, int V> TFCORE_INLINE void load_sums(const Tile<T>& t, Vec<T> (&sum)[R][V]) {
 #pragma GCC unroll 12
@@ -145,11 +144,6 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
     }
     b += b_stride;
     asm("" : "+r"(b));
-    if constexpr (asks == Asks::stream) {
-#pragma GCC unroll 8
-      for (int i = 0; i < V * kVecBytes; i += 64) __builtin_prefetch(ahead + i, 0, 2);
-      ahead += V * kVecBytes;
-    }
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const Vec<T> ar = splat(a.at(r, k));
@@ -177,8 +171,6 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
 
 template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Tile<T>& t) {
   constexpr bool few = R < kAheadRows, packed = adjacent == Adjacent::depth;
-  if constexpr (packed && R <= kAheadRows)
-    if (t.rows_follow) return run_tile<T, R, V, adjacent, Asks::stream>(t);
   if (packed && (few ? kAsksForFar && t.far : t.alone))
     run_tile<T, R, V, adjacent, few ? Asks::own : Asks::own_column>(t);
   else run_tile<T, R, V, adjacent, few ? Asks::nothing : Asks::ahead>(t);
@@ -263,7 +255,6 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
     for (int i = 0; i < strips.count; ++i) {
       const Index size = strips.size(i);
       if (shares) following.give_share(t);
-      if (t.rows_follow) t.ahead_step = v * kVecBytes;
       kTiles<T, adjacent>.at[size][v](t);
       t.a += size * a_step, t.c += size * t.c_stride, t.ahead += t.ahead_step * t.depth;
       if (c_scale) t.c_scale += size;

@@ -42,54 +42,96 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
         const Index at = (key - b.block) * L::key_stride + r * L::row_stride;
         if (key < b.rows.first[b.row + r] || key >= b.rows.last[b.row + r]) continue;
         if (b.a.mask_kind != MaskKind::none && b.w.bias[at] == kMinusInfinity<T>) continue;
-        sum = fma(load_first(v + key * b.a.v_row + d, columns), b.w.scores[at], sum);
+        sum = fma(load_first(v + key * b.a.v_row + d, columns), b.scores[at], sum);
       }
-      store(out + d, b.fresh ? sum : fma(load(out + d), b.rows.rescale[b.row + r], sum));
+      store(out + d, b.fresh ? sum : fma(load(out + d), b.rescale[r], sum));
     }
   }
 }
 
-// Few rows: a few keys at a time, so that the values, read from memory, are asked for in its order and fetched while
-// those before them are at work: 14 instead of 8 GB/s of values that 4 heads share, 16 instead of 13 for one.
-constexpr Index kKeysAtATime = 32;
-
-template <class T> void accumulate_few(const ScoreBlock<T>& b, Tile<T> t) {
-  const Index keys = t.depth, width = t.c_stride;
-  T* const out = t.c;
-  const bool gaps = t.b_stride != b.a.value_size, last = b.block + kKeyBlock >= b.a.key_count;
-  const T* const next_keys = last ? nullptr : keys_of(b.a, b.block + kKeyBlock) + (b.block + kKeyBlock) * b.a.k_row;
-  t.c = b.w.out + kFewRows * width, t.accumulate = false;
-  for (Index key = 0; key < keys; key += kKeysAtATime) {
-    const bool more = key + kKeysAtATime < keys;
-    t.depth = more ? kKeysAtATime : keys - key, t.resume = key > 0;
-    t.rows_follow = !gaps && (more || !last);
-    t.ahead = reinterpret_cast<const char*>(more ? t.b + kKeysAtATime * t.b_stride : next_keys);
-    multiply_tiles<T, Adjacent::depth>(t, b.count, width / lanes<T>);
-    t.a += kKeysAtATime, t.b += kKeysAtATime * t.b_stride;
-  }
-  for (Index r = 0; r < b.count; ++r)
-    for (Index d = 0; d < width; d += lanes<T>) {
-      const Vec<T> sum = load(t.c + r * width + d);
-      store(out + r * width + d, b.fresh ? sum : fma(load(out + r * width + d), b.rows.rescale[b.row + r], sum));
-    }
+// The product of one block's weights and values.
+template <class T, class L> Tile<T> values_tile(const ScoreBlock<T>& b, bool values_packed) {
+  const Index width = padded<T>(b.a.value_size);
+  Tile<T> t{};
+  t.depth = b.end - b.begin;
+  t.a = b.scores + (b.begin - b.block) * L::key_stride, t.a_stride = L::row_stride;
+  t.b = values_packed ? b.w.values + (b.begin - b.block) * width : values_of(b.a, b.block) + b.begin * b.a.v_row;
+  t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
+  t.c = b.w.out + b.row * width, t.c_stride = width;
+  t.accumulate = !b.fresh, t.c_scale = b.rescale;
+  return t;
 }
 
 template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
-  const Index width = padded<T>(b.a.value_size), keys = b.end - b.begin;
-  const T* v = values_of(b.a, b.block) + b.begin * b.a.v_row;
   if (b.hides && !hidden_are_finite(b)) return accumulate_seen<T, L>(b);
-  Tile<T> t{};
-  t.depth = keys;
-  t.a = b.w.scores + (b.begin - b.block) * L::key_stride;
-  t.a_stride = L::row_stride;
-  t.b = values_packed ? b.w.values + (b.begin - b.block) * width : v;
-  t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
-  t.c = b.w.out + b.row * width, t.c_stride = width;
-  t.accumulate = !b.fresh, t.c_scale = b.rows.rescale + b.row;
-  if (L::adjacent == Adjacent::depth) return accumulate_few(b, t);
+  const Index width = padded<T>(b.a.value_size);
+  Tile<T> t = values_tile<T, L>(b, values_packed);
   const Index steps = Strips(b.count).count * t.depth * ((width / lanes<T> + 1) / 2);
   fetch_ahead<T>(b, b.a.next_v, b.a.next_out, b.a.value_size * Index(sizeof(T)), steps, t);
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
+}
+
+// Few rows over two blocks, whose values are a stream each, read a few rows of either in turn: all at once where they
+// are in a cache, but row by row, as they lie, out of memory (Zen 3, on each of two cores: 10 GB/s, where four rows
+// side by side, or tiles of them with the next rows asked for, give 6).
+constexpr int kKeysInTurn = 4;
+
+// sum[r] += weight[r][j] * v[j] for R rows, j < count
+template <class T, int R, int count>
+TFCORE_INLINE void add_values(const T* weights, const T* v, Index v_row, Index width, T* sum) {
+  Vec<T> weight[R][count];
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < count; ++j) weight[r][j] = splat(weights[r * KeyLanes<T>::row_stride + j]);
+#pragma GCC unroll 4
+  for (Index d = 0; d < width; d += lanes<T>) {
+    Vec<T> value[count];
+#pragma GCC unroll 4
+    for (int j = 0; j < count; ++j) {
+      if (R > 1 && count > 1 && d % kPanel<T> == 0) __builtin_prefetch(v + (j + 2 * count) * v_row + d, 0, 2);
+      value[j] = load(v + j * v_row + d);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      Vec<T> s = load(sum + r * width + d);
+#pragma GCC unroll 4
+      for (int j = 0; j < count; ++j) fma_into(s, weight[r][j], value[j]);
+      store(sum + r * width + d, s);
+    }
+  }
+}
+
+template <class T, int R, bool far> void accumulate_rows(const ScoreBlock<T> (&pair)[2]) {
+  constexpr int count = far ? 1 : kKeysInTurn;
+  const Index width = pair[0].a.value_size, v_row = pair[0].a.v_row;
+  T* const out = pair[0].w.out;
+  T* const sums = out + kFewRows * width;
+  __builtin_memset(sums, 0, std::size_t(2 * R * width) * sizeof(T));
+  for (Index turn = 0; turn < kKeyBlock; turn += kKeysInTurn)
+    for (int i = 0; i < 2; ++i) {
+      const ScoreBlock<T>& b = pair[i];
+      const T* const weights = b.scores - b.block;
+      const T* const v = values_of(b.a, b.block);
+      Index key = b.begin + turn;
+      const Index last = key + kKeysInTurn < b.end ? key + kKeysInTurn : b.end;
+      for (; key + count <= last; key += count)
+        add_values<T, R, count>(weights + key, v + key * v_row, v_row, width, sums + i * R * width);
+      for (; key < last; ++key) add_values<T, R, 1>(weights + key, v + key * v_row, v_row, width, sums + i * R * width);
+    }
+  for (Index r = 0; r < R; ++r)
+    for (Index d = 0; d < width; d += lanes<T>) {
+      const Vec<T> first = load(sums + r * width + d), second = load(sums + (R + r) * width + d);
+      T* const to = out + r * width + d;
+      store(to, fma(pair[0].fresh ? first : fma(load(to), pair[0].rescale[r], first), pair[1].rescale[r], second));
+    }
+}
+
+template <class T> void accumulate_pair(const ScoreBlock<T> (&pair)[2]) {
+  using Accumulate = void (*)(const ScoreBlock<T>(&)[2]);
+  static constexpr Accumulate kAccumulate[2][kFewRows] = {{accumulate_rows<T, 1, false>, accumulate_rows<T, 2, false>,
+                                                           accumulate_rows<T, 3, false>, accumulate_rows<T, 4, false>},
+                                                          {accumulate_rows<T, 1, true>, accumulate_rows<T, 2, true>,
+                                                           accumulate_rows<T, 3, true>, accumulate_rows<T, 4, true>}};
+  kAccumulate[pair[0].a.far][pair[0].count - 1](pair);
 }
 
 // Values are read in place but for three cases. Rows that are not whole vectors. Rows a multiple of 4096 bytes apart,

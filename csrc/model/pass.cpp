@@ -174,6 +174,7 @@ void Pass::attend(Index i, const float* qkv, float* out) const {
     a.left = s.left < 0 ? length : s.left;
     a.right = s.causal ? 0 : s.right < 0 ? length : s.right;
     a.softcap = s.softcap;
+    a.far = parts_.blocks[i].attention.qkv.weight.far();  // what is read between two passes leaves no cache its keys
     if (batch_.cache) {
       a.blocks = batch_.cache->chunks(b), a.k_row = a.v_row = s.head_size;
       a.k_offset = batch_.cache->key_offset(i, group), a.v_offset = a.k_offset + batch_.cache->value_offset();
