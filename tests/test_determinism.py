@@ -260,6 +260,19 @@ def test_long_rows_however_they_are_shared(isa, rng, dtype, options):
         assert_same_bits(got, want[:, :, rows], f"{rows}, {threads} threads")
 
 
+@pytest.mark.parametrize("shared", [1, 2, 3, 4])
+def test_keys_that_no_cache_holds(isa, rng, dtype, shared):
+    """Few rows read keys and values in another order where those come from memory, which is taken to be so from 16 MB
+    on. It doesn't show."""
+    size = 32
+    near = (16 << 20) // (2 * size * np.dtype(dtype).itemsize) - 301
+    q, k, v = three(rng, dtype, 1, shared, 1, 1, near + 600, size)
+    want = attend(q, k[:, :, :near], v[:, :, :near], enable_gqa=True)
+    assert_same_bits(attend(q, k, v, enable_gqa=True, key_lengths=[near]), want)
+    many = np.repeat(q, 8, axis=2)
+    assert_same_bits(attend(many, k, v, enable_gqa=True, key_lengths=[near])[:, :, :1], want)
+
+
 def test_a_longer_cache_changes_nothing(isa, rng, dtype):
     """A cache allocated ahead holds rubbish past its length."""
     q, k, v = three(rng, dtype, 1, 2, 2, 1, 500)

@@ -202,21 +202,10 @@ template <class T, class L> struct Rows {
     const bool pack = packs_values(a, s.count);
     const TileSpan span = tile_span(s, 0, s.count);
     const auto block_at = [&](Index block, int i) {
-      const KeySpan own = within(span.some, block, block < keys.end ? block + kKeyBlock : block);
-      const bool hides = span.every.begin > own.begin || span.every.end < own.end;
-      return ScoreBlock<T>{a,
-                           s,
-                           w,
-                           w.scores + i * kFewRows * kKeyBlock,
-                           s.rescale[i],
-                           0,
-                           s.count,
-                           block,
-                           own.begin,
-                           own.end,
-                           span.every,
-                           hides,
-                           false};
+      const KeySpan own = within(span.some, block, block < keys.end ? block + kKeyBlock : block), every = span.every;
+      T* const scores = w.scores + i * kFewRows * kKeyBlock;
+      const bool hides = every.begin > own.begin || every.end < own.end;
+      return ScoreBlock<T>{a, s, w, scores, s.rescale[i], 0, s.count, block, own.begin, own.end, every, hides, false};
     };
     for (Index block = keys.begin / kKeyBlock * kKeyBlock; block < keys.end; block += 2 * kKeyBlock) {
       ScoreBlock<T> pair[2] = {block_at(block, 0), block_at(block + kKeyBlock, 1)};
