@@ -75,7 +75,7 @@ template <class T> Index choose_bands(Index m, Index pairs, Index threads) {
 // its panels itself, so it takes as many rows as the threads allow.
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
   const Index panels = ceil_div(g.n, kPanelColumns<T>), pairs = ceil_div(panels, 2);
-  const Index threads = threads_for(double(batch) * gemm_flops(g)), wanted = ceil_div(threads * kTasksPerThread, batch);
+  const Index threads = threads_for(double(batch) * gemm_work(g)), wanted = ceil_div(threads * kTasksPerThread, batch);
   const Index largest = kernels().of<T>().row_block, strip = largest / kStripsPerRowBlock;
   GemmPlan plan{g.m, 1, 1, 1, panels, 0};
   if (g.packed) {

@@ -49,31 +49,25 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
   }
 }
 
-// The product of one block's weights and values.
-template <class T, class L> Tile<T> values_tile(const ScoreBlock<T>& b, bool values_packed) {
-  const Index width = padded<T>(b.a.value_size);
+template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
+  const Index width = padded<T>(b.a.value_size), keys = b.end - b.begin;
+  if (b.hides && !hidden_are_finite(b)) return accumulate_seen<T, L>(b);
   Tile<T> t{};
-  t.depth = b.end - b.begin;
+  t.depth = keys;
   t.a = b.scores + (b.begin - b.block) * L::key_stride, t.a_stride = L::row_stride;
   t.b = values_packed ? b.w.values + (b.begin - b.block) * width : values_of(b.a, b.block) + b.begin * b.a.v_row;
   t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
   t.c = b.w.out + b.row * width, t.c_stride = width;
   t.accumulate = !b.fresh, t.c_scale = b.rescale;
-  return t;
-}
-
-template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_packed) {
-  if (b.hides && !hidden_are_finite(b)) return accumulate_seen<T, L>(b);
-  const Index width = padded<T>(b.a.value_size);
-  Tile<T> t = values_tile<T, L>(b, values_packed);
-  const Index steps = Strips(b.count).count * t.depth * ((width / lanes<T> + 1) / 2);
+  const Index steps = Strips(b.count).count * keys * ((width / lanes<T> + 1) / 2);
   fetch_ahead<T>(b, b.a.next_v, b.a.next_out, b.a.value_size * Index(sizeof(T)), steps, t);
   multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
 }
 
 // Few rows over two blocks, whose values are a stream each, read a few rows of either in turn: all at once where they
 // are in a cache, but row by row, as they lie, out of memory (Zen 3, on each of two cores: 10 GB/s, where four rows
-// side by side, or tiles of them with the next rows asked for, give 6).
+// side by side, or tiles of them with the next rows asked for, give 6). Several rows in a cache ask for the turn after
+// the next: 20 % out of L3, where a single one loses 4.
 constexpr int kKeysInTurn = 4;
 
 // sum[r] += weight[r][j] * v[j] for R rows, j < count
