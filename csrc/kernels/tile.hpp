@@ -37,7 +37,6 @@ template <class T> struct Tile {
   std::int64_t b_stride, panel_stride;
   T* c;
   std::int64_t c_stride;
-  bool resume;       // the sums go on from c
   bool accumulate;   // false: what is in c is left out
   const T* c_scale;  // (R,), or null for ones
   // What is wanted in L2 soon: at every other k one line is asked for, from `ahead` on in steps of ahead_step bytes a
@@ -102,13 +101,6 @@ template <class T, Adjacent adjacent> struct RowPointers {
 // What a tile asks for while it runs: nothing, lines of its own b, or of what others will want.
 enum class Asks { nothing, own, own_column, ahead };
 
-template <class T, int R, int V> TFCORE_INLINE void load_sums(const Tile<T>& t, Vec<T> (&sum)[R][V]) {
-#pragma GCC unroll 12
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 12
-    for (int j = 0; j < V; ++j) sum[r][j] = load(t.c + r * t.c_stride + j * lanes<T>);
-}
-
 template <class T, int R, int V> TFCORE_INLINE void store_sums(const Tile<T>& t, Vec<T> (&sum)[R][V]) {
   T* const c0 = t.c;  // copied here, where stores to c would have them loaded again
   const T* const c_scale = t.c_scale;
@@ -127,7 +119,6 @@ template <class T, int R, int V> TFCORE_INLINE void store_sums(const Tile<T>& t,
 template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE void run_tile(const Tile<T>& t) {
   static_assert(R <= 12);
   Vec<T> sum[R][V] = {};
-  if (t.resume) load_sums(t, sum);
   RowPointers<T, adjacent> a(t);
   const T* b = t.b;
   const char* ahead = t.ahead;
