@@ -128,6 +128,16 @@ template <class T, class L> void write_weights(ScoreBlock<T>& b) {
   }
 }
 
+// What the rows [row, row + count) see of the keys of one block; of two at hand together it is the first or the second.
+template <class T> ScoreBlock<T> block_of(const AttentionArgs<T>& a, RowState<T>& s, const Workspace<T>& w,
+                                          const TileSpan& seen, Index row, Index count, KeySpan block, int place) {
+  const KeySpan keys = within(seen.some, block.begin, block.end);
+  T* const scores = w.scores + place * kFewRows * kKeyBlock;
+  const bool hides = seen.every.begin > keys.begin || seen.every.end < keys.end;
+  return {a,        s,          w,     scores, s.rescale[place] + row, row, count, block.begin, keys.begin,
+          keys.end, seen.every, hides, false};
+}
+
 // Every block of the keys of `span` that the rows see, every tile of rows that sees some of it.
 template <class T, class Block, class Visit>
 TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, const Workspace<T>& w, Index tile_rows,
@@ -138,13 +148,9 @@ TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, con
   for (Index block = span.begin / kKeyBlock * kKeyBlock; block < span.end; block += kKeyBlock) {
     on_block(block, within(span, block, block + kKeyBlock));
     for (Index row = 0; row < s.count; row += tile_rows) {
-      const KeySpan keys = within(tiles[row].some, block, block + kKeyBlock), every = tiles[row].every;
-      if (keys.begin >= keys.end) continue;
       const Index count = s.count - row < tile_rows ? s.count - row : tile_rows;
-      const bool hides = every.begin > keys.begin || every.end < keys.end;
-      ScoreBlock<T> b{a,        s,     w,     w.scores, s.rescale[0] + row, row, count, block, keys.begin,
-                      keys.end, every, hides, false};
-      visit(b);
+      ScoreBlock<T> b = block_of(a, s, w, tiles[row], row, count, {block, block + kKeyBlock}, 0);
+      if (b.begin < b.end) visit(b);
     }
   }
 }
@@ -201,14 +207,10 @@ template <class T, class L> struct Rows {
   void attend_pairs(KeySpan keys, bool& fresh) {
     const bool pack = packs_values(a, s.count);
     const TileSpan span = tile_span(s, 0, s.count);
-    const auto block_at = [&](Index block, int i) {
-      const KeySpan own = within(span.some, block, block < keys.end ? block + kKeyBlock : block), every = span.every;
-      T* const scores = w.scores + i * kFewRows * kKeyBlock;
-      const bool hides = every.begin > own.begin || every.end < own.end;
-      return ScoreBlock<T>{a, s, w, scores, s.rescale[i], 0, s.count, block, own.begin, own.end, every, hides, false};
-    };
     for (Index block = keys.begin / kKeyBlock * kKeyBlock; block < keys.end; block += 2 * kKeyBlock) {
-      ScoreBlock<T> pair[2] = {block_at(block, 0), block_at(block + kKeyBlock, 1)};
+      const Index middle = block + kKeyBlock, end = middle < keys.end ? middle + kKeyBlock : middle;
+      ScoreBlock<T> pair[2] = {block_of(a, s, w, span, 0, s.count, {block, middle}, 0),
+                               block_of(a, s, w, span, 0, s.count, {middle, end}, 1)};
       bool seen[2];
       for (int i = 0; i < 2; ++i) seen[i] = pair[i].begin < pair[i].end && weigh(pair[i], fresh);
       if (seen[0] && seen[1] && !pack && !pair[0].hides && !pair[1].hides) {
