@@ -15,9 +15,15 @@ _PATIENCE = 60  # seconds for a cluster's first worker to appear
 _MOMENT = 0.5  # seconds between two looks at whether the job is to stop
 
 
+def _quieten() -> None:
+    """Lost workers and cancelled parts are the cluster's business, and the job's to bear: what matters is raised."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
 def dask_setup(worker: Any) -> None:
     """What the workers of a cluster made here do first: Ctrl-C, which a terminal sends to all, is the job's to hear."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _quieten()
 
 
 class DaskCluster:
@@ -25,7 +31,7 @@ class DaskCluster:
 
     def __init__(self, address: str | None, workers: int | None) -> None:
         self._distributed = extra("distributed", "dask", "--engine dask")
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are its business, and ours to bear
+        _quieten()
         self._local: Any = None
         if address is None:
             self._local = self._distributed.LocalCluster(
