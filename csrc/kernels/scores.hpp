@@ -373,10 +373,24 @@ template <class T> struct KeyLanes {
       T* score = b.scores + r * row_stride - b.block;
       for (Index key = b.begin; key < b.end; key += lanes<T>)
         store(score + key, weight_of(load(score + key) - reference.rest));
-      T chain[4] = {};
-      for (Index key = b.begin; key < b.end; ++key) chain[key % 4] += score[key];
-      sum[r] = (chain[0] + chain[1]) + (chain[2] + chain[3]);
+      sum[r] = sum_in_chains(score + b.begin, b.end - b.begin);
     }
+  }
+
+ private:
+  // Four chains in one register: in an array they went through memory, 10 % of a step with four rows.
+  static T sum_in_chains(const T* weights, Index count) {
+    typedef T Chains __attribute__((vector_size(4 * sizeof(T))));
+    Chains chain{};
+    Index i = 0;
+    for (; i + 4 <= count; i += 4) {
+      Chains next;
+      __builtin_memcpy(&next, weights + i, sizeof next);
+      chain += next;
+    }
+    for (int c = 0; c < 3; ++c)
+      if (i + c < count) chain[c] += weights[i + c];
+    return (chain[0] + chain[1]) + (chain[2] + chain[3]);
   }
 };
 
