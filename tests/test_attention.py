@@ -251,6 +251,10 @@ def test_empty_rows_are_zero(machine, rng):
             got = check(q, k, v, form, sinks=sinks)
             assert np.all(got[:, 1] == 0)
             assert np.all(got[0, :, 3:20] == 0)
+    for sink in (np.inf, np.nan, np.finfo(np.float32).max):
+        got = attend(q, k, v, mask, sinks=np.full(3, sink))
+        assert np.all(got[:, 1] == 0)
+        assert np.all(got[0, :, 3:20] == 0)
 
 
 def test_what_is_hidden_is_never_read(machine, rng):
@@ -278,6 +282,39 @@ def test_what_is_hidden_is_never_read(machine, rng):
     got = attend(q, k, v, is_causal=True)
     assert np.all(np.isfinite(got[:, :, :39]))
     assert np.all(np.isnan(got[:, :, 39]))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_few_rows_never_read_what_is_hidden(machine, rng, dtype):
+    """A decode step, and the last rows of a long query, over several blocks of keys that masks cut differently."""
+    for length, keys, heads in ((1, 256, 1), (1, 700, 4), (3, 300, 1), (65, 300, 1), (66, 520, 2)):
+        q = normal(rng, heads, length, 16, dtype=dtype)
+        k, v = (normal(rng, 1, keys, 16, dtype=dtype) for _ in range(2))
+        mask = rng.random((heads, length, keys)) < 0.6
+        mask[..., 130:200] = False
+        mask[..., [0, 127, 128, keys - 1]] = False
+        hidden = ~mask.any(axis=(0, 1))
+        for form in (mask, np.where(mask, dtype(0), -dtype(np.inf))):
+            want = check(q, k, v, form, enable_gqa=True)
+            for poison in (np.nan, np.inf):
+                bad_k, bad_v = k.copy(), v.copy()
+                bad_k[:, hidden] = bad_v[:, hidden] = poison
+                assert np.array_equal(attend(q, bad_k, bad_v, form, enable_gqa=True), want)
+
+
+def test_far_offsets(isa, rng):
+    """Where nothing but the distance of a query says what it sees, offsets beyond all keys hide all or nothing."""
+    q, k, v = three(rng, length=5, keys=9)
+    every = attend(q, k, v)
+    none = np.zeros_like(every)
+    for far in (2**39, 2**40, 2**41, 2**62, -(2**41), -(2**63)):
+        after, before = (every, none) if far > 0 else (none, every)
+        assert np.array_equal(attend(q, k, v, query_offset=far), every)
+        assert np.array_equal(attend(q, k, v, query_offset=far, is_causal=True), after)
+        assert np.array_equal(attend(q, k, v, query_offset=far, window=(-1, 2)), after)
+        assert np.array_equal(attend(q, k, v, query_offset=far, window=(2, -1)), before)
+    near = attend(q, k, v, query_offset=4, window=(3, -1))
+    assert np.array_equal(attend(q, k, v, query_offset=2**45, window=(2**45 - 1, -1)), near)
 
 
 def test_a_visible_nan_is_seen(machine, rng):
@@ -322,6 +359,17 @@ def test_the_lowest_number_in_a_mask_is_not_minus_infinity(machine, rng, dtype):
         mean = wide(v).mean(axis=-2)
         size = np.abs(wide(v)).mean(axis=-2)
         assert_close(got[:, :, 0], mean, steps=80, magnitude=size, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_highest_number_in_a_mask(machine, rng, dtype):
+    """A key with it takes all the weight; several share it."""
+    for length in (1, 20):
+        q, k, v = three(rng, dtype, length=length, keys=70)
+        mask = np.zeros((length, 70), dtype)
+        mask[:, [3, 40]] = np.finfo(dtype).max
+        want = np.broadcast_to(wide(v)[:, :, [3, 40]].mean(axis=-2, keepdims=True), q.shape)
+        assert_close(attend(q, k, v, mask), want, steps=4, magnitude=np.abs(wide(v)).max(), dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

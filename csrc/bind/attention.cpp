@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 #include "bind/arrays.hpp"
@@ -8,8 +9,9 @@
 namespace tfcore {
 namespace {
 
-constexpr Index kOpen = Index(1) << 40;  // a window's open side: further than any key
 constexpr Index kFar = Index(1) << 40;   // query offsets beyond it change nothing
+constexpr Index kMost = Index(1) << 60;  // as large as an offset, or a side of a window, is taken to be
+constexpr Index kOpen = 2 * kMost;       // a window's open side: beyond all keys from any offset
 
 void expect_heads(const Door& door, const Array& key, Index H, Index G, bool gqa) {
   const bool fits = gqa && G > 0 ? H % G == 0 : G == H;
@@ -75,11 +77,13 @@ struct Restrictions {
 
   void read_window(const Door& door, py::handle window) {
     if (!window.is_none()) {
-      if (!PySequence_Check(window.ptr()) || PySequence_Size(window.ptr()) != 2)
+      if (!PySequence_Check(window.ptr()) || PyObject_Size(window.ptr()) != 2) {
+        PyErr_Clear();
         door.type_error("window is " + std::string(py::repr(window)) + ", expected a pair (left, right)");
+      }
       const Index l = door.integer(py::object(window[py::int_(0)]), "window[0]", -1, NPY_MAX_INT64);
       const Index r = door.integer(py::object(window[py::int_(1)]), "window[1]", -1, NPY_MAX_INT64);
-      left = l < 0 ? kOpen : std::min(l, kOpen), right = r < 0 ? kOpen : std::min(r, kOpen);
+      left = l < 0 ? kOpen : std::min(l, kMost), right = r < 0 ? kOpen : std::min(r, kMost);
     }
     if (causal) right = 0;
   }
@@ -89,17 +93,20 @@ struct Restrictions {
     softcap = door.number(cap, "softcap");
     if (!(softcap >= 0))
       door.value_error("softcap is " + std::string(py::str(cap)) + ", expected 0 (none) or a positive number");
-    if (door.in_double()) return;
-    if (std::isinf(float(scale))) door.value_error("scale is " + std::string(py::str(value)) + ", beyond float32");
-    if (std::isinf(float(softcap)) || (softcap > 0 && float(softcap) == 0))
-      door.value_error("softcap is " + std::string(py::str(cap)) + ", beyond float32");
+    const double most = door.in_double() ? DBL_MAX : double(FLT_MAX);
+    const char* const beyond = door.in_double() ? ", beyond float64" : ", beyond float32";
+    if (std::abs(scale) > most) door.value_error("scale is " + std::string(py::str(value)) + beyond);
+    if (softcap > 0 && (softcap > most / 2 || std::abs(scale) / softcap > most))  // a factor of log2(e) follows
+      door.value_error("softcap is " + std::string(py::str(cap)) + beyond);
   }
 };
 
 // is_causal in front of a wider right window wins; a query's own right window may be narrower.
 template <class T> void restrict(AttentionArgs<T>& a, const Restrictions& r, Index batch) {
-  a.left = r.left, a.right = r.right;
-  a.offset = r.offsets.empty() ? 0 : std::clamp(r.offsets[batch], -kFar, kFar);
+  const Index offset = r.offsets.empty() ? 0 : std::clamp(r.offsets[batch], -kMost, kMost);
+  a.offset = std::clamp(offset, -kFar, kFar);
+  a.left = a.offset - std::clamp(offset - r.left, -2 * kFar, 2 * kFar);
+  a.right = std::clamp(offset + r.right, -2 * kFar, 2 * kFar) - a.offset;
   a.key_count = r.key_lengths.empty() ? a.keys : r.key_lengths[batch];
   a.scale = T(r.scale), a.softcap = T(r.softcap);
 }

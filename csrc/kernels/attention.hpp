@@ -39,7 +39,7 @@ template <class T, class L> void add_slopes(const ScoreBlock<T>& b) {
 // A hidden score becomes -inf whatever it was, NaN included.
 template <class T, class L> void add_mask(const ScoreBlock<T>& b) {
   L::for_each(b, b.begin, b.end, [&](Index at, Index, Index) TFCORE_LAMBDA {
-    const Vec<T> bias = load(b.w.bias + at), hidden = splat(kMinusInfinity<T>);
+    const Vec<T> bias = load(b.bias + at), hidden = splat(kMinusInfinity<T>);
     store(b.scores + at, bias == hidden ? hidden : load(b.scores + at) + bias);
   });
 }
@@ -92,11 +92,26 @@ template <class T, class L> void absorb(const ScoreBlock<T>& b) {
 
 // --- a task ----------------------------------------------------------------------------------------------------------
 
-// 1 / sum, and 0 for a row that has seen nothing.
-template <class T> void invert_sums(RowState<T>& s) {
+// A head's sink in base 2, as far as T goes.
+template <class T> T sink_of(const AttentionArgs<T>& a, Index head) {
+  const double sink = double(a.sinks[head]) * kLog2e;
+  return T(sink > -kLowest<T> ? -kLowest<T> : sink);
+}
+
+// What a row of `out` is multiplied by, in the place of its sum: 1 / sum; 2^(max - most) / (sum * 2^(max - most) +
+// 2^(sink - most)) beside a sink, with most = max(max, sink); and 0 for a row that has seen nothing.
+template <class T> void invert_sums(const AttentionArgs<T>& a, RowState<T>& s) {
+  T sinks[kQueryBlock];
+  for (Index r = 0; a.sinks && r < padded<T>(s.count); ++r) sinks[r] = r < s.count ? sink_of(a, s.head[r]) : T(0);
   for (Index r = 0; r < s.count; r += lanes<T>) {
     const Vec<T> sum = load(s.sum + r);
-    store(s.sum + r, sum == Vec<T>{} ? Vec<T>{} : T(1) / sum);
+    Vec<T> factor = T(1) / sum;
+    if (a.sinks) {
+      const Vec<T> own = load(s.max + r), sink = load(sinks + r), most = max(own, sink);
+      const Vec<T> scale = exp2_nonpositive<T>(own - most);
+      factor = scale / fma(sum, scale, exp2_nonpositive<T>(sink - most));
+    }
+    store(s.sum + r, sum == Vec<T>{} ? Vec<T>{} : factor);
   }
 }
 
@@ -132,10 +147,10 @@ template <class T, class L> void write_weights(ScoreBlock<T>& b) {
 template <class T> ScoreBlock<T> block_of(const AttentionArgs<T>& a, RowState<T>& s, const Workspace<T>& w,
                                           const TileSpan& seen, Index row, Index count, KeySpan block, int place) {
   const KeySpan keys = within(seen.some, block.begin, block.end);
-  T* const scores = w.scores + place * kFewRows * kKeyBlock;
+  const Index at = place * kFewRows * kKeyBlock;
   const bool hides = seen.every.begin > keys.begin || seen.every.end < keys.end;
-  return {a,        s,          w,     scores, s.rescale[place] + row, row, count, block.begin, keys.begin,
-          keys.end, seen.every, hides, false};
+  return {a,          s,        w,          w.scores + at, w.bias + at, s.rescale[place] + row, row, count, block.begin,
+          keys.begin, keys.end, seen.every, hides,         false};
 }
 
 // Every block of the keys of `span` that the rows see, every tile of rows that sees some of it.
@@ -261,7 +276,7 @@ template <class T, class L> struct Rows {
   void run() {
     load_queries();
     const Index first = seen.begin / kKeySpan;
-    const bool single = !a.sinks && seen.end <= (first + 1) * kKeySpan;
+    const bool single = seen.end <= (first + 1) * kKeySpan;
     if (single) {
       attend(seen);
     } else {
@@ -270,7 +285,7 @@ template <class T, class L> struct Rows {
         attend(within(seen, span * kKeySpan, (span + 1) * kKeySpan)), merge();
       use_total();
     }
-    invert_sums(s);
+    invert_sums(a, s);
     write_out(a, s, single ? w.out : w.total);
     if (a.weights) for_each_block(a, s, w, tile, seen, [](Index, KeySpan) {}, write_weights<T, L>);
   }
@@ -322,7 +337,7 @@ template <class T> void merge_spans(const AttentionArgs<T>& a, Index spans, cons
     rows.merge();
   }
   rows.use_total();
-  invert_sums(rows.s);
+  invert_sums(a, rows.s);
   write_out(a, rows.s, w.total);
 }
 

@@ -5,10 +5,10 @@
 namespace tfcore {
 namespace {
 
-// An entry in base 2. The lowest number, as many masks have it, hides nothing by itself.
+// An entry in base 2. The lowest number, as many masks have it, hides nothing by itself: what is finite stays so.
 template <class T> TFCORE_INLINE Vec<T> in_base_2(Vec<T> value) {
-  const Vec<T> scaled = value * T(kLog2e), hidden = splat(kMinusInfinity<T>);
-  return value == hidden ? hidden : (scaled < kLowest<T> ? splat(kLowest<T>) : scaled);
+  const Vec<T> lowest = splat(kLowest<T>), highest = splat(-kLowest<T>);
+  return abs<T>(value) <= highest ? max(min(value * T(kLog2e), highest), lowest) : value;
 }
 
 template <class T> TFCORE_INLINE Vec<T> shown(IntVec<T> flag) {
@@ -60,7 +60,7 @@ template <class T, class L> bool read_mask(ScoreBlock<T>& b) {
         b.hides |= any(hidden);
         shows |= any(IntVec<T>(~hidden & used));
       }
-      L::store_square(b, square, r0, rows, key, keys, b.w.bias);
+      L::store_square(b, square, r0, rows, key, keys, b.bias);
     }
   return shows;
 }

@@ -24,7 +24,7 @@ template <class T> struct RowState {
   Index head[kQueryBlock], query[kQueryBlock];       // query head and position of a row
   Index first[kQueryBlock], last[kQueryBlock];       // the keys a row may see: first <= j < last
   T max[kQueryBlock], sum[kQueryBlock];              // of the span's scores in base 2 so far, and of 2^(score - max)
-  T total_max[kQueryBlock], total_sum[kQueryBlock];  // of the spans before it; a sink comes before the first
+  T total_max[kQueryBlock], total_sum[kQueryBlock];  // of the spans before it
   T rescale[2][kQueryBlock];                         // 2^(old max - new max) of the one or two blocks at hand
   T slope[kQueryBlock], position[kQueryBlock];       // ALiBi, in base 2
 };
@@ -37,8 +37,7 @@ template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, I
     s.head[r] = head, s.query[r] = query;
     s.first[r] = first > 0 ? first : 0;
     s.last[r] = last < a.key_count ? last : a.key_count;
-    s.total_max[r] = a.sinks ? T(a.sinks[head] * kLog2e) : kMinusInfinity<T>;
-    s.total_sum[r] = a.sinks && a.sinks[head] != kMinusInfinity<T> ? T(1) : T(0);
+    s.total_max[r] = kMinusInfinity<T>, s.total_sum[r] = T(0);
     s.slope[r] = a.slopes ? T(a.slopes[head] * kLog2e) : T(0);
     s.position[r] = T(position);
     if (++query == a.queries) query = 0, ++head;
@@ -84,7 +83,7 @@ template <class T> Index padded(Index size) { return (size + lanes<T> - 1) / lan
 template <class T> struct Workspace {
   T* queries;  // tiles × (D, kTileQueries), or (rows, D): scaled, turned
   T* scores;   // (keys, kTileQueries), or two blocks of (kFewRows, kKeyBlock)
-  T* bias;     // as scores: the mask, -inf where it hides
+  T* bias;     // as scores: their mask, -inf where it hides
   T* out;      // (kQueryBlock, padded Dv), of the span of keys at hand
   T* total;    // (kQueryBlock, padded Dv), of the spans before it
   T* values;   // (kKeyBlock, padded Dv), only where Dv is not whole vectors
@@ -112,6 +111,7 @@ template <class T> struct ScoreBlock {
   RowState<T>& rows;
   const Workspace<T>& w;
   T* scores;
+  T* bias;
   T* rescale;        // (count,)
   Index row, count;  // within `rows`
   Index block;       // first key of the block; the span is [begin, end)

@@ -41,7 +41,7 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
       for (Index key = b.begin; key < b.end; ++key) {
         const Index at = (key - b.block) * L::key_stride + r * L::row_stride;
         if (key < b.rows.first[b.row + r] || key >= b.rows.last[b.row + r]) continue;
-        if (b.a.mask_kind != MaskKind::none && b.w.bias[at] == kMinusInfinity<T>) continue;
+        if (b.a.mask_kind != MaskKind::none && b.bias[at] == kMinusInfinity<T>) continue;
         sum = fma(load_first(v + key * b.a.v_row + d, columns), b.scores[at], sum);
       }
       store(out + d, b.fresh ? sum : fma(load(out + d), b.rescale[r], sum));
