@@ -74,6 +74,10 @@ BAD = [
     (attend, {"key_lengths": [7, 3, 1]}, ValueError, ["key_lengths", "3", "2"]),
     (attend, {"key_lengths": [7, 8]}, ValueError, ["key_lengths", "8", "7"]),
     (attend, {"key_lengths": [-1, 7]}, ValueError, ["key_lengths", "-1"]),
+    (attend, {"key_lengths": np.array([7, 2**64 - 1], np.uint64)}, ValueError, ["key_lengths", "18446744073709551615"]),
+    (attend, {"query_offset": 2**63}, ValueError, ["query_offset", "9223372036854775808"]),
+    (attend, {"window": np.array(3)}, TypeError, ["window", "array(3)", "pair"]),
+    (attend, {"window": (2**70, 2)}, ValueError, ["window", "1180591620717411303424", "2**63"]),
     (attend, {"window": (-2, 1)}, ValueError, ["window", "-2"]),
     (attend, {"window": (1, 2, 3)}, TypeError, ["window", "(1, 2, 3)"]),
     (attend, {"window": 4}, TypeError, ["window", "4"]),
@@ -147,6 +151,11 @@ BAD = [
     (tfcore.rotary_embedding, {"x": X, "positions": np.arange(5)}, ValueError, ["positions", "(5,)", "(6,)"]),
     (tfcore.rotary_embedding, {"x": X, "positions": np.arange(6.0)}, TypeError, ["positions", "float64"]),
     (tfcore.rotary_embedding, {"x": X, "base": -1.0}, ValueError, ["base", "-1.0"]),
+    (tfcore.rotary_embedding, {"x": X, "base": "a"}, TypeError, ["base", "str"]),
+    (tfcore.rotary_embedding, {"x": X, "base": np.ones(2)}, TypeError, ["base", "ndarray"]),
+    (tfcore.rotary_embedding, {"x": X, "scaling": {"type": "linear", "factor": None}}, TypeError,
+     ["scaling", "'factor'", "NoneType"]),
+    (tfcore.rotary_embedding, {"x": Q[0], "positions": np.ones((3, 5), int)}, ValueError, ["positions", "(3, 5)"]),
     (tfcore.rotary_embedding, {"x": X, "interleaved": 1}, TypeError, ["interleaved", "int"]),
     (tfcore.rotary_embedding, {"x": X, "scaling": "yarn"}, TypeError, ["scaling", "str"]),
     (tfcore.rotary_embedding, {"x": X, "scaling": {"rope_type": "wide"}}, ValueError, ["rope_type", "wide", "yarn"]),
@@ -185,6 +194,10 @@ BAD = [
     (tfcore.softmax, {"x": X, "axis": -3}, ValueError, ["axis", "-3"]),
     (tfcore.softmax, {"x": X, "axis": 1.0}, TypeError, ["axis|float"]),
     (tfcore.softmax, {"x": 3.0}, ValueError, ["x|axis"]),
+    (tfcore.softmax, {"x": 3.0, "axis": 0}, ValueError, ["x", "()"]),
+    (tfcore.softmax, {"x": None, "axis": 0}, TypeError, ["x", "None|object"]),
+    (tfcore.softmax, {"x": X, "axis": -1.0}, TypeError, ["axis", "float"]),
+    (tfcore.softmax, {"x": X, "axis": np.array([-1, 0])}, TypeError, ["axis", "ndarray"]),
     (tfcore.layer_norm, {"x": 3.0}, ValueError, ["x", "()"]),
     (tfcore.layer_norm, {"x": X, "weight": BIAS}, ValueError, ["weight", "(3,)", "8"]),
     (tfcore.layer_norm, {"x": X, "bias": X}, ValueError, ["bias", "(6, 8)", "8"]),
@@ -394,7 +407,10 @@ def test_an_error_leaves_everything_usable():
     assert np.array_equal(attend(), want)
 
 
-@pytest.mark.parametrize(("name", "value"), [("scale", 1e300), ("softcap", 1e300), ("softcap", 1e-60)])
+BEYOND = [("scale", 1e300), *(("softcap", cap) for cap in (1e300, 3e38, 1e-40, 1e-60))]
+
+
+@pytest.mark.parametrize(("name", "value"), BEYOND)
 def test_numbers_beyond_the_dtype(name, value):
     x = np.ones((1, 2, 4), np.float32)
     with pytest.raises(ValueError, match=f"{name} is {re.escape(str(value))}"):

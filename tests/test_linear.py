@@ -304,3 +304,14 @@ def test_feed_forward_is_gelu_and_two_linears(rng):
     x, w1, b1, w2, b2 = (normal(rng, *shape) for shape in ((13, 24), (96, 24), (96,), (24, 96), (24,)))
     want = tfcore.linear(tfcore.linear(x, w1, b1, activation="gelu"), w2, b2)
     assert_same_bits(tfcore.feed_forward(x, w1, b1, w2, b2), want)
+
+
+def test_feed_forward_computes_its_hidden_layer_in_the_dtype_of_all(isa, rng):
+    """float16 in float32, whose hidden layer may leave float16; float32 beside one float64 weight in float64."""
+    x, w1, b1, w2 = np.full((1, 8), 200.0), np.full((4, 8), 100.0), np.zeros(4), np.full((8, 4), 1e-3)
+    half = tfcore.feed_forward(*(a.astype(np.float16) for a in (x, w1, b1, w2)), None, activation="relu")
+    assert half.dtype == np.float16
+    assert np.array_equal(half, np.full((1, 8), 640.5, np.float16))
+    x, w1, b1, w2 = normal(rng, 6, 8), normal(rng, 32, 8), normal(rng, 32), normal(rng, 8, 32, dtype=np.float64)
+    wide = [a.astype(np.float64) for a in (x, w1, b1, w2)]
+    assert np.array_equal(tfcore.feed_forward(x, w1, b1, w2, None), tfcore.feed_forward(*wide, None))

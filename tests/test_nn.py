@@ -156,6 +156,13 @@ def test_keys_beside_the_sequence_are_seen_whatever_is_padding(rng, dtype):
             assert not weights[row, :, length:7].any()
 
 
+def test_the_documented_order_of_arguments(rng):
+    """`activation` and `norm_first` may be given by place, as `dim_feedforward` may."""
+    src, tgt = normal(rng, 2, 5, 16), normal(rng, 2, 3, 16)
+    named = nn.Transformer(16, 2, 1, 1, 32, activation="gelu", norm_first=True)
+    assert_same_bits(nn.Transformer(16, 2, 1, 1, 32, "gelu", True)(src, tgt), named(src, tgt))
+
+
 def test_the_layout_and_the_form_of_masks_change_no_bit(rng):
     options = {"nhead": 4, "num_encoder_layers": 2, "num_decoder_layers": 1, "dim_feedforward": 20}
     first, second = nn.Transformer(16, **options), nn.Transformer(16, batch_first=False, **options)

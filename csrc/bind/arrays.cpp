@@ -144,7 +144,12 @@ std::vector<Index> Door::integers(py::handle value, const char* name) {
     type_error(std::string(name) + " has dtype " + a.dtype() + ", expected integers");
   const Array flat = Array::steal(
       PyArray_FromArray(a.get(), PyArray_DescrFromType(NPY_INT64), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));
-  return std::vector<Index>(flat.data<Index>(), flat.data<Index>() + flat.size());
+  const std::vector<Index> all(flat.data<Index>(), flat.data<Index>() + flat.size());
+  if (PyTypeNum_ISUNSIGNED(a.type()))
+    for (const Index n : all)
+      if (n < 0)
+        value_error(std::string(name) + " has " + std::to_string(std::uint64_t(n)) + ", expected integers below 2**63");
+  return all;
 }
 
 Index Door::integer(py::handle value, const char* name, Index least, Index most) const {
@@ -156,8 +161,9 @@ Index Door::integer(py::handle value, const char* name, Index least, Index most)
   const long long n = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
   if (overflow || n < least || n > most)
     value_error(std::string(name) + " is " + std::string(py::str(index)) + ", expected an integer " +
-                (most == NPY_MAX_INT64 ? "of at least " + std::to_string(least)
-                                       : "from " + std::to_string(least) + " to " + std::to_string(most)));
+                (overflow > 0            ? "below 2**63"
+                 : most == NPY_MAX_INT64 ? "of at least " + std::to_string(least)
+                                         : "from " + std::to_string(least) + " to " + std::to_string(most)));
   return n;
 }
 

@@ -144,10 +144,14 @@ py::object feed_forward(py::handle x, py::handle w1, py::handle b1, py::handle w
   const Shape wanted = {rows.dim(-1), up.dim(0)};
   if (down.shape() != wanted)
     door.value_error(shaped("w2", down) + ", expected " + text(wanted) + " to match x and w1");
+  door.optional_array(b1, "b1"), door.optional_array(b2, "b2");
   const py::none nothing;
+  const py::object computed = door.ready(rows, Layout::any).object();  // in the dtype of all five, but float16
   const py::object hidden =
-      linear(Door("feed_forward"), {"x", "w1", "b1"}, rows.object(), up.object(), b1, activation, nothing, nothing);
-  return linear(Door("feed_forward"), {"hidden", "w2", "b2"}, hidden, down.object(), b2, nothing, nothing, nothing);
+      linear(Door("feed_forward"), {"x", "w1", "b1"}, computed, up.object(), b1, activation, nothing, nothing);
+  const py::object result =
+      linear(Door("feed_forward"), {"hidden", "w2", "b2"}, hidden, down.object(), b2, nothing, nothing, nothing);
+  return door.result_type() == NPY_HALF ? result.attr("astype")("float16") : result;
 }
 
 constexpr const char* kPackedLinearDoc = R"(`linear` for one weight (N, K) and many inputs: the weight is packed once.

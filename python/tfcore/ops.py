@@ -230,13 +230,13 @@ def _position_rows(positions: ArrayLike | None, shape: tuple[int, ...]) -> Array
     """Positions as (P, L), each row of which serves as many consecutive matrices of x, whose rows are of `shape`."""
     if positions is None:
         return np.arange(shape[-1])[None]
-    given = _as_array(positions)
+    given = spread = _as_array(positions)
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"rotary_embedding: positions has dtype {given.dtype}, expected integers")
     if given.ndim == 2 and len(shape) == 3:  # (B, L) for (B, H, L, D)
-        given = given[:, None]
+        spread = given[:, None]
     try:
-        full = np.broadcast_to(given, shape)
+        full = np.broadcast_to(spread, shape)
     except ValueError:
         message = f"rotary_embedding: positions has shape {given.shape}, expected one that broadcasts to {shape}"
         raise ValueError(message) from None
@@ -324,7 +324,7 @@ def softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
     >>> softmax([0.0, 0.0]).tolist()
     [0.5, 0.5]
     """
-    if axis == -1 and not isinstance(axis, bool):
+    if type(axis) is int and axis == -1:
         return _core.softmax(x, out)
     return _along(lambda moved, to: _core.softmax(moved, to), x, axis, out)
 
@@ -334,6 +334,8 @@ def _along(last: Callable[[Array, Array | None], Array], x: ArrayLike, axis: int
     x = x if isinstance(x, np.ndarray) else _as_array(x)
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise TypeError(f"softmax: axis is of type {type(axis).__name__}, expected an integer")
+    if x.ndim == 0:
+        return last(x, out)  # which says what is wrong with `x`
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"softmax: axis is {axis}, expected -{x.ndim} to {x.ndim - 1} for x of shape {x.shape}")
     if out is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ def rotary_frequencies(
     """
     if rotary_dim < 0 or rotary_dim % 2:
         raise ValueError(f"rotary_dim is {rotary_dim}, expected an even number: columns turn in pairs")
+    if not _is_number(base):
+        raise TypeError(f"base is of type {type(base).__name__}, expected a number")
     if not base > 0:
         raise ValueError(f"base is {base}, expected a positive number")
     kind = _kind(scaling)
@@ -60,11 +63,17 @@ def _plain(dim: int, base: float) -> Frequencies:
     return base ** -(np.arange(0, dim, 2, dtype=np.float64) / max(dim, 1))
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _positive(scaling: Scaling, name: str) -> float:
-    value = float(scaling[name])
+    value = scaling[name]
+    if not _is_number(value):
+        raise TypeError(f"scaling: {name!r} is of type {type(value).__name__}, expected a number")
     if not 0 < value < math.inf:
-        raise ValueError(f"scaling: {name!r} is {scaling[name]}, expected a positive number")
-    return value
+        raise ValueError(f"scaling: {name!r} is {value}, expected a positive number")
+    return float(value)
 
 
 def _linear(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
