@@ -24,6 +24,9 @@ replaces these definitions, and changes nothing but the time; where they overflo
 
 In the last one `angles // 2` is 0, so the exponent never acts and column i turns by i / d_model a position. For the
 encoding of "Attention Is All You Need" itself, `tfcore.positional_encoding(seq_len, d_model)`.
+
+float32 arrays stay float32 here, and float16 ones float16. The definitions above widen them under NumPy 2, where
+`np.sqrt` of an int is a float64 that counts as one.
 """
 
 from __future__ import annotations
