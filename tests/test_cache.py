@@ -9,6 +9,7 @@ import family_checkpoints
 import numpy as np
 import pytest
 import tfcore
+from children import in_a_subprocess
 from closeness import assert_same_bits
 from tfcore import _core
 from tfcore.models.packing import PackedTokens
@@ -196,3 +197,48 @@ def test_what_a_cache_refuses(base):
     with pytest.raises(ValueError, match="parents has -1"):
         cached.select([-1])
     assert cached.lengths == (0, 0)
+
+
+def test_a_pass_that_failed_leaves_nothing_to_share():
+    """Its room was taken before memory ran out; texts that continue from it must not write into the same."""
+    code = """
+        import resource
+        import numpy as np
+        from tfcore import _core
+
+        rng = np.random.default_rng(0)
+        width, inner, words = 32, 65536, 50
+        shapes = {"embeddings.word": (words, width), "blocks.0.feed_forward.up": (inner, width)}
+        shapes["blocks.0.feed_forward.down"] = (width, inner)
+        shapes |= {f"blocks.0.attention.{name}": (width, width) for name in ("query", "key", "value", "output")}
+        tensors = {f"{name}.weight": 0.1 * rng.standard_normal(s).astype(np.float32) for name, s in shapes.items()}
+        block = dict(inner=inner, heads=2, key_heads=2, head_size=16, norm="rms", eps=1e-6, parallel=False,
+                     activation="relu", scale=0.25, softcap=0.0, causal=True, left=-1, right=-1, rotary=-1,
+                     relative=False)
+        stack = _core.Stack(dict(width=width, norm="rms", eps=1e-6, embedding_scale=1.0, blocks=[block]), tensors)
+
+        def run(texts, cache=None):
+            past = cache.lengths if cache else [0] * len(texts)
+            places = np.concatenate([p + np.arange(len(text)) for p, text in zip(past, texts)])
+            borders = np.cumsum([0, *map(len, texts)])
+            hidden, *_ = stack.forward(np.concatenate(texts), None, places, places.astype(float), borders, [], None,
+                                       cache, None, None, None, False, False)
+            return np.split(hidden[-1], borders[1:-1])
+
+        first, one, other = rng.integers(0, words, 1), rng.integers(0, words, 300), rng.integers(0, words, 300)
+        want = [run([np.append(first, text)])[0][1:] for text in (one, other)]
+        cache = _core.Cache(stack, 1)
+        run([first], cache)
+        with open("/proc/self/statm") as pages:
+            used = int(pages.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20), -1))
+        try:
+            run([one[:290]], cache)
+        except MemoryError:
+            print("failed")
+        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        cache.select([0, 0])
+        for got, full in zip(run([one, other], cache), want):
+            print(got.tobytes() == full.tobytes())
+    """
+    assert in_a_subprocess(code).split() == ["failed", "True", "True"]

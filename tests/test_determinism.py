@@ -260,6 +260,19 @@ def test_long_rows_however_they_are_shared(isa, rng, dtype, options):
         assert_same_bits(got, want[:, :, rows], f"{rows}, {threads} threads")
 
 
+def test_weights_beside_a_row_that_is_no_number(isa, rng, dtype):
+    """Its own hidden keys weigh nothing, whatever the rows beside it see."""
+    q, k, v = three(rng, dtype, 1, 1, 1, 40, 40, size=8)
+    q[0, 0, 3, 0] = np.nan
+    mask = rng.random((40, 40)) < 0.5
+    for options in ({}, {"attn_mask": mask}):
+        _, weights = attend(q, k, v, is_causal=True, return_weights=True, **options)
+        row = {name: value[3:4] for name, value in options.items()}
+        _, alone = attend(q[:, :, 3:4], k, v, is_causal=True, query_offset=3, return_weights=True, **row)
+        assert_same_bits(np.isnan(weights[:, :, 3:4]), np.isnan(alone))
+        assert not weights[0, 0, 3, 4:].any()
+
+
 @pytest.mark.parametrize("shared", [1, 2, 3, 4])
 def test_keys_that_no_cache_holds(isa, rng, dtype, shared):
     """Few rows read keys and values in another order where those come from memory, which is taken to be so from 16 MB

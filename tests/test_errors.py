@@ -120,6 +120,8 @@ BAD = [
      ["value", "(6, 6)", "num_heads", "4"]),
     (tfcore.multi_head_attention, {"query": X, "key": X, "value": X, "num_heads": 0}, ValueError, ["num_heads", "0"]),
     (tfcore.multi_head_attention, {"query": X, "key": X, "value": X, "num_heads": -8}, ValueError, ["num_heads", "-8"]),
+    (tfcore.multi_head_attention, {"query": X[:, :0], "key": X[:, :0], "value": X[:, :0], "num_heads": 2**62},
+     ValueError, ["num_heads", "4611686018427387904"]),
     (tfcore.multi_head_attention, {"query": X, "key": X, "value": X, "num_heads": 2.0}, TypeError,
      ["num_heads", "float"]),
     (tfcore.multi_head_attention, {"query": X, "key": X, "value": X, "num_heads": True}, TypeError,

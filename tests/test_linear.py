@@ -275,6 +275,11 @@ def test_out(machine, rng, dtype):
         assert_same_bits(out, tfcore.linear(x, weight), name)
 
 
+def test_a_weight_of_more_elements_than_there_are_addresses():
+    with pytest.raises(MemoryError):
+        tfcore.PackedLinear(np.broadcast_to(np.float32(1), (1, 2**60)))
+
+
 def test_a_packed_weight_is_a_copy(rng):
     x, weight, bias = normal(rng, 4, 23), normal(rng, 37, 23), normal(rng, 37)
     want = tfcore.linear(x, weight, bias)

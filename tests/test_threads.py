@@ -140,6 +140,29 @@ FORK = """
 """
 
 
+def test_an_instruction_set_chosen_in_the_midst_of_another_threads_call():
+    """A call keeps the set that it began with: its scratch is that one's. Large enough for scratch to have an end."""
+    code = """
+        import threading
+        import numpy as np, tfcore
+
+        q, k, v = (np.ones((1, 2, *shape), np.float32) for shape in ((64, 16385), (256, 16385), (256, 1)))
+
+        def work(isa):
+            for _ in range(40):
+                with tfcore.use_isa(isa):
+                    assert np.all(tfcore.scaled_dot_product_attention(q, k, v) == 1)
+
+        threads = [threading.Thread(target=work, args=(isa,)) for isa in tfcore.available_isas()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print("done")
+    """
+    assert in_a_subprocess(code) == "done\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_after_use():
     assert in_a_subprocess(FORK.format(before="")) == "done\n"

@@ -12,6 +12,7 @@ namespace {
 constexpr Index kFar = Index(1) << 40;   // query offsets beyond it change nothing
 constexpr Index kMost = Index(1) << 60;  // as large as an offset, or a side of a window, is taken to be
 constexpr Index kOpen = 2 * kMost;       // a window's open side: beyond all keys from any offset
+constexpr Index kMostHeads = Index(1) << 20;
 
 void expect_heads(const Door& door, const Array& key, Index H, Index G, bool gqa) {
   const bool fits = gqa && G > 0 ? H % G == 0 : G == H;
@@ -327,7 +328,7 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
   AttentionInputs in{door.array(query, "query"), door.array(key, "key"), door.array(value, "value"), {}, {}};
   door.expect_rank(in.q, "query", 2), door.expect_rank(in.k, "key", 2), door.expect_rank(in.v, "value", 2);
   Sizes n;
-  n.H = num_heads.ptr() ? door.integer(num_heads, "num_heads", 1, NPY_MAX_INT64) : 1;
+  n.H = num_heads.ptr() ? door.integer(num_heads, "num_heads", 1, kMostHeads) : 1;
   const Index width = in.q.dim(-1), value_width = in.v.dim(-1);
   if (!(in.k.dim(-1) == width))
     door.value_error(shaped("key", in.k) + ", expected a last axis of " + std::to_string(width) + " as in query");

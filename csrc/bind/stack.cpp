@@ -141,9 +141,11 @@ struct Call {
     for (const Block& block : stack.parts().blocks) used |= !block.cross.empty();
     if (!used) return;
     if (!cross) door.value_error("cross_keys is None, but the blocks attend to an encoder");
-    if (!(Index(cross->blocks.size()) == stack.blocks() &&
-          cross->key_width == stack.parts().blocks.front().spec.key_width()))
-      door.value_error("cross_keys was made by another model");
+    bool fits = Index(cross->blocks.size()) == stack.blocks() &&
+                cross->key_width == stack.parts().blocks.front().spec.key_width();
+    for (Index i = 0; fits && i < stack.blocks(); ++i)
+      fits = bool(cross->blocks[i]) == !stack.parts().blocks[i].cross.empty();
+    if (!fits) door.value_error("cross_keys was made by another model");
     sources = door.integers(sources_in, "sources");
     expect_below(door, sources, Index(cross->cu_seqlens.size()) - 1, "sources");
     if (Index(sources.size()) != batch.sequences)

@@ -36,11 +36,17 @@ template <class F> void parallel_rows(Index rows, double flops_per_row, std::siz
 // Flops that cost as much time as the memory traffic or the arithmetic of one element, for threads_for.
 constexpr double kNormFlops = 8, kFunctionFlops = 32, kSineFlops = 64;
 
+// Elements of all panels, the last one's filled up.
+template <class T> std::size_t packed_size(Index k, Index n) {
+  Index size = 0;
+  if (__builtin_mul_overflow(ceil_div(n, kPanelColumns<T>) * kPanelColumns<T>, k, &size)) throw std::bad_alloc();
+  return std::size_t(size);
+}
+
 }  // namespace
 
 template <class T> PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column)
-    : k_(k), n_(n), far_(bytes() > kFarBytes),
-      panels_(allocate_aligned<T>(std::size_t(ceil_div(n, kPanelColumns<T>) * kPanelColumns<T> * k))) {
+    : k_(k), n_(n), far_(bytes() > kFarBytes), panels_(allocate_aligned<T>(packed_size<T>(k, n))) {
   GemmArgs<T> g{};
   g.n = n, g.k = k, g.b = b, g.b_row = b_row, g.b_column = b_column;
   const Index panels = ceil_div(n, kPanelColumns<T>);

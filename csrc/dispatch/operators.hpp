@@ -116,7 +116,7 @@ struct AttentionWork {
   std::size_t scratch = 0;      // elements
 };
 
-template <class T, class At> AttentionWork measure_attention(Index groups, const At& at) {
+template <class T, class At> AttentionWork measure_attention(const Kernels<T>& kernel, Index groups, const At& at) {
   AttentionWork work;
   work.rows.reserve(std::size_t(groups));
   for (Index g = 0; g < groups; ++g) {
@@ -125,7 +125,7 @@ template <class T, class At> AttentionWork measure_attention(Index groups, const
     work.rows.push_back(rows);
     work.flops += 2.0 * double(rows) * double(a.keys) * double(a.head_size + a.value_size + 16);
     work.bytes += double(a.keys) * double(a.head_size + a.value_size) * sizeof(T);
-    work.scratch = std::max(work.scratch, kernels().of<T>().attention_scratch(a));
+    work.scratch = std::max(work.scratch, kernel.attention_scratch(a));
   }
   return work;
 }
@@ -157,8 +157,7 @@ template <class T, class At> Index spans_per_group(Index groups, const At& at) {
 }
 
 template <class T, class At>
-void attention_by_spans(Index groups, Index spans, const AttentionWork& work, const At& at) {
-  const Kernels<T>& kernel = kernels().of<T>();
+void attention_by_spans(const Kernels<T>& kernel, Index groups, Index spans, const AttentionWork& work, const At& at) {
   std::vector<Index> first(std::size_t(groups) + 1);  // part of each group
   for (Index g = 0; g < groups; ++g) {
     const AttentionArgs<T> a = at(g);
@@ -184,35 +183,37 @@ template <class T> void expect_next(AttentionArgs<T>& a, const AttentionArgs<T>&
 }
 
 // Too little for threads: one head after the other, with no plan to make.
-template <class T, class At> void attend_alone(Index groups, const AttentionWork& work, const At& at) {
+template <class T, class At>
+void attend_alone(const Kernels<T>& kernel, Index groups, const AttentionWork& work, const At& at) {
   run_tasks(1, 1, work.scratch * sizeof(T), TaskBody([&](Index, void* scratch) {
               AttentionArgs<T> a = at(Index(0)), next{};
               for (Index g = 0; g < groups; ++g, a = next) {
                 if (g + 1 < groups) expect_next(a, next = at(g + 1));
-                kernels().of<T>().attention(a, 0, a.heads * a.queries, static_cast<T*>(scratch));
+                kernel.attention(a, 0, a.heads * a.queries, static_cast<T*>(scratch));
               }
             }));
 }
 
 template <class T, class At> void attention(Index groups, const At& arguments_of) {
   if (groups == 0) return;
-  const AttentionWork work = measure_attention<T>(groups, arguments_of);
+  const Kernels<T>& kernel = kernels().of<T>();  // one for the whole call, whoever changes it meanwhile: scratch is its
+  const AttentionWork work = measure_attention<T>(kernel, groups, arguments_of);
   const auto at = [&](Index group) {
     AttentionArgs<T> a = arguments_of(group);
     a.far = a.far || work.bytes > kFarKeyBytes;
     return a;
   };
-  if (threads_for(work.flops) == 1) return attend_alone<T>(groups, work, at);
+  if (threads_for(work.flops) == 1) return attend_alone<T>(kernel, groups, work, at);
   if (const Index spans = spans_per_group<T>(groups, at); spans > 1)
-    return attention_by_spans<T>(groups, spans, work, at);
+    return attention_by_spans<T>(kernel, groups, spans, work, at);
   const AttentionPlan plan = plan_attention(work.rows);
   parallel_for(plan.tasks(), work.flops, work.scratch * sizeof(T), [&](Index task, void* scratch) {
     const Index group = plan.group_of(task);
     AttentionArgs<T> a = at(group);
     if (task + 1 == plan.first[group + 1] && group + 1 < groups) expect_next(a, at(group + 1));
     const Index begin = (task - plan.first[group]) * plan.rows_per_task, rows = a.heads * a.queries;
-    kernels().of<T>().attention(a, begin, begin + plan.rows_per_task < rows ? begin + plan.rows_per_task : rows,
-                                static_cast<T*>(scratch));
+    kernel.attention(a, begin, begin + plan.rows_per_task < rows ? begin + plan.rows_per_task : rows,
+                     static_cast<T*>(scratch));
   });
 }
 

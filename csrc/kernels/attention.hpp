@@ -129,7 +129,7 @@ template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& 
 }
 
 // weights[row][key] = 2^(score - max) / sum, with the final max and inverted sum; the scores are computed a second
-// time.
+// time. A hidden key's stays 0, also where sum is no number.
 template <class T, class L> void write_weights(ScoreBlock<T>& b) {
   if (!compute_scores<T, L>(b)) return;
   T sum[kQueryBlock];
@@ -138,8 +138,12 @@ template <class T, class L> void write_weights(ScoreBlock<T>& b) {
     const Index row = b.row + r;
     T* to = b.a.weights + b.rows.head[row] * b.a.weights_head + b.rows.query[row] * b.a.weights_row;
     const T factor = b.rows.sum[row];
-    for (Index key = b.begin; key < b.end; ++key)
-      to[key] = factor * b.scores[(key - b.block) * L::key_stride + r * L::row_stride];
+    const Index first = b.rows.first[row] > b.begin ? b.rows.first[row] : b.begin;
+    const Index last = b.rows.last[row] < b.end ? b.rows.last[row] : b.end;
+    for (Index key = first; key < last; ++key) {
+      const Index at = (key - b.block) * L::key_stride + r * L::row_stride;
+      if (b.a.mask_kind == MaskKind::none || b.bias[at] != kMinusInfinity<T>) to[key] = factor * b.scores[at];
+    }
   }
 }
 

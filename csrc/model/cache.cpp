@@ -14,6 +14,10 @@ void Cache::Sequence::set(std::size_t i, Chunk chunk) {
   starts[i] = chunk->get(), chunks[i] = std::move(chunk);
 }
 
+void Cache::Sequence::keep(Index count) {
+  if (Index(chunks.size()) > count) chunks.resize(std::size_t(count)), starts.resize(std::size_t(count));
+}
+
 Cache::Chunk Cache::new_chunk() const {
   return std::make_shared<AlignedArray<float>>(
       allocate_aligned<float>(std::size_t(layers_ * 2 * heads_ * head_stride())));
@@ -35,6 +39,7 @@ void Cache::select(const std::vector<Index>& parents) {
 
 void Cache::reserve(Index sequence, Index count) {
   Sequence& s = sequences_[sequence];
+  s.keep((s.length + kKeyBlock - 1) / kKeyBlock);  // a pass that failed may have left more, shared since
   const std::size_t last = std::size_t(s.length / kKeyBlock);
   if (count > 0 && last < s.chunks.size() && s.chunks[last].use_count() > 1)
     s.set(last, copy(s.chunks[last], s.length % kKeyBlock));

@@ -46,6 +46,7 @@ class Cache {
     std::vector<Chunk> chunks;
     std::vector<float*> starts;  // of the chunks, as kernels want them
     void set(std::size_t i, Chunk chunk);
+    void keep(Index count);
   };
   Chunk new_chunk() const;
   Chunk copy(const Chunk& chunk, Index positions) const;
