@@ -477,3 +477,30 @@ def test_variants_against_transformers(tmp_path, model_type, fields, auto_class)
         want = model.double()(**{name: torch.from_numpy(value) for name, value in inputs.items()})[0].numpy()
     got = getattr(tfcore, auto_class).from_pretrained(tmp_path)(**inputs)[0]
     assert_close(got, want, bound=2e-5 * want.std(), dtype=np.float32)
+
+
+# --- holes in masks --------------------------------------------------------------------------------------------------
+
+
+def test_a_hole_is_refused_where_distances_matter(tmp_path):
+    """What is packed has no holes: a window would reach over one, a relative bias take its ends for neighbours."""
+    ids, mask = np.arange(5, 17)[None], np.ones((1, 12), int)
+    holed, padded = mask.copy(), mask.copy()
+    holed[0, 4:6] = padded[0, :2] = padded[0, 10:] = 0
+    llama = opened(tmp_path / "llama", family_checkpoints.load("llama-llama3.causal_lm"))
+    assert np.isfinite(llama(ids, holed).logits).all()
+    mistral = opened(tmp_path / "mistral", family_checkpoints.load("mistral.causal_lm"))
+    window = mistral.stack.reach + 1
+    assert window < 10
+    assert np.isfinite(mistral(ids[:, :window], holed[:, :window]).logits).all()
+    t5 = opened(tmp_path / "t5", family_checkpoints.load("t5.seq2seq_lm"))
+    for refused in (
+        lambda mask: mistral(ids, mask),
+        lambda mask: mistral.generate(ids, mask, max_new_tokens=1),
+        lambda mask: t5(ids, mask, decoder_input_ids=ids),
+        lambda mask: t5(ids, decoder_input_ids=ids, decoder_attention_mask=mask),
+        lambda mask: t5.generate(ids, mask, max_new_tokens=1),
+    ):
+        refused(padded)
+        with pytest.raises(ValueError, match=r"attention_mask\[0\] has zeros between the tokens of a text"):
+            refused(holed)

@@ -11,7 +11,7 @@ from .checkpoint import Float32Array
 from .model import padded_batch
 from .outputs import Seq2SeqLogitsOutput, Seq2SeqModelOutput, Seq2SeqQuestionAnsweringOutput
 from .packing import IntArray, PackedTokens, PaddedBatch, integers
-from .pretrained import QUESTION, SEQ2SEQ_LM, Pretrained, check_length
+from .pretrained import QUESTION, SEQ2SEQ_LM, Pretrained, check_holes, check_length
 from .stack import Hidden, Stack
 from .weights import Weights
 
@@ -80,6 +80,7 @@ class EncoderDecoderModel(Pretrained):
             raise TypeError("input_ids is missing")
         ids = integers("input_ids", input_ids)
         batch = padded_batch(ids.shape, attention_mask)
+        check_holes(batch, self.encoder)
         check_length(batch, self.encoder)
         tokens = batch.pack(ids, np.zeros_like(ids), batch.positions)
         if decoder_input_ids is None:
@@ -90,6 +91,7 @@ class EncoderDecoderModel(Pretrained):
                 raise ValueError(f"decoder_input_ids has {len(decoder_ids)} rows, expected {len(ids)} as input_ids")
             written_batch = padded_batch(decoder_ids.shape, decoder_attention_mask, "decoder_attention_mask")
             written = written_batch.pack(decoder_ids, np.zeros_like(decoder_ids), written_batch.positions)
+        check_holes(written_batch, self.decoder, "decoder_attention_mask")
         check_length(written_batch, self.decoder)
         wanted: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         encoded = self.encoder.run(tokens, **wanted)

@@ -12,7 +12,7 @@ from .checkpoint import Float32Array
 from .heads import pool
 from .outputs import BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput
 from .packing import PackedTokens, PaddedBatch, integers, mask
-from .pretrained import QUESTION, SEQUENCE, Pretrained, check_length
+from .pretrained import QUESTION, SEQUENCE, Pretrained, check_holes, check_length
 from .stack import Hidden, Stack
 from .weights import Weights
 
@@ -64,7 +64,8 @@ class Model(Pretrained):
         input_ids : (B, L) integers
             Token ids: lists, a NumPy array, a CPU tensor of PyTorch.
         attention_mask : (B, L), optional
-            1 for real tokens, 0 for padding, anywhere: right, left, holes. All real if not given.
+            1 for real tokens, 0 for padding, on either side; in the midst of a text, too, where the model has no window
+            that the text exceeds and no relative bias. All real if not given.
         token_type_ids : (B, L) integers, optional
             The segment each token belongs to. 0 if not given; of no consequence to models without segments.
         position_ids : (B, L) or (1, L) integers, optional
@@ -93,6 +94,7 @@ class Model(Pretrained):
         ids = integers("input_ids", input_ids)
         batch = padded_batch(ids.shape, attention_mask)
         types = np.zeros_like(ids) if token_type_ids is None else integers("token_type_ids", token_type_ids, ids.shape)
+        check_holes(batch, self.stack)
         if position_ids is None:
             check_length(batch, self.stack)
             padding = self.stack.data.embeddings.padding

@@ -2,7 +2,7 @@
 
 A padded batch is (B, L) with a mask; packed, it is the T real tokens of all texts one after another, with
 `cu_seqlens` (B + 1,) saying where each text begins. No work is done on padding, and no text sees another's.
-Any mask will do: right padding, left padding, holes, a row of nothing.
+Any mask will do: right padding, left padding, holes, a row of nothing. What is packed has no holes: positions tell.
 """
 
 from __future__ import annotations
@@ -82,6 +82,15 @@ class PaddedBatch:
     def full(self) -> bool:
         """Whether there is no padding: then packing is a matter of shape alone."""
         return bool(self.real.all())
+
+    @property
+    def spans(self) -> IntArray:
+        """(B,): how many columns there are from each text's first real one to its last."""
+        spans: IntArray = np.zeros(len(self.real), np.int64)
+        if self.real.size:
+            last = self.real.shape[1] - self.real[:, ::-1].argmax(axis=1)
+            spans[:] = (last - self.real.argmax(axis=1)) * self.real.any(axis=1)
+        return spans
 
     @cached_property
     def positions(self) -> IntArray:

@@ -126,6 +126,17 @@ def _tokens(config: Config, name: str) -> IntArray:
     return np.atleast_1d(np.asarray([] if ids is None else ids, np.int64))
 
 
+def check_holes(batch: PaddedBatch, stack: Stack, mask: str = "attention_mask") -> None:
+    """Refuses holes where distances matter: texts are packed without them, and a window would reach too far."""
+    if batch.full or stack.reach is None:
+        return
+    for row in np.flatnonzero(batch.spans > np.maximum(batch.real.sum(axis=1), stack.reach + 1)):
+        raise ValueError(
+            f"{mask}[{row}] has zeros between the tokens of a text, but distances between them matter to this model: "
+            "expected zeros before the first token and after the last one alone"
+        )
+
+
 def check_length(batch: PaddedBatch, stack: Stack) -> None:
     """Refuses texts longer than the stack has positions for."""
     limit = stack.max_length

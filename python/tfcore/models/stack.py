@@ -89,6 +89,12 @@ class Stack:
         e = self.data.embeddings
         return e.positions - e.position_offset if e.positions else None
 
+    @property
+    def reach(self) -> int | None:
+        """The longest distance between two tokens that blocks don't ask for; None where they never do."""
+        windows = [side for block in self.data.blocks for side in block.window if side >= 0]
+        return 0 if self.data.relative else min(windows, default=None)
+
     def _rotations(self, tokens: PackedTokens) -> list[_Rotation]:
         return [
             _rotation(rotary, tokens.text_lengths) if _follows_length(rotary) else fixed

@@ -13,7 +13,7 @@ from .checkpoint import Float32Array
 from .encoder_decoder import EncoderDecoderModel
 from .model import Model, padded_batch
 from .packing import IntArray, PackedTokens, PaddedBatch, integers
-from .pretrained import Pretrained, check_length, generation_settings
+from .pretrained import Pretrained, check_holes, check_length, generation_settings
 from .stack import Stack
 
 
@@ -110,6 +110,7 @@ class CausalLM(Model, Writing):
             input_ids = [[options.bos_token_id]]
         ids = integers("input_ids", input_ids)
         batch = padded_batch(ids.shape, attention_mask)
+        check_holes(batch, self.stack)
         prompts = [row[real] for row, real in zip(ids, batch.real, strict=True)]
         for row, prompt in enumerate(prompts):
             if not len(prompt):
@@ -128,6 +129,7 @@ class Seq2SeqLM(EncoderDecoderModel, Writing):
             raise TypeError("input_ids is missing")
         ids = integers("input_ids", input_ids)
         batch = padded_batch(ids.shape, attention_mask)
+        check_holes(batch, self.encoder)
         check_length(batch, self.encoder)
         start = options.decoder_start_token_id
         start = next((s for s in (start, self.architecture.start, options.bos_token_id) if s is not None), None)
