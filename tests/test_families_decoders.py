@@ -504,3 +504,25 @@ def test_a_hole_is_refused_where_distances_matter(tmp_path):
         refused(padded)
         with pytest.raises(ValueError, match=r"attention_mask\[0\] has zeros between the tokens of a text"):
             refused(holed)
+
+
+# --- rotations that follow a text's length ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_text_that_outgrows_its_rotation_goes_on_as_if_read_at_once(tmp_path, rng, num_beams):
+    """LongRoPE turns all keys by other angles beyond the trained length, 16 here: those in the cache are read again."""
+    recording = family_checkpoints.load("phi3-longrope.base")
+    weights = weights_of(recording) | {"lm_head.weight": rng.normal(size=(64, 32)).astype(np.float32)}
+    family_checkpoints.write_checkpoint(tmp_path, recording, weights)
+    model = tfcore.AutoModelForCausalLM.from_pretrained(tmp_path)
+    texts = [rng.integers(3, 60, length).tolist() for length in (14, 9, 3, 16)]
+    options = {"max_new_tokens": 8, "num_beams": num_beams, "eos_token_id": None}
+    ids = [text + [0] * (16 - len(text)) for text in texts]
+    batch = model.generate(ids, [[1] * len(text) + [0] * (16 - len(text)) for text in texts], **options)[:, 16:]
+    for text, together in zip(texts, batch.tolist(), strict=True):
+        assert model.generate([text], **options)[0, len(text) :].tolist() == together
+        if num_beams == 1:
+            for token in together:
+                assert int(model([text]).logits[0, -1].argmax()) == token
+                text.append(token)

@@ -17,6 +17,7 @@ from .architecture import Stack as StackData
 from .checkpoint import Float32Array
 from .packing import IntArray, PackedTokens
 
+_TRAINED = "original_max_position_embeddings"
 _Rotation = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]
 
 
@@ -88,6 +89,11 @@ class Stack:
         """How many positions its table has for a text; None where positions are no matter of a table."""
         e = self.data.embeddings
         return e.positions - e.position_offset if e.positions else None
+
+    @property
+    def turns_anew_beyond(self) -> int | None:
+        """The length beyond which LongRoPE turns all of a text's keys by other angles; None without it."""
+        return next((int(r.scaling[_TRAINED]) for r in self._rotaries if r.scaling and _kind(r) == "longrope"), None)
 
     @property
     def reach(self) -> int | None:
@@ -182,8 +188,12 @@ def _sinusoids(data: StackData) -> Float32Array:
 
 
 def _follows_length(rotary: Rotary) -> bool:
+    return _kind(rotary) in ("dynamic", "longrope")
+
+
+def _kind(rotary: Rotary) -> Any:
     scaling = rotary.scaling or {}
-    return scaling.get("rope_type", scaling.get("type")) in ("dynamic", "longrope")
+    return scaling.get("rope_type", scaling.get("type"))
 
 
 def _rotation(rotary: Rotary, lengths: Sequence[int] | IntArray) -> _Rotation:

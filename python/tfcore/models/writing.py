@@ -146,14 +146,29 @@ class _DecoderSession:
     def __init__(self, model: Model, texts: int) -> None:
         self._model = model
         self._cache = _core.Cache(model.stack.core, texts)
+        self._limit = model.stack.turns_anew_beyond
+        self._texts = [np.empty(0, np.int64) for _ in range(texts if self._limit else 0)]
 
     def step(self, tokens: Sequence[IntArray], /) -> Float32Array:
+        if self._limit:
+            tokens = self._from_the_start_where_outgrown(tokens, self._limit)
         packed = PackedTokens.from_texts(tokens, self._cache.lengths)
         states = self._model.stack.run(packed, cache=self._cache).states[-1]
         return self._model.logits(states[packed.cu_seqlens[1:] - 1])
 
+    def _from_the_start_where_outgrown(self, tokens: Sequence[IntArray], limit: int) -> Sequence[IntArray]:
+        """Keys of a text that outgrows `limit` turn anew: it is read once more, and so are those beside it."""
+        before = self._cache.lengths
+        self._texts = [np.concatenate(pair) for pair in zip(self._texts, tokens, strict=True)]
+        if not any(0 < past <= limit < len(text) for past, text in zip(before, self._texts, strict=True)):
+            return tokens
+        self._cache = _core.Cache(self._model.stack.core, len(tokens))
+        return self._texts
+
     def select(self, parents: IntArray, /) -> None:
         self._cache.select(parents)
+        if self._limit:
+            self._texts = [self._texts[parent] for parent in parents]
 
 
 class _EncoderDecoderSession:
