@@ -155,6 +155,9 @@ def test_signals(tmp_path, model, number, status):
         assert b"stopped; what is done is kept: the same command goes on from there" in told
         assert told.count(b"\n") == 1
     assert not output.exists()
+    short = run(*arguments, model=model, stdin="\n".join(texts[:10]).encode())
+    assert short.returncode == 1
+    assert b"the input ends after row 10, where an earlier run read on" in short.stderr
     done = run(*arguments, model=model, stdin="\n".join(texts).encode())
     assert done.returncode == 0, done.stderr
     assert b" 30 done earlier" in done.stderr or b" 40 done earlier" in done.stderr

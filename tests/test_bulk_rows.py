@@ -119,6 +119,11 @@ def test_csv_that_is_wrong(tmp_path, monkeypatch):
     assert "not CSV" in told["line 7"]
     with pytest.raises(ValueError, match=r"no column 'text' among 'a', 'b': give --field"):
         read(tmp_path / "c.csv", "a,b\n1,2\n")
+    cut = read(tmp_path / "c.csv", 'text\nfirst\n"second\nthird\n')
+    assert texts(cut[:1]) == ["first"]
+    assert faults(cut) == {"line 3": "not CSV (a quote is open at the end)"}
+    with pytest.raises(ValueError, match="header cannot be read"):
+        read(tmp_path / "c.csv", '"text\nfirst\n')
 
 
 def test_the_field_limit_of_the_process_is_kept(tmp_path):

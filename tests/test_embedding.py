@@ -247,6 +247,16 @@ def test_similarity(folder, name, formula):
     for i, j in np.ndindex(5, 2):
         assert abs(got[i, j] - formula(vectors[i].astype(float), vectors[j].astype(float))) <= 1e-4
     assert np.array_equal(encoder.similarity(vectors[0], vectors[1]), encoder.similarity(vectors[:1], vectors[1:2]))
+    assert encoder.similarity(vectors, vectors[:0]).shape == (5, 0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
+def test_all_there_is_holds_vectors_of_the_precision_asked_for(folder, precision):
+    encoder = SentenceEncoder(folder)
+    want = encoder.encode(TEXTS, precision=precision)
+    for item, vector in zip(encoder.encode(TEXTS, precision=precision, output_value=None), want, strict=True):
+        assert item["sentence_embedding"].dtype == want.dtype
+        assert np.array_equal(item["sentence_embedding"], vector)
 
 
 def test_a_pickle_opens_the_folder_again(folder):

@@ -46,6 +46,15 @@ def test_pairs_of_many_kinds(reranker):
     assert reranker.predict([]).shape == (0,)
 
 
+def test_what_a_ranking_takes_of_predict(reranker):
+    query, documents = PAIRS[0][0], [text for _, text in PAIRS]
+    want = reranker.rank(query, documents)
+    assert reranker.rank(query, documents, convert_to_numpy=False, batch_size=1) == want
+    ranking, info = reranker.rank(query, documents, return_info=True)
+    assert ranking == want
+    assert len(info.token_counts) == len(documents)
+
+
 def test_pairs_have_the_same_bits_in_any_company(reranker):
     want = reranker.predict(MANY)
     assert np.array_equal(reranker.predict(MANY, batch_size=1), want)

@@ -658,3 +658,22 @@ def test_bad_input(function, arguments, error, words):
     assert type(caught.value) is error, message
     for word in words:
         assert word in message, f"{word!r} is not in: {message}"
+
+
+def test_a_copy_has_weights_of_its_own(rng):
+    layer, x = nn.Linear(3, 4), normal(rng, 2, 3)
+    want = layer(x)
+    other = copy.copy(layer)
+    other.weight = np.zeros((4, 3), np.float32)
+    assert layer.weight.any()
+    assert_same_bits(layer(x), want)
+
+
+def test_an_emptied_cache_keeps_its_memory_over_an_error(rng):
+    decoder, cache = nn.Decoder(nn.DecoderLayer(8, 2, 12), 1), nn.KVCache()
+    memory, tgt = normal(rng, 2, 5, 8), normal(rng, 2, 3, 8)
+    want = decoder(tgt, memory, cache=cache)
+    cache.truncate(0)
+    with pytest.raises(ValueError, match="tgt"):
+        decoder(tgt[:, :, :7], cache=cache)
+    assert_same_bits(decoder(tgt, cache=cache), want)

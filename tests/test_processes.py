@@ -155,3 +155,35 @@ def test_a_process_without_proc_and_sys(tmp_path, plain_environment):
     before = mounted("mount -t tmpfs none /sys && mount -t tmpfs none /proc")
     seen = in_a_subprocess(ENCODE.format(folder=str(folder), proc=False), *before)
     assert seen == f"{len(os.sched_getaffinity(0))}; CPU affinity; 9\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_other_threads_tokenize(tmp_path):
+    """The child has no such thread, and must not wait for what it held."""
+    code = f"""
+        import os, threading, warnings
+        from tfcore import AutoTokenizer
+
+        warnings.simplefilter("ignore")
+        tokenizer = AutoTokenizer.from_pretrained({str(write_bert(tmp_path))!r})
+        texts = ["one two three"] * 200
+        want, stop = tokenizer(texts)["input_ids"], threading.Event()
+
+        def work():
+            while not stop.is_set():
+                tokenizer(texts)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(10):
+            child = os.fork()
+            if not child:
+                os._exit(0 if tokenizer(texts)["input_ids"] == want else 1)
+            assert os.waitpid(child, 0)[1] == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+        print("done")
+    """
+    assert in_a_subprocess(code) == "done\n"

@@ -117,6 +117,8 @@ class Job:
         write = writer_for(self.output)
         if not self.corpus.piped and self.output.exists() and self.output.samefile(self.corpus.source):
             raise ValueError(f"{self.output}: is the corpus itself, expected another file")
+        if self.output.is_dir():
+            raise IsADirectoryError(f"{self.output}: is a folder, expected a file to write")
         sample = embed(self.recipe, ["a"])
         dim = sample.vectors.shape[1]
         recipe = self.recipe._replace(checkpoint=sample.checkpoint)
@@ -169,6 +171,7 @@ class _Work:
                 self._save(part, embedded)
                 self._count(part, show)
         self._check_stop()
+        self._store.expect_end(self._parts, self.rows)
 
     def finished(self) -> Iterator[tuple[Stored, npt.NDArray[np.float32]]]:
         """All parts in the order of the rows."""

@@ -109,7 +109,11 @@ class Corpus:
             self._share_read = 1.0
 
     def _open(self) -> BinaryIO:
-        return open(os.dup(sys.stdin.fileno()) if self.source == "-" else self.source, "rb")
+        if self.source != "-":
+            return open(self.source, "rb")
+        if sys.stdin is None:
+            raise OSError(f"{self.name}: standard input is closed")
+        return open(os.dup(sys.stdin.fileno()), "rb")
 
     def _parquet_rows(self) -> Iterator[Row]:
         parquet = extra("pyarrow.parquet", "parquet", f"{self.name}: reading Parquet")
@@ -202,13 +206,14 @@ def _json_row(line: str, field: str, place: str) -> Row:
 
 def _csv_rows(lines: Iterator[tuple[int, bytes | None]], name: str, field: str | None, delimiter: str) -> Iterator[Row]:
     """Empty lines are not rows, quoted fields may run over lines; bytes that are not UTF-8 spoil their own field."""
-    reached = 0
+    reached, ended = 0, False
 
     def text() -> Iterator[str]:
-        nonlocal reached
+        nonlocal reached, ended
         for number, raw in lines:
             reached = number
             yield (_TOO_LONG if raw is None else raw.decode(errors="surrogateescape")) + "\n"
+        ended = True
 
     reader = csv.reader(text(), delimiter=delimiter)
     header: list[str] | None = None
@@ -225,6 +230,11 @@ def _csv_rows(lines: Iterator[tuple[int, bytes | None]], name: str, field: str |
         finally:
             csv.field_size_limit(earlier)
         if record is None:
+            return
+        if ended:  # within a record, which asked for a further line
+            if header is None:
+                raise ValueError(f"{name}: the header cannot be read (a quote is open at the end)")
+            yield Row(None, f"line {start}", "not CSV (a quote is open at the end)")
             return
         if not record:
             continue

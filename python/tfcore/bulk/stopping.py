@@ -20,7 +20,10 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """A first signal sets the wish, a second one acts as it always does. Only Python's main thread can hear them."""
+    """A first signal sets the wish, a second one acts as it always does. Only Python's main thread can hear them.
+
+    A signal that this process was started to ignore, as a shell's background jobs may be, stays ignored.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -31,6 +34,7 @@ def stop_on_signals() -> Iterator[Stop]:
         restore()
 
     earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    earlier = {number: handler for number, handler in earlier.items() if handler is not signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in earlier.items():

@@ -95,6 +95,15 @@ class Store:
             )
         return stored
 
+    def expect_end(self, parts: int, rows: int) -> None:
+        """Raises ValueError where an earlier run has done more parts than there are."""
+        last = max(self.folder.glob("part-*[0-9]"), default=None)
+        if last is not None and int(last.name.removeprefix("part-")) >= parts:
+            raise ValueError(
+                f"the input ends after row {rows}, where an earlier run read on: give the same input to go on, or "
+                "--force to start anew"
+            )
+
     def save(self, part: Part, embedded: Embedded) -> None:
         vectors, truncated, _ = embedded
         raw = vectors.tobytes()

@@ -147,7 +147,8 @@ class CrossEncoder(Opened[_Parts]):
             scores = scores.reshape(len(logits))
         elif apply_softmax:
             scores = ops.softmax(scores)
-        value = scores[0] if alone else converted(scores, convert_to_numpy, convert_to_tensor)
+        value = converted(scores, convert_to_numpy, convert_to_tensor)
+        value = value[0] if alone else value
         return (value, tally.info()) if return_info else value
 
     def rank(
@@ -156,8 +157,9 @@ class CrossEncoder(Opened[_Parts]):
         documents: Sequence[str],
         top_k: int | None = None,
         return_documents: bool = False,
+        return_info: bool = False,
         **options: Any,
-    ) -> list[dict[str, Any]]:
+    ) -> Any:
         """Documents in the order of their scores for a query, the best first; equals in their own order.
 
         Parameters
@@ -168,8 +170,10 @@ class CrossEncoder(Opened[_Parts]):
             How many to return. Default: all.
         return_documents : bool
             Whether each entry holds its document, as "text".
+        return_info : bool
+            Whether to return (ranking, info), as `predict` does.
         **options
-            As in `predict`.
+            As in `predict`; the kind of array makes no difference.
 
         Returns
         -------
@@ -192,10 +196,12 @@ class CrossEncoder(Opened[_Parts]):
         if isinstance(documents, str):
             raise TypeError("documents is a string, expected a list of strings")
         texts = list(documents)
-        scores = self.predict([(query, text) for text in texts], **options)
+        options |= {"convert_to_numpy": True, "convert_to_tensor": False, "return_info": True}
+        scores, info = self.predict([(query, text) for text in texts], **options)
         order = np.argsort(-scores, kind="stable")[:top_k].tolist()
         texts_of = {row: {"text": texts[row]} for row in order} if return_documents else {}
-        return [{"corpus_id": row, "score": float(scores[row]), **texts_of.get(row, {})} for row in order]
+        ranking = [{"corpus_id": row, "score": float(scores[row]), **texts_of.get(row, {})} for row in order]
+        return (ranking, info) if return_info else ranking
 
     def _logits(
         self,

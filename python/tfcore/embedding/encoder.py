@@ -212,7 +212,7 @@ class SentenceEncoder(Opened[_Parts]):
                 advance(len(places))
         if not return_info and not self._warned:
             self._warned = tally.warn(self.max_seq_length, "sentences", stacklevel=2)
-        result: Any = items.values
+        result: Any = finish.in_items(items.values) if output_value is None else items.values
         if output_value == SENTENCE:
             result = converted(finish.all(vectors.array()), convert_to_numpy, convert_to_tensor)
         result = result[0] if alone else result
@@ -316,6 +316,13 @@ class _Finish:
     def all(self, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What is left to do when all vectors are known."""
         return vectors if self._at_once or self._precision == "float32" else self._quantized(vectors)
+
+    def in_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The same for vectors that are entries of dicts."""
+        if items and not self._at_once:
+            for item, vector in zip(items, self.all(np.stack([item[SENTENCE] for item in items])), strict=True):
+                item[SENTENCE] = vector
+        return items
 
     def _quantized(self, vectors: Float32Array) -> npt.NDArray[Any]:
         return quantize_embeddings(vectors, self._precision, self._ranges, self._calibration)

@@ -22,11 +22,19 @@ def _dot(a: Float32Array, b: Float32Array) -> Float32Array:
     return product
 
 
+def _each(b: Float32Array, distances: Callable[[Float32Array], Any], n: int) -> Float32Array:
+    """(n, m): a column of distances for each of m rows."""
+    found = np.empty((n, len(b)), np.float32)
+    for column, row in enumerate(b):
+        found[:, column] = distances(row)
+    return found
+
+
 SIMILARITIES: dict[str, Pairwise] = {  # (n, dim), (m, dim) → (n, m)
     "cosine": lambda a, b: _dot(normalized(a), normalized(b)),
     "dot": _dot,
-    "euclidean": lambda a, b: -np.stack([np.linalg.norm(a - row, axis=1) for row in b], axis=1),
-    "manhattan": lambda a, b: -np.stack([np.abs(a - row).sum(axis=1) for row in b], axis=1),
+    "euclidean": lambda a, b: -_each(b, lambda row: np.linalg.norm(a - row, axis=1), len(a)),
+    "manhattan": lambda a, b: -_each(b, lambda row: np.abs(a - row).sum(axis=1), len(a)),
 }
 PAIRWISE: dict[str, Pairwise] = {  # (n, dim), (n, dim) → (n,)
     "cosine": lambda a, b: np.sum(normalized(a) * normalized(b), axis=1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -89,6 +90,38 @@ def _token_id(name: str) -> property:
     return property(read, doc=f"The id of the {name.replace('_', ' ')}, or None.")
 
 
+# --- forks -----------------------------------------------------------------------------------------------------------
+
+# A process forks while no thread is within a tokenizer: the child, which has the forking thread alone, would wait for
+# another's lock, ours or the backend's, for ever.
+_forking = threading.Lock()
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+_held: list[Any] = []
+
+
+def _new_lock() -> Any:
+    lock = threading.Lock()
+    _locks.add(lock)
+    return lock
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    for lock in list(_locks):
+        lock.acquire()
+        _held.append(lock)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+
+
 class Tokenizer:
     """Texts to ids and back. Made by `AutoTokenizer.from_pretrained`; safe to call from several threads.
 
@@ -123,7 +156,7 @@ class Tokenizer:
 
     def __init__(self, backend: Any, config: Config) -> None:
         self._backend = backend
-        self._lock = threading.Lock()  # padding and truncation are state of the backend
+        self._lock = _new_lock()  # padding and truncation are state of the backend
         self._special: dict[str, str] = {}
         self._extra_special = [token.content for token in extra_special(config)]
         self._name_special(named_special(config, backend))
@@ -493,7 +526,7 @@ class Tokenizer:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        self.__dict__.update(state, _lock=_new_lock())
 
     def __repr__(self) -> str:
         return f"Tokenizer({len(self)} tokens, model_max_length={self.model_max_length}, {self._special})"

@@ -218,11 +218,11 @@ class KVCache:
         """All layers of a stack take a step or none: what an error or Ctrl-C leaves half done is forgotten."""
         if self._layers and len(self._layers) != num_layers:
             raise ValueError(f"cache is that of {len(self._layers)} layers, expected {num_layers}")
-        before = self.length
+        before, begun = self.length, bool(self._layers)
         try:
             yield
         except BaseException:
-            self.truncate(before) if before else self._layers.clear()
+            self.truncate(before) if begun else self._layers.clear()
             raise
 
     def _parts(self) -> Iterator[KeyValues]:

@@ -128,7 +128,7 @@ class Layer:
         return self._packings[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packings": {}}  # copies and pickles pack again
+        return {**self.__dict__, "_weights": dict(self._weights), "_packings": {}}  # copies and pickles pack again
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
