@@ -38,7 +38,7 @@ def rotary_frequencies(
         raise TypeError(f"base is of type {type(base).__name__}, expected a number")
     if not base > 0:
         raise ValueError(f"base is {base}, expected a positive number")
-    kind = _kind(scaling)
+    kind = rope_type(scaling)
     if scaling is None or kind == "default":
         return _plain(rotary_dim, base), 1.0
     try:
@@ -47,7 +47,8 @@ def rotary_frequencies(
         raise ValueError(f"scaling: rope_type {kind!r} needs {missing.args[0]!r}, got {dict(scaling)}") from None
 
 
-def _kind(scaling: Scaling | None) -> str:
+def rope_type(scaling: Scaling | None) -> str:
+    """The kind of a checkpoint's dictionary: "default", or one that `rotary_frequencies` knows."""
     if scaling is None:
         return "default"
     if not isinstance(scaling, Mapping):

@@ -2,7 +2,7 @@
 
 A padded batch is (B, L) with a mask; packed, it is the T real tokens of all texts one after another, with
 `cu_seqlens` (B + 1,) saying where each text begins. No work is done on padding, and no text sees another's.
-Any mask will do: right padding, left padding, holes, a row of nothing. What is packed has no holes: positions tell.
+Any mask will do: right padding, left padding, holes, a row of nothing. Of a hole the positions alone keep a trace.
 """
 
 from __future__ import annotations

@@ -11,13 +11,12 @@ import numpy.typing as npt
 from .. import _core
 from ..ops import positional_encoding
 from ..relative import relative_bias
-from ..rope import rotary_frequencies
+from ..rope import rope_type, rotary_frequencies
 from .architecture import Block, Rotary
 from .architecture import Stack as StackData
 from .checkpoint import Float32Array
 from .packing import IntArray, PackedTokens
 
-_TRAINED = "original_max_position_embeddings"
 _Rotation = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]
 
 
@@ -93,7 +92,8 @@ class Stack:
     @property
     def turns_anew_beyond(self) -> int | None:
         """The length beyond which LongRoPE turns all of a text's keys by other angles; None without it."""
-        return next((int(r.scaling[_TRAINED]) for r in self._rotaries if r.scaling and _kind(r) == "longrope"), None)
+        scalings = [r.scaling for r in self._rotaries if r.scaling and rope_type(r.scaling) == "longrope"]
+        return int(scalings[0]["original_max_position_embeddings"]) if scalings else None
 
     @property
     def reach(self) -> int | None:
@@ -188,12 +188,7 @@ def _sinusoids(data: StackData) -> Float32Array:
 
 
 def _follows_length(rotary: Rotary) -> bool:
-    return _kind(rotary) in ("dynamic", "longrope")
-
-
-def _kind(rotary: Rotary) -> Any:
-    scaling = rotary.scaling or {}
-    return scaling.get("rope_type", scaling.get("type"))
+    return rope_type(rotary.scaling) in ("dynamic", "longrope")
 
 
 def _rotation(rotary: Rotary, lengths: Sequence[int] | IntArray) -> _Rotation:
