@@ -103,6 +103,7 @@ def test_csv(tmp_path):
     assert texts(read(tmp_path / "c.csv", "\n".join(lines), field="the, body")) == ["b", "c", "d"]
     assert texts(read(tmp_path / "c.tsv", "id\ttext\n1\ta,b\n")) == ["a,b"]
     assert texts(read(tmp_path / "c.csv", "anything\na\n")) == ["a"]
+    assert texts(read(tmp_path / "c.csv", 'text\r\n"a\r\nb"\r\nc\r\n')) == ["a\r\nb", "c"]
     assert read(tmp_path / "c.csv", "") == []
     assert read(tmp_path / "c.csv", "text\n") == []
 

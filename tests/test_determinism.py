@@ -260,6 +260,24 @@ def test_long_rows_however_they_are_shared(isa, rng, dtype, options):
         assert_same_bits(got, want[:, :, rows], f"{rows}, {threads} threads")
 
 
+@pytest.mark.parametrize("window", [None, (600, 0), (0, 0)], ids=str)
+def test_long_rows_of_texts_of_several_lengths(isa, rng, dtype, window):
+    """Each text's spans begin where its own rows begin to see."""
+    lengths = [7, 1500, 5000]
+    q, k, v = three(rng, dtype, 3, 2, 1, 1, 5000, size=24)
+    for text, length in enumerate(lengths):
+        k[text, :, length:] = v[text, :, length:] = np.nan
+    options = {"enable_gqa": True, "is_causal": True, "window": window}
+    for threads in (1, 2, 16):
+        with tfcore.num_threads(threads):
+            got = attend(q, k, v, query_offset=[length - 1 for length in lengths], key_lengths=lengths, **options)
+        for text, length in enumerate(lengths):
+            own = (x[text : text + 1, :, :length] for x in (k, v))
+            with tfcore.num_threads(1):
+                want = attend(q[text : text + 1], *own, query_offset=length - 1, **options)
+            assert_same_bits(got[text : text + 1], want, f"{length} keys, {threads} threads")
+
+
 def test_weights_beside_a_row_that_is_no_number(isa, rng, dtype):
     """Its own hidden keys weigh nothing, whatever the rows beside it see."""
     q, k, v = three(rng, dtype, 1, 1, 1, 40, 40, size=8)

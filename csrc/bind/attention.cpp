@@ -169,10 +169,10 @@ template <class T> void run_attention(const Sizes& n, const AttentionInputs& in,
   const Index shared = n.G ? n.H / n.G : 0;  // query heads that share a key head
   if (weights) std::fill_n(weights->data<T>(), weights->array().size(), T(0));
   const WithoutGil released(attention_flops(n));
-  attention<T>(n.B * n.G, [&](Index group) {
+  const auto sizes_of = [&](Index) { return AttentionSizes{shared, n.L, n.S, n.D, n.Dv}; };
+  attention<T>(n.B * n.G, sizes_of, [&](Index group) {
     const Index batch = group / n.G, key_head = group % n.G, head = key_head * shared;
-    AttentionArgs<T> a{};
-    a.heads = shared, a.queries = n.L, a.keys = n.S, a.head_size = n.D, a.value_size = n.Dv;
+    AttentionArgs<T> a = sized<T>(sizes_of(group));
     a.q_head = head_stride(in.q), a.q_row = in.q.stride(-2), a.q = in.q.data<T>() + q_at(batch) + head * a.q_head;
     a.k_row = in.k.stride(-2), a.k = in.k.data<T>() + k_at(batch) + key_head * head_stride(in.k);
     a.v_row = in.v.stride(-2), a.v = in.v.data<T>() + v_at(batch) + key_head * head_stride(in.v);
@@ -249,11 +249,13 @@ template <class T> void run_varlen(const Sizes& n, const AttentionInputs& in, co
   for (Index b = 0; b < n.B; ++b)
     flops += 2.0 * double(n.H) * double(cu_q[b + 1] - cu_q[b]) * double(cu_k[b + 1] - cu_k[b]) * double(n.D + n.Dv);
   const WithoutGil released(flops);
-  attention<T>(n.B * n.G, [&](Index group) {
+  const auto sizes_of = [&](Index group) {
+    const Index batch = group / n.G;
+    return AttentionSizes{shared, cu_q[batch + 1] - cu_q[batch], cu_k[batch + 1] - cu_k[batch], n.D, n.Dv};
+  };
+  attention<T>(n.B * n.G, sizes_of, [&](Index group) {
     const Index batch = group / n.G, key_head = group % n.G, head = key_head * shared;
-    AttentionArgs<T> a{};
-    a.heads = shared, a.queries = cu_q[batch + 1] - cu_q[batch], a.keys = cu_k[batch + 1] - cu_k[batch];
-    a.head_size = n.D, a.value_size = n.Dv;
+    AttentionArgs<T> a = sized<T>(sizes_of(group));
     a.q_head = in.q.stride(1), a.q_row = in.q.stride(0);
     a.q = in.q.data<T>() + cu_q[batch] * a.q_row + head * a.q_head;
     a.k_row = in.k.stride(0), a.k = in.k.data<T>() + cu_k[batch] * a.k_row + key_head * in.k.stride(1);
@@ -311,10 +313,10 @@ template <class T> void run_sliced(const Sizes& n, const AttentionInputs& in, co
   Restrictions r;
   r.scale = 1.0 / std::sqrt(double(std::max<Index>(n.D, 1)));
   const WithoutGil released(attention_flops(n));
-  attention<T>(n.B * n.H, [&](Index group) {
+  const auto sizes_of = [&](Index) { return AttentionSizes{1, n.L, n.S, n.D, n.Dv}; };
+  attention<T>(n.B * n.H, sizes_of, [&](Index group) {
     const Index batch = group / n.H, head = group % n.H;
-    AttentionArgs<T> a{};
-    a.heads = 1, a.queries = n.L, a.keys = n.S, a.head_size = n.D, a.value_size = n.Dv;
+    AttentionArgs<T> a = sized<T>(sizes_of(group));
     a.q_row = in.q.stride(-2), a.q = in.q.data<T>() + q_at(batch) + head * n.D;
     a.k_row = in.k.stride(-2), a.k = in.k.data<T>() + k_at(batch) + head * n.D;
     a.v_row = in.v.stride(-2), a.v = in.v.data<T>() + v_at(batch) + head * n.Dv;

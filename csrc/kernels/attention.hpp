@@ -179,7 +179,7 @@ template <class T, class L> struct Rows {
   static constexpr Index tile = L::adjacent == Adjacent::rows ? kTileQueries<T> : kFewRows;
 
   const AttentionArgs<T>& a;
-  const Workspace<T>& w;
+  Workspace<T> w;
   RowState<T> s;
   Index width = padded<T>(a.value_size);
   KeySpan seen;  // by some row
@@ -190,6 +190,8 @@ template <class T, class L> struct Rows {
     const KeySpan some = tile_span(s, 0, s.count).some;
     seen = {some.begin & ~Index(15), some.end};
   }
+
+  KeySpan keys_of(Index span) const { return within(seen, span * kKeySpan, (span + 1) * kKeySpan); }
 
   void load_queries() {
     const double factor = a.softcap > 0 ? a.scale / double(a.softcap) : a.scale * kLog2e;
@@ -252,7 +254,15 @@ template <class T, class L> struct Rows {
     return true;
   }
 
-  // total += what `attend` left, both rescaled to the larger maximum. Joining zeros, 0 * x + y * 1 is y: bits stay.
+  // What `attend` left of the first span is the total so far.
+  void start_total() {
+    const Workspace<T> before = w;
+    w.out = before.total, w.total = before.out;
+    for (Index r = 0; r < s.count; r += lanes<T>)
+      store(s.total_max + r, load(s.max + r)), store(s.total_sum + r, load(s.sum + r));
+  }
+
+  // total += what `attend` left, both rescaled to the larger maximum.
   void merge() {
     T old_scale[kQueryBlock], new_scale[kQueryBlock];
     for (Index r = 0; r < s.count; r += lanes<T>) {
@@ -269,28 +279,19 @@ template <class T, class L> struct Rows {
       }
   }
 
-  void start_total() { __builtin_memset(w.total, 0, std::size_t(s.count * width) * sizeof(T)); }
-
-  void use_total() {
+  void finish() {
     for (Index r = 0; r < s.count; r += lanes<T>)
       store(s.max + r, load(s.total_max + r)), store(s.sum + r, load(s.total_sum + r));
+    invert_sums(a, s);
+    write_out(a, s, w.total);
   }
 
-  // A single span needs no merging: the total would be its bits.
   void run() {
     load_queries();
-    const Index first = seen.begin / kKeySpan;
-    const bool single = seen.end <= (first + 1) * kKeySpan;
-    if (single) {
-      attend(seen);
-    } else {
-      start_total();
-      for (Index span = first; span * kKeySpan < seen.end; ++span)
-        attend(within(seen, span * kKeySpan, (span + 1) * kKeySpan)), merge();
-      use_total();
-    }
-    invert_sums(a, s);
-    write_out(a, s, single ? w.out : w.total);
+    Index span = seen.begin / kKeySpan;
+    attend(keys_of(span)), start_total();
+    while (++span * kKeySpan < seen.end) attend(keys_of(span)), merge();
+    finish();
     if (a.weights) for_each_block(a, s, w, tile, seen, [](Index, KeySpan) {}, write_weights<T, L>);
   }
 };
@@ -310,7 +311,7 @@ template <class T> void attention(const AttentionArgs<T>& a, Index row_begin, In
 // A part holds max (rows,), sum (rows,) and out (rows, Dv).
 template <class T, class L> void write_part(Rows<T, L> rows, Index span, T* part) {
   rows.load_queries();
-  rows.attend(within(rows.seen, span * kKeySpan, (span + 1) * kKeySpan));
+  rows.attend(rows.keys_of(span));
   const Index n = rows.s.count, size = rows.a.value_size;
   __builtin_memcpy(part, rows.s.max, std::size_t(n) * sizeof(T));
   __builtin_memcpy(part + n, rows.s.sum, std::size_t(n) * sizeof(T));
@@ -320,29 +321,27 @@ template <class T, class L> void write_part(Rows<T, L> rows, Index span, T* part
 
 template <class T> void attend_span(const AttentionArgs<T>& a, Index span, T* part, T* scratch) {
   const Workspace<T> w = lay_out(a, scratch);
-  const Index rows = a.heads * a.queries;
+  const Index rows = a.rows();
   if (rows <= kFewRows) write_part(Rows<T, KeyLanes<T>>(a, 0, rows, w), span, part);
   else write_part(Rows<T, QueryLanes<T>>(a, 0, rows, w), span, part);
 }
 
 template <class T> void merge_spans(const AttentionArgs<T>& a, Index spans, const T* parts, T* scratch) {
   const Workspace<T> w = lay_out(a, scratch);
-  Rows<T, KeyLanes<T>> rows(a, 0, a.heads * a.queries, w);  // merging is the same in both layouts
+  Rows<T, KeyLanes<T>> rows(a, 0, a.rows(), w);  // merging is the same in both layouts
   const Index n = rows.s.count, size = a.value_size;
-  rows.start_total();
   for (Index span = 0; span < spans; ++span, parts += n * (size + 2)) {
     __builtin_memcpy(rows.s.max, parts, std::size_t(n) * sizeof(T));
     __builtin_memcpy(rows.s.sum, parts + n, std::size_t(n) * sizeof(T));
     for (Index r = 0; r < n; ++r) {
-      T* out = w.out + r * rows.width;
+      T* out = rows.w.out + r * rows.width;
       __builtin_memset(out + size, 0, std::size_t(rows.width - size) * sizeof(T));
       __builtin_memcpy(out, parts + 2 * n + r * size, std::size_t(size) * sizeof(T));
     }
-    rows.merge();
+    if (span == 0) rows.start_total();
+    else rows.merge();
   }
-  rows.use_total();
-  invert_sums(a, rows.s);
-  write_out(a, rows.s, w.total);
+  rows.finish();
 }
 
 }  // namespace

@@ -37,12 +37,11 @@ template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, I
     s.head[r] = head, s.query[r] = query;
     s.first[r] = first > 0 ? first : 0;
     s.last[r] = last < a.key_count ? last : a.key_count;
-    s.total_max[r] = kMinusInfinity<T>, s.total_sum[r] = T(0);
     s.slope[r] = a.slopes ? T(a.slopes[head] * kLog2e) : T(0);
     s.position[r] = T(position);
     if (++query == a.queries) query = 0, ++head;
   }
-  for (Index r = s.count; r % lanes<T>; ++r) s.total_max[r] = s.total_sum[r] = s.slope[r] = s.position[r] = T(0);
+  for (Index r = s.count; r % lanes<T>; ++r) s.slope[r] = s.position[r] = T(0);
 }
 
 // The keys that some row of a tile may see, and those that every row sees.
@@ -89,7 +88,7 @@ template <class T> struct Workspace {
   T* values;   // (kKeyBlock, padded Dv), only where Dv is not whole vectors
 };
 
-template <class T> std::size_t attention_scratch(const AttentionArgs<T>& a) {
+template <class T> std::size_t attention_scratch(const AttentionSizes& a) {
   const Index width = padded<T>(a.value_size);
   return std::size_t(kQueryBlock * a.head_size + 2 * kScoreArea<T> + (2 * kQueryBlock + kKeyBlock) * width);
 }

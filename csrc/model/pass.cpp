@@ -83,7 +83,11 @@ void Pass::attend_encoder(Index i, const float* x, float* out) const {
   const BlockSpec& s = parts_.blocks[i].spec;
   const Index row = 2 * s.key_width();
   apply(a.query, tokens_, before(a.norms, s, x), buffers_.wide);
-  attention<float>(batch_.sequences * s.key_heads, [&](Index task) {
+  const auto sizes_of = [&](Index task) {
+    const Index b = task / s.key_heads;
+    return sizes(s, b, batch_.source_length(b));
+  };
+  attention<float>(batch_.sequences * s.key_heads, sizes_of, [&](Index task) {
     const Index b = task / s.key_heads, group = task % s.key_heads;
     AttentionArgs<float> args =
         arguments(s, b, group, buffers_.wide, s.query_width(), buffers_.inner, batch_.source_length(b));
@@ -166,7 +170,11 @@ void Pass::prepare_heads(Index i, float* qkv) const {
 void Pass::attend(Index i, const float* qkv, float* out) const {
   const BlockSpec& s = parts_.blocks[i].spec;
   const RelativeBias& bias = batch_.relative;
-  attention<float>(batch_.sequences * s.key_heads, [&](Index task) {
+  const auto sizes_of = [&](Index task) {
+    const Index b = task / s.key_heads;
+    return sizes(s, b, batch_.keys(b));
+  };
+  attention<float>(batch_.sequences * s.key_heads, sizes_of, [&](Index task) {
     const Index b = task / s.key_heads, group = task % s.key_heads, past = batch_.past(b);
     const Index keys = batch_.keys(b), shared = s.heads / s.key_heads, length = past + batch_.count(b);
     AttentionArgs<float> a = arguments(s, b, group, qkv, s.qkv_width(), out, keys);
@@ -191,15 +199,18 @@ void Pass::attend(Index i, const float* qkv, float* out) const {
   });
 }
 
+AttentionSizes Pass::sizes(const BlockSpec& s, Index b, Index keys) const {
+  return {s.heads / s.key_heads, batch_.count(b), keys, s.head_size, s.head_size};
+}
+
 // The query heads of sequence b that share key head `group`; rows of q, and of out, hold all heads of a token.
 AttentionArgs<float> Pass::arguments(const BlockSpec& s, Index b, Index group, const float* q, Index q_row, float* out,
                                      Index keys) const {
-  const Index shared = s.heads / s.key_heads, first = batch_.cu_seqlens[b], d = s.head_size;
-  AttentionArgs<float> a{};
-  a.heads = shared, a.queries = batch_.count(b), a.keys = a.key_count = keys;
-  a.head_size = a.value_size = d;
-  a.q = q + first * q_row + group * shared * d, a.q_head = d, a.q_row = q_row;
-  a.out = out + first * s.query_width() + group * shared * d, a.out_head = d, a.out_row = s.query_width();
+  AttentionArgs<float> a = sized<float>(sizes(s, b, keys));
+  const Index first = batch_.cu_seqlens[b], d = s.head_size;
+  a.key_count = keys;
+  a.q = q + first * q_row + group * a.heads * d, a.q_head = d, a.q_row = q_row;
+  a.out = out + first * s.query_width() + group * a.heads * d, a.out_head = d, a.out_row = s.query_width();
   a.left = a.right = keys + a.queries;
   a.scale = s.scale;
   return a;

@@ -33,6 +33,7 @@ class Pass {
 
   void prepare_heads(Index i, float* qkv) const;
   void attend(Index i, const float* qkv, float* out) const;
+  AttentionSizes sizes(const BlockSpec& s, Index b, Index keys) const;
   AttentionArgs<float> arguments(const BlockSpec& s, Index b, Index group, const float* q, Index q_row, float* out,
                                  Index keys) const;
   void write_weights(AttentionArgs<float>& a, const std::vector<float*>& weights, Index i, Index heads, Index b,

@@ -101,7 +101,7 @@ class Corpus:
             lines = _lines(stream, self.name)
             if self.kind == "txt":
                 for number, line in lines:
-                    yield _line_row(line, f"line {number}")
+                    yield _line_row(line and line.removesuffix(b"\r"), f"line {number}")
             elif self.kind == "jsonl":
                 yield from _json_rows(lines, self.field or "text")
             else:
@@ -140,7 +140,7 @@ class Corpus:
 
 
 def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes | None]]:
-    """(number from 1, bytes without their line's end); None for a line longer than MOST_LINE."""
+    """(number from 1, bytes up to the line feed); None for a line longer than MOST_LINE."""
     number = 0
     while line := stream.readline(MOST_LINE + 2):
         number += 1
@@ -148,8 +148,8 @@ def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes | None]]:
             if line.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise ValueError(f"{name}: is UTF-16, expected UTF-8")
             line = line.removeprefix(b"\xef\xbb\xbf")
-        content = line.removesuffix(b"\n").removesuffix(b"\r")
-        if len(content) <= MOST_LINE:
+        content = line.removesuffix(b"\n")
+        if len(content.removesuffix(b"\r")) <= MOST_LINE:
             yield number, content
             continue
         while line and not line.endswith(b"\n"):
