@@ -104,6 +104,29 @@ def test_elements_do_not_depend_on_their_place(isa, rng, dtype):
             assert_same_bits(call(x[start:stop]), want[start:stop])
 
 
+@pytest.mark.parametrize("width", [5, 33, 100, 1027])
+def test_rows_do_not_depend_on_where_they_lie(isa, rng, dtype, width):
+    """Loops go through them in one order or the other, by where the result lies within a page."""
+    page, size = 4096, 3 * width
+    weight = normal(rng, width, dtype=dtype)
+    memory = np.zeros(4 * (page + size * 8) // np.dtype(dtype).itemsize, dtype)
+    x = memory[:size].reshape(3, width)
+    x[:] = normal(rng, 3, width, dtype=dtype)
+    calls = (
+        tfcore.gelu,
+        tfcore.softmax,
+        lambda x, out=None: tfcore.layer_norm(x, weight, weight, out=out),
+        lambda x, out=None: tfcore.rms_norm(x, weight, out=out),
+    )
+    for call, further in itertools.product(calls, (0, 16, 64, 2048, 2064, 4080)):
+        begin = (-(-x.nbytes // page) * page + further) // x.itemsize
+        out = memory[begin : begin + size].reshape(3, width)
+        memory[x.size :] = 7
+        assert_same_bits(call(x, out=out), call(x.copy()))
+        assert np.all(memory[x.size : begin] == 7)
+        assert np.all(memory[begin + size :] == 7)
+
+
 def test_positions_do_not_depend_on_where_they_start(isa, dtype):
     for layout, frequencies in itertools.product(("interleaved", "split"), ("geometric", "linear")):
         options = {"layout": layout, "frequencies": frequencies, "dtype": dtype}

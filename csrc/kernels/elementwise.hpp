@@ -2,6 +2,7 @@
 // y = f(x), element by element: the functions of math.hpp over arrays. Bound by memory for large arrays.
 #include "kernels/sine.hpp"
 #include "kernels/table.hpp"
+#include "kernels/way.hpp"
 
 namespace tfcore {
 namespace {
@@ -9,14 +10,15 @@ namespace {
 constexpr Index kFetchAhead = 4096;  // bytes: 5 to 15 % where arrays come from L3
 
 template <class T, class F> TFCORE_INLINE void map_array(const T* x, T* out, Index n, F f) {
-  constexpr Index ahead = kFetchAhead / Index(sizeof(T));
-  Index i = 0;
-  for (; i + lanes<T> <= n; i += lanes<T>) {
+  const Index whole = n - n % lanes<T>;
+  const Way way = way_through(x, out, 0, whole / lanes<T>);
+  const Index ahead = way.step / lanes<T> * (kFetchAhead / Index(sizeof(T)));
+  for (Index i = way.first, left = whole; left > 0; left -= lanes<T>, i += way.step) {
     __builtin_prefetch(x + i + ahead);
     __builtin_prefetch(out + i + ahead, 1);
     store(out + i, f(load(x + i)));
   }
-  if (const int count = int(n - i)) store_first(out + i, f(load_first(x + i, count)), count);
+  if (const int count = int(n - whole)) store_first(out + whole, f(load_first(x + whole, count)), count);
 }
 
 // sin and cos of any angle: lanes beyond the vector reduction's range are done one by one.

@@ -9,6 +9,7 @@
 // Bound by memory: a row is read from it once and written once; the passes over it find it in the nearest cache.
 #include "kernels/math.hpp"
 #include "kernels/table.hpp"
+#include "kernels/way.hpp"
 
 namespace tfcore {
 namespace {
@@ -136,17 +137,18 @@ template <Next next, class T, class F> TFCORE_INLINE void map_row(const T* x, T*
     const auto at = [i](const T* p) TFCORE_LAMBDA { return load(p + i); };
     return f(at(x), at);
   };
-  const Index last = n - lanes<T>;
-  Index i = elements_to_line(out);
+  const Index last = n - lanes<T>, begin = elements_to_line(out), count = (last - begin + lanes<T> - 1) / lanes<T>;
+  const Way way = way_through(x, out, begin, count);
   const Vec<T> first_value = value(0), last_value = value(last);
+  Index i = way.first;
   Vec<T> y = value(i);
   store(out, first_value);
-  for (;;) {
+  for (Index left = count;;) {
     if (next == Next::fetch) __builtin_prefetch(x + i + kReadAhead / Index(sizeof(T)), 0, 2);
     __builtin_prefetch(out + i + kWriteAhead / Index(sizeof(T)), 1);
     store(out + i, y);
-    i += lanes<T>;
-    if (i >= last) break;
+    if (--left == 0) break;
+    i += way.step;
     y = value(i);
   }
   store(out + last, last_value);
