@@ -257,6 +257,12 @@ def test_empty_rows_are_zero(machine, rng):
         assert np.all(got[0, :, 3:20] == 0)
 
 
+def test_no_texts_at_all(rng):
+    q, k, v = (x[:0] for x in three(rng, length=5, keys=7))
+    for options in ({}, {"query_offset": 1}, {"key_lengths": 2}, {"key_lengths": [2]}, {"query_offset": []}):
+        assert attend(q, k, v, **options).shape == q.shape
+
+
 def test_what_is_hidden_is_never_read(machine, rng):
     """NaN and infinities in hidden keys and values change no bit, however they are hidden."""
     q, k, v = three(rng, length=40, keys=90)

@@ -47,6 +47,7 @@ def test_lines(tmp_path, end, last, mark):
 def test_few_lines(tmp_path):
     assert read(tmp_path / "c.txt", "") == []
     assert texts(read(tmp_path / "c.txt", "\n")) == [""]
+    assert read(tmp_path / "c.txt", "\ufeff") == []
     assert texts(read(tmp_path / "c.txt", "\n\na\n\n")) == ["", "", "a", ""]
     assert texts(read(tmp_path / "c.txt", "one\rtwo")) == ["one\rtwo"]
 
@@ -125,6 +126,23 @@ def test_csv_that_is_wrong(tmp_path, monkeypatch):
     assert faults(cut) == {"line 3": "not CSV (a quote is open at the end)"}
     with pytest.raises(ValueError, match="header cannot be read"):
         read(tmp_path / "c.csv", '"text\nfirst\n')
+
+
+def test_csv_fields_that_are_too_long(tmp_path, monkeypatch):
+    """Rows behind them keep their places."""
+    monkeypatch.setattr(readers, "MOST_LINE", 20)
+    long = "x" * 30
+    for bad in (
+        f'1,"{long}\nsecond, line"',
+        f'1,"a\n{long}, line"',
+        f"1,{long}",
+        '1,"' + "a, b\n" * 8 + 'c"',
+        f'{long},"a"',
+    ):
+        found = read(tmp_path / "c.csv", f"id,text\n{bad}\n2,ok\n")
+        assert [row.text for row in found] == [None, "ok"], bad
+        assert "longer than" in found[0].fault or "not CSV" in found[0].fault
+        assert found[1].place == f"line {3 + bad.count(chr(10))}"
 
 
 def test_the_field_limit_of_the_process_is_kept(tmp_path):

@@ -68,3 +68,15 @@ def test_labels_are_numbered():
     assert config.num_labels == 2
     with pytest.raises(AttributeError, match="no field 'num_labels'"):
         _ = Config({}, "config.json").num_labels
+    for wrong in (-1, {"a": "NEGATIVE"}):
+        with pytest.raises(ValueError, match=r"config\.json: field 'id2label' is .*, expected an object of labels"):
+            assert Config({"id2label": wrong}, "config.json").num_labels
+
+
+def test_tokens():
+    config = Config(
+        {"eos_token_id": [2, 3], "pad_token_id": 0, "bos_token_id": None, "sep_token_id": 1.5}, "config.json"
+    )
+    assert [config.token_ids(f"{name}_token_id") for name in ("eos", "pad", "bos", "unk")] == [[2, 3], [0], [], []]
+    with pytest.raises(ValueError, match=r"field 'sep_token_id' is 1\.5, expected a token's id or several"):
+        config.token_ids("sep_token_id")

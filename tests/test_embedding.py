@@ -141,6 +141,17 @@ def test_pooling(folder, mode, include_prompt):
         assert np.abs(vector - want).max() <= 1e-6
 
 
+def test_a_prompt_is_cut_where_the_text_is(folder):
+    write_files(folder, {"pooling_mode": "mean", "include_prompt": False})
+    encoder = SentenceEncoder(folder)
+    encoder.max_seq_length = 4
+    with pytest.warns(UserWarning, match="more than max_seq_length"):
+        encoder.encode("cut", prompt="two b two b ")
+    states = encoder.encode("cut", prompt="two b two b ", output_value="token_embeddings")
+    assert len(states) == 4
+    assert np.abs(encoder.encode("cut", prompt="two b two b ") - states[3]).max() <= 1e-6  # [SEP] is what remains
+
+
 @pytest.mark.parametrize(
     ("flag", "mode"),
     [
@@ -248,6 +259,8 @@ def test_similarity(folder, name, formula):
         assert abs(got[i, j] - formula(vectors[i].astype(float), vectors[j].astype(float))) <= 1e-4
     assert np.array_equal(encoder.similarity(vectors[0], vectors[1]), encoder.similarity(vectors[:1], vectors[1:2]))
     assert encoder.similarity(vectors, vectors[:0]).shape == (5, 0)
+    with pytest.raises(ValueError, match=r"b has shape \(1, 5, 32\), expected \(n, dim\)"):
+        encoder.similarity(vectors, vectors[None])
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
@@ -287,6 +300,7 @@ def test_a_progress_bar_on_request(folder, capsys):
         ({"sentences": 3}, TypeError, "not iterable"),
         ({"batch_size": 0}, ValueError, "batch_size is 0, expected a positive integer"),
         ({"batch_size": 2.0}, ValueError, "batch_size is 2.0"),
+        ({"batch_size": np.int64(0)}, ValueError, "batch_size is np.int64"),
         ({"truncate_dim": 33}, ValueError, "truncate_dim is 33, expected a positive integer up to 32"),
         ({"truncate_dim": -1}, ValueError, "truncate_dim is -1"),
         ({"output_value": "tokens"}, ValueError, "output_value is 'tokens', expected 'sentence_embedding'"),
@@ -345,8 +359,8 @@ def test_a_wrong_file_is_named(folder, pooling, kinds, files, message):
     [
         ({"similarity_fn_name": "nearness"}, "similarity_fn_name is 'nearness', expected cosine"),
         (
-            {"default_prompt_name": "query", "prompts": {}},
-            "default_prompt_name is 'query', which prompts does not hold",
+            {"default_prompt_name": "passage", "prompts": {}},
+            "default_prompt_name is 'passage', which prompts does not hold",
         ),
     ],
 )
@@ -412,17 +426,20 @@ def test_the_length_can_be_set(folder):
 def test_prompts_by_name(folder):
     options = {"prompts": {"query": "two b ", "passage": "a "}, "default_prompt_name": "passage"}
     encoder = SentenceEncoder(write_files(folder, {}, config_sentence_transformers=options))
-    assert encoder.prompts == options["prompts"]
+    assert encoder.prompts == {"document": "", **options["prompts"]}
     for got, prompt in (
         (encoder.encode("cut"), "a "),
         (encoder.encode("cut", prompt_name="query"), "two b "),
+        (encoder.encode("cut", prompt_name="document"), ""),
         (encoder.encode("cut", prompt_name="query", prompt="z "), "z "),
         (encoder.encode_query("cut"), "two b "),
         (encoder.encode_document("cut"), "a "),
         (encoder.encode_document("cut", prompt="z "), "z "),
     ):
         assert np.array_equal(got, encoder.encode("cut", prompt=prompt))
-    with pytest.raises(ValueError, match="prompt_name is 'cluster', and the prompts known are 'query', 'passage'"):
+    with pytest.raises(
+        ValueError, match="prompt_name is 'cluster', and the prompts known are 'query', 'document', 'passage'"
+    ):
         encoder.encode("cut", prompt_name="cluster")
     with pytest.raises(TypeError, match="prompt is int, expected a string"):
         encoder.encode("cut", prompt=3)

@@ -14,6 +14,8 @@ RNG = np.random.default_rng(7)
 Q, K, V = (normal(RNG, 2, 4, n, 8) for n in (5, 7, 7))
 PACKED = normal(RNG, 9, 4, 8)
 X, WEIGHT, BIAS = normal(RNG, 6, 8), normal(RNG, 3, 8), normal(RNG, 3)
+YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 8}
+LONGROPE = {"rope_type": "longrope", "factor": 2.0, "original_max_position_embeddings": 1, "short_factor": [1.0] * 4}
 
 
 def attend(**changes):
@@ -162,6 +164,17 @@ BAD = [
     (tfcore.rotary_embedding, {"x": X, "scaling": "yarn"}, TypeError, ["scaling", "str"]),
     (tfcore.rotary_embedding, {"x": X, "scaling": {"rope_type": "wide"}}, ValueError, ["rope_type", "wide", "yarn"]),
     (tfcore.rotary_embedding, {"x": X, "scaling": {"rope_type": "linear"}}, ValueError, ["scaling", "factor"]),
+    (tfcore.rotary_embedding, {"x": X, "scaling": {"rope_type": ["linear"]}}, ValueError, ["rope_type", "['linear']"]),
+    (tfcore.rotary_embedding, {"x": X, "base": np.inf}, ValueError, ["base is inf", "positive"]),
+    (tfcore.rotary_embedding, {"x": X, "base": 1, "scaling": YARN}, ValueError, ["base is 1", "yarn"]),
+    (tfcore.rotary_embedding, {"x": X, "scaling": YARN | {"beta_fast": -1}}, ValueError, ["'beta_fast' is -1"]),
+    (tfcore.rotary_embedding, {"x": X, "scaling": YARN | {"attention_factor": "x"}}, TypeError,
+     ["'attention_factor'", "str"]),
+    (tfcore.rotary_embedding, {"x": X, "scaling": LONGROPE}, ValueError,
+     ["'original_max_position_embeddings' is 1", "above 1"]),
+    (tfcore.rotary_embedding, {"x": X, "scaling": LONGROPE | {"factor": 1.0, "long_factor": ["a"] * 4}}, ValueError,
+     ["long_factor", "4 positive numbers"]),
+    (tfcore.gelu, {"x": [[1.0], [1.0, 2.0]]}, ValueError, ["gelu", "x is no array"]),
     (tfcore.alibi_slopes, {"num_heads": 0}, ValueError, ["num_heads", "0"]),
     (tfcore.alibi_slopes, {"num_heads": -4}, ValueError, ["num_heads", "-4"]),
     (tfcore.alibi_slopes, {"num_heads": 8.0}, TypeError, ["num_heads", "float"]),

@@ -54,6 +54,58 @@ def weights_of(recording):
     return family_checkpoints.tensors(recording.shapes, recording.seed, recording.sinusoids)
 
 
+# --- what generate does where nothing is said ----------------------------------------------------------------------
+
+
+def test_padding_tokens_are_padding_without_a_mask(tmp_path):
+    """As in Transformers: for a decoder, where the token does not also end texts."""
+    model = opened(tmp_path, family_checkpoints.load("llama.causal_lm"))
+    ids = np.array([[0, 0, 7, 8], [5, 6, 7, 8]])
+    options = {"max_new_tokens": 6, "eos_token_id": None}
+    masked = model.generate(ids, ids != 0, pad_token_id=0, **options)
+    assert np.array_equal(model.generate(ids, pad_token_id=0, **options), masked)
+    read = model.generate(ids, np.ones_like(ids), pad_token_id=0, **options)
+    assert not np.array_equal(read, masked)
+    assert np.array_equal(model.generate(ids, pad_token_id=0, **options | {"eos_token_id": [0, 1]})[0, :5], read[0, :5])
+    streamed = [step.tokens for step in model.stream(ids, pad_token_id=0, **options)]
+    assert np.array_equal(np.stack(streamed, axis=1), masked[:, 4:])
+
+
+@pytest.mark.parametrize("name", ["gpt2.causal_lm", "llama.causal_lm"])
+def test_the_default_length_ends_where_positions_do(tmp_path, name):
+    recording = family_checkpoints.load(name)
+    model = opened(tmp_path, recording)
+    positions = model._positions
+    prompt = [[7, 8, 9, 10, 11] * (positions // 5)]
+    assert model.generate([[7, 8]], eos_token_id=None).shape == (1, 22)
+    assert model.generate([prompt[0][: positions - 3]], eos_token_id=None).shape == (1, positions)
+
+
+def test_a_checkpoint_without_a_padding_token(tmp_path):
+    model = opened(tmp_path, family_checkpoints.load("llama.causal_lm"), pad_token_id=-1)
+    assert model.generate([[7, 8]], max_new_tokens=2, eos_token_id=None).shape == (1, 4)
+    with pytest.raises(ValueError, match="pad_token_id is -1, expected a token id"):
+        model.generate([[7, 8]], max_new_tokens=2, pad_token_id=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("llama.base", {"head_dim": 10**12}, "the head size is 1000000000000, expected at most 65536"),
+        ("llama.base", {"partial_rotary_factor": 1.5}, "partial_rotary_factor is 1.5, expected a share of the head"),
+        (
+            "bart.base",
+            {"decoder_start_token_id": "x"},
+            """field 'decoder_start_token_id' is "x", expected a token's id""",
+        ),
+        ("t5.base", {"architectures": -1}, "field 'architectures' is -1, expected a list of strings"),
+    ],
+)
+def test_fields_of_another_kind(tmp_path, name, fields, message):
+    with pytest.raises(ValueError, match=f"config.json: .*{message}"):
+        opened(tmp_path, family_checkpoints.load(name), **fields)
+
+
 # --- padding ---------------------------------------------------------------------------------------------------------
 
 PADDED = [

@@ -333,6 +333,9 @@ def test_buckets_are_those_of_t5(golden):
     for name, (bidirectional, buckets, furthest) in BUCKETS.items():
         got = relative_buckets(np.arange(-300, 301), buckets, furthest, bidirectional=bidirectional)
         assert np.array_equal(got, golden[f"buckets.{name}"]), name
+    for buckets, furthest in ((2, 128), (8, 2)):
+        with pytest.raises(ValueError, match=f"{buckets} buckets up to a distance of {furthest}: expected at least 4"):
+            relative_buckets(np.arange(3), buckets, furthest)
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
@@ -379,6 +382,7 @@ def test_positions_that_are_added(rng, dtype):
         got = nn.SinusoidalPositions(8, layout=layout)(x, offset=3)
         want = x + reference.positional_encoding(5, 8, offset=3, layout=layout)
         assert_close(got, want, bound=1e-6 if dtype == np.float32 else 1e-14, dtype=dtype)
+    assert nn.SinusoidalPositions(8)(np.ones((2, 8), np.int8)).dtype == np.float64
     learned = nn.LearnedPositions(9, 8, dtype=dtype)
     assert_same_bits(learned(x, offset=4), x + learned.weight[4:9])
 
@@ -415,6 +419,9 @@ def test_empty_sequences_and_batches():
         result = model(src, tgt)
         assert result.shape == tgt.shape
         assert np.isfinite(result).all()
+    layers, cache, nobody = nn.Encoder(nn.EncoderLayer(16, 4, 20), 1), nn.KVCache(), np.ones((0, 3, 16), np.float32)
+    for _ in range(2):
+        assert layers(nobody, cache=cache).shape == nobody.shape
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -631,6 +638,10 @@ BAD = [
     (nn.Decoder, {"decoder_layer": [nn.DecoderLayer(8, 2, 12)], "norm": "rms"}, TypeError, ["norm", "str"]),
     (nn.Encoder, {"encoder_layer": [nn.EncoderLayer(8, 2, 12)], "num_layers": 2}, ValueError, ["num_layers", "2", "1"]),
     (nn.Linear(3, 2), {"x": np.ones((2, 4))}, ValueError, ["x", "(2, 4)", "3"]),
+    (nn.Encoder([nn.EncoderLayer(8, 2, 12)]), {"src": SRC, "cache": 3}, TypeError, ["cache", "int", "KVCache"]),
+    (nn.EncoderLayer(8, 2, 12), {"src": SRC, "cache": nn.KVCache()}, TypeError, ["KVCache", "KVCache().layer(0)"]),
+    (nn.MultiHeadAttention(8, 2), {"query": SRC, "key": SRC, "value": SRC, "cache": nn.KVCache()}, TypeError,
+     ["KVCache", "KVCache().layer(0).self_attn"]),
     (nn.Embedding(5, 2), {"ids": [0, 5]}, ValueError, ["ids", "5", "0 to 4"]),
     (nn.Embedding(5, 2), {"ids": [-1]}, ValueError, ["ids", "-1"]),
     (nn.Embedding(5, 2), {"ids": [1.0]}, TypeError, ["ids", "float64"]),

@@ -118,7 +118,7 @@ def test_a_step_with_the_cache_is_the_whole_pass(model, prompts):
     texts = [prompts[LONG], prompts[NUMBERS]]
     want = [model([text]).logits[0] for text in texts]
     starts = [len(text) - 6 for text in texts]
-    session, _, _ = model._begin([[1]] * 2, None, GenerationOptions())
+    session, *_ = model._begin([[1]] * 2, None, GenerationOptions())
     first = session.step([np.array(text[:start]) for text, start in zip(texts, starts, strict=True)])
     session.select(np.array([1, 0]))
     for row, start in enumerate(starts):

@@ -93,11 +93,21 @@ Shape broadcast(const Door& door, const Shape& before, const Array& first, const
 
 // --- arguments -------------------------------------------------------------------------------------------------------
 
+// The array of something else. Where there is none, what NumPy or the value's own library says, by the argument's name.
+Array Door::made(py::handle value, const char* name) const {
+  try {
+    return Array::steal(as_array(value));
+  } catch (const py::error_already_set& error) {
+    const std::string message = std::string(name) + " is no array: " + std::string(py::str(error.value()));
+    if (error.matches(PyExc_ValueError)) value_error(message);
+    if (error.matches(PyExc_TypeError) || error.matches(PyExc_RuntimeError)) type_error(message);
+    throw;
+  }
+}
+
 Array Door::take(py::handle value, const char* name) {
   if (value.is_none()) type_error(std::string(name) + " is None, expected an array");
-  Array a;
-  if (PyArray_Check(value.ptr())) a = Array(py::reinterpret_borrow<py::object>(value));
-  else a = Array::steal(as_array(value));
+  const Array a = PyArray_Check(value.ptr()) ? Array(py::reinterpret_borrow<py::object>(value)) : made(value, name);
   taken_[count_] = a, names_[count_] = name, ++count_;
   return a;
 }

@@ -120,6 +120,7 @@ class Door {
  private:
   void promote(int type);
   Array take(py::handle value, const char* name);
+  Array made(py::handle value, const char* name) const;
   void expect_no_overlap(const Array& out, Overlap overlap) const;
 
   const char* op_;

@@ -62,7 +62,7 @@ Sizes measure(const Door& door, const Array& q, const Array& k, const Array& v, 
 // key_lengths and query_offset: one integer for all, or one per batch.
 std::vector<Index> per_batch(Door& door, py::handle value, const char* name, Index batch) {
   std::vector<Index> all = door.integers(value, name);
-  if (all.size() == 1) all.resize(std::size_t(std::max<Index>(batch, 1)), all[0]);
+  if (all.size() == 1) all.resize(std::size_t(batch), all[0]);
   if (!(Index(all.size()) == batch))
     door.value_error(std::string(name) + " has " + std::to_string(all.size()) + " entries, expected one per batch, " +
                      std::to_string(batch));

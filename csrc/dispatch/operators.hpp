@@ -112,6 +112,8 @@ template <class T> void gemm(const GemmArgs<T>& g) {
   gemm_batch<T>(1, [&](Index) { return g; });
 }
 
+inline Index rows_of(const AttentionSizes& n) { return n.heads * n.queries; }
+
 struct AttentionWork {
   std::vector<Index> rows;      // of each group
   double flops = 0, bytes = 0;  // bytes of all keys and values
@@ -124,8 +126,8 @@ AttentionWork measure_attention(const Kernels<T>& kernel, Index groups, const Si
   work.rows.reserve(std::size_t(groups));
   for (Index g = 0; g < groups; ++g) {
     const AttentionSizes n = sizes_of(g);
-    work.rows.push_back(n.rows());
-    work.flops += 2.0 * double(n.rows()) * double(n.keys) * double(n.head_size + n.value_size + 16);
+    work.rows.push_back(rows_of(n));
+    work.flops += 2.0 * double(rows_of(n)) * double(n.keys) * double(n.head_size + n.value_size + 16);
     work.bytes += double(n.keys) * double(n.head_size + n.value_size) * sizeof(T);
     work.scratch = std::max(work.scratch, kernel.attention_scratch(n));
   }
@@ -158,7 +160,7 @@ template <class Sizes> bool has_few_rows_over_many_keys(Index groups, const Size
   Index keys = 0;
   for (Index g = 0; g < groups; ++g) {
     const AttentionSizes n = sizes_of(g);
-    if (n.rows() > kQueryBlock || n.rows() == 0) return false;
+    if (rows_of(n) > kQueryBlock || rows_of(n) == 0) return false;
     keys = std::max(keys, n.keys);
   }
   return keys > kKeySpan;
@@ -185,7 +187,7 @@ template <class T, class Sizes, class At> void attention_by_spans(const Kernels<
   std::vector<Index> parts_of(std::size_t(groups) + 1);  // where a group's parts begin
   for (Index g = 0; g < groups; ++g) {
     const AttentionSizes n = sizes_of(g);
-    parts_of[g + 1] = parts_of[g] + plan.spans * n.rows() * (n.value_size + 2);
+    parts_of[g + 1] = parts_of[g] + plan.spans * rows_of(n) * (n.value_size + 2);
   }
   const AlignedArray<T> parts = allocate_aligned<T>(std::size_t(parts_of.back()));
   parallel_for(groups * plan.spans, work.flops, work.scratch * sizeof(T), [&](Index task, void* scratch) {
@@ -214,7 +216,7 @@ void attend_alone(const Kernels<T>& kernel, Index groups, const AttentionWork& w
               AttentionArgs<T> a = at(Index(0)), next{};
               for (Index g = 0; g < groups; ++g, a = next) {
                 if (g + 1 < groups) expect_next(a, next = at(g + 1));
-                kernel.attention(a, 0, a.rows(), static_cast<T*>(scratch));
+                kernel.attention(a, 0, rows_of(a), static_cast<T*>(scratch));
               }
             }));
 }
@@ -237,7 +239,7 @@ template <class T, class Sizes, class At> void attention(Index groups, const Siz
     AttentionArgs<T> a = at(group);
     if (task + 1 == plan.first[group + 1] && group + 1 < groups) expect_next(a, at(group + 1));
     const Index begin = (task - plan.first[group]) * plan.rows_per_task;
-    kernel.attention(a, begin, std::min(begin + plan.rows_per_task, a.rows()), static_cast<T*>(scratch));
+    kernel.attention(a, begin, std::min(begin + plan.rows_per_task, rows_of(a)), static_cast<T*>(scratch));
   });
 }
 

@@ -321,14 +321,14 @@ template <class T, class L> void write_part(Rows<T, L> rows, Index span, T* part
 
 template <class T> void attend_span(const AttentionArgs<T>& a, Index span, T* part, T* scratch) {
   const Workspace<T> w = lay_out(a, scratch);
-  const Index rows = a.rows();
+  const Index rows = a.heads * a.queries;
   if (rows <= kFewRows) write_part(Rows<T, KeyLanes<T>>(a, 0, rows, w), span, part);
   else write_part(Rows<T, QueryLanes<T>>(a, 0, rows, w), span, part);
 }
 
 template <class T> void merge_spans(const AttentionArgs<T>& a, Index spans, const T* parts, T* scratch) {
   const Workspace<T> w = lay_out(a, scratch);
-  Rows<T, KeyLanes<T>> rows(a, 0, a.rows(), w);  // merging is the same in both layouts
+  Rows<T, KeyLanes<T>> rows(a, 0, a.heads * a.queries, w);  // merging is the same in both layouts
   const Index n = rows.s.count, size = a.value_size;
   for (Index span = 0; span < spans; ++span, parts += n * (size + 2)) {
     __builtin_memcpy(rows.s.max, parts, std::size_t(n) * sizeof(T));

@@ -283,8 +283,9 @@ template <class T> TFCORE_INLINE Vec<T> tanh(Vec<T> x) {
   return copy_sign<T>(a < T(0.625) ? near : far, x);
 }
 
-// x / (1 + e^-x), within 1.4 times the error of that formula with a correctly rounded exponential. Below -kExpOver the
-// divisor is inf and x stands still, so that -inf gives -0 and not NaN.
+// x / (1 + e^-x), within 1.4 times the error of that formula with a correctly rounded exponential; but -0 from -88.4
+// (-709.4 in double) on, where the formula still gives -4e-37 (-6e-306). Below -kExpOver the divisor is inf and x
+// stands still, so that -inf gives -0 and not NaN.
 template <class T> TFCORE_INLINE Vec<T> silu(Vec<T> x) {
   using C = MathConstants<T>;
   const Vec<T> y = max(splat(-C::kExpOver), x);

@@ -53,8 +53,6 @@ enum class MaskKind : int { none, boolean, additive };
 // The R = (H / G) * L query rows that share one key head; row r is query head r / L at position r % L.
 struct AttentionSizes {
   Index heads, queries, keys, head_size, value_size;
-
-  Index rows() const { return heads * queries; }
 };
 
 template <class T> struct AttentionArgs : AttentionSizes {

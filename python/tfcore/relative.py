@@ -29,6 +29,12 @@ def relative_buckets(
     first = np.where(distances > 0, count, 0) if bidirectional else np.zeros_like(distances)
     far = np.abs(distances) if bidirectional else np.maximum(-distances, 0)
     exact = count // 2
+    if exact < 1 or max_distance <= exact:
+        least = 4 if bidirectional else 2
+        raise ValueError(
+            f"{buckets} buckets up to a distance of {max_distance}: expected at least {least}, and a distance above a "
+            f"{'quarter' if bidirectional else 'half'} of them"
+        )
     with np.errstate(divide="ignore"):  # float32 throughout, as the checkpoints were trained
         steps = np.log(far.astype(np.float32) / np.float32(exact)) / np.float32(np.log(max_distance / exact))
         logarithmic = exact + np.maximum(steps * np.float32(count - exact), 0).astype(np.int64)

@@ -6,7 +6,7 @@ Written with NumPy alone, because the operators and the plain NumPy reference bo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -36,7 +36,7 @@ def rotary_frequencies(
         raise ValueError(f"rotary_dim is {rotary_dim}, expected an even number: columns turn in pairs")
     if not _is_number(base):
         raise TypeError(f"base is of type {type(base).__name__}, expected a number")
-    if not base > 0:
+    if not 0 < base < math.inf:
         raise ValueError(f"base is {base}, expected a positive number")
     kind = rope_type(scaling)
     if scaling is None or kind == "default":
@@ -54,9 +54,9 @@ def rope_type(scaling: Scaling | None) -> str:
     if not isinstance(scaling, Mapping):
         raise TypeError(f"scaling is a {type(scaling).__name__}, expected None or a dictionary")
     kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind != "default" and kind not in _SCALED:
+    if not isinstance(kind, str) or (kind != "default" and kind not in _SCALED):
         raise ValueError(f"scaling: rope_type is {kind!r}, expected 'default' or one of {sorted(_SCALED)}")
-    return str(kind)
+    return kind
 
 
 def _plain(dim: int, base: float) -> Frequencies:
@@ -68,13 +68,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _positive(scaling: Scaling, name: str) -> float:
+def _number(scaling: Scaling, name: str) -> float:
     value = scaling[name]
     if not _is_number(value):
         raise TypeError(f"scaling: {name!r} is of type {type(value).__name__}, expected a number")
-    if not 0 < value < math.inf:
-        raise ValueError(f"scaling: {name!r} is {value}, expected a positive number")
     return float(value)
+
+
+def _positive(scaling: Scaling, name: str, above: float = 0) -> float:
+    value = _number(scaling, name)
+    if not above < value < math.inf:
+        wanted = f"a number above {above:g}" if 0 < value <= above else "a positive number"
+        raise ValueError(f"scaling: {name!r} is {scaling[name]}, expected {wanted}")
+    return value
 
 
 def _linear(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
@@ -92,12 +98,18 @@ def _dynamic(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Freq
 
 def _yarn(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """YaRN: fast pairs keep their frequency, slow ones are interpolated, those between are blended by a ramp."""
+    if base == 1:
+        raise ValueError("base is 1, expected another for rope_type 'yarn': pairs must differ")
     factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
 
     def pair_with(turns: float) -> float:  # the (fractional) pair that makes so many turns over the trained length
         return dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(base))
 
-    first, last = pair_with(scaling.get("beta_fast") or 32.0), pair_with(scaling.get("beta_slow") or 1.0)
+    fast, slow = (
+        _positive(scaling, name) if scaling.get(name) else default
+        for name, default in (("beta_fast", 32.0), ("beta_slow", 1.0))
+    )
+    first, last = pair_with(fast), pair_with(slow)
     if scaling.get("truncate", True):
         first, last = math.floor(first), math.ceil(last)
     first, last = max(first, 0), min(last, dim - 1)
@@ -108,9 +120,10 @@ def _yarn(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequen
 
 
 def _yarn_attention_factor(factor: float, scaling: Scaling) -> float:
-    given, mscale, all_dim = (scaling.get(name) for name in ("attention_factor", "mscale", "mscale_all_dim"))
+    names = ("attention_factor", "mscale", "mscale_all_dim")
+    given, mscale, all_dim = (None if scaling.get(name) is None else _number(scaling, name) for name in names)
     if given is not None:
-        return float(given)
+        return given
 
     def magnitude(weight: float) -> float:
         return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
@@ -120,20 +133,24 @@ def _yarn_attention_factor(factor: float, scaling: Scaling) -> float:
 
 def _longrope(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """LongRoPE: each pair has a divisor of its own, from one list within the trained length, from another beyond."""
-    factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
+    factor = _positive(scaling, "factor")
+    trained = _positive(scaling, "original_max_position_embeddings", above=1 if factor > 1 else 0)
     name = "long_factor" if length > trained else "short_factor"
-    divisors = np.asarray(scaling[name], np.float64)
-    if divisors.shape != (dim // 2,) or not np.all(divisors > 0):
-        raise ValueError(f"scaling: {name!r} is {scaling[name]}, expected {dim // 2} positive numbers")
-    given = scaling.get("attention_factor")
+    given = scaling[name]
+    numbers = isinstance(given, Sequence | np.ndarray) and all(_is_number(divisor) for divisor in given)
+    if not numbers or len(given) != dim // 2 or not all(divisor > 0 for divisor in given):
+        raise ValueError(f"scaling: {name!r} is {given}, expected {dim // 2} positive numbers")
+    divisors = np.asarray(given, np.float64)
+    if scaling.get("attention_factor") is not None:
+        return _plain(dim, base) / divisors, _number(scaling, "attention_factor")
     magnitude = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(trained))
-    return _plain(dim, base) / divisors, magnitude if given is None else float(given)
+    return _plain(dim, base) / divisors, magnitude
 
 
 def _llama3(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """Llama 3.1: long waves are divided by the factor, short ones kept, those between blended by their turns."""
     factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
-    low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
+    low, high = _number(scaling, "low_freq_factor"), _number(scaling, "high_freq_factor")
     plain = _plain(dim, base)
     turns = trained * plain / (2 * math.pi)  # over the trained length
     kept = np.clip((turns - low) / (high - low or 1e-9), 0.0, 1.0)  # equal factors: a step, not a blend

@@ -218,7 +218,7 @@ struct Restrictions {
 
 // The same by spans of keys, as threads share a few rows.
 template <class T> void run_spans(AttentionArgs<T> a, const std::string& what, const Array<T>& out, T* scratch) {
-  const Index rows = a.rows(), spans = (a.keys + kKeySpan - 1) / kKeySpan;
+  const Index rows = a.heads * a.queries, spans = (a.keys + kKeySpan - 1) / kKeySpan;
   if (rows > kQueryBlock || spans == 0) return;
   const Index size = rows * (a.value_size + 2);
   const Array<T> parts = filled<T>(spans * size, T(kNan));

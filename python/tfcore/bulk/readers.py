@@ -100,7 +100,7 @@ class Corpus:
             self._stream = stream
             lines = _lines(stream, self.name)
             if self.kind == "txt":
-                for number, line in lines:
+                for number, line, _ in lines:
                     yield _line_row(line and line.removesuffix(b"\r"), f"line {number}")
             elif self.kind == "jsonl":
                 yield from _json_rows(lines, self.field or "text")
@@ -139,8 +139,11 @@ class Corpus:
 # ---- lines
 
 
-def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes | None]]:
-    """(number from 1, bytes up to the line feed); None for a line longer than MOST_LINE."""
+Line = tuple[int, bytes | None, int]  # number from 1, bytes up to the line feed, double quotes among them
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[Line]:
+    """Of a line longer than MOST_LINE the bytes are None."""
     number = 0
     while line := stream.readline(MOST_LINE + 2):
         number += 1
@@ -148,13 +151,17 @@ def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes | None]]:
             if line.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise ValueError(f"{name}: is UTF-16, expected UTF-8")
             line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line:
+                return
         content = line.removesuffix(b"\n")
         if len(content.removesuffix(b"\r")) <= MOST_LINE:
-            yield number, content
+            yield number, content, content.count(b'"')
             continue
+        quotes = line.count(b'"')
         while line and not line.endswith(b"\n"):
             line = stream.readline(MOST_LINE)
-        yield number, None
+            quotes += line.count(b'"')
+        yield number, None, quotes
 
 
 def _line_row(raw: bytes | None, place: str, missing: str = f"longer than {MOST_LINE >> 20} MiB") -> Row:
@@ -179,9 +186,9 @@ def _value_row(value: Any, field: str, place: str) -> Row:
 # ---- JSON, an object a line
 
 
-def _json_rows(lines: Iterator[tuple[int, bytes | None]], field: str) -> Iterator[Row]:
+def _json_rows(lines: Iterator[Line], field: str) -> Iterator[Row]:
     """Empty lines are not rows."""
-    for number, raw in lines:
+    for number, raw, _ in lines:
         line = _line_row(raw, f"line {number}")
         if line.text is None:
             yield line
@@ -204,27 +211,32 @@ def _json_row(line: str, field: str, place: str) -> Row:
 # ---- CSV, whose first row names the columns
 
 
-def _csv_rows(lines: Iterator[tuple[int, bytes | None]], name: str, field: str | None, delimiter: str) -> Iterator[Row]:
+def _csv_rows(lines: Iterator[Line], name: str, field: str | None, delimiter: str) -> Iterator[Row]:
     """Empty lines are not rows, quoted fields may run over lines; bytes that are not UTF-8 spoil their own field."""
-    reached, ended = 0, False
+    reached, quotes, ended = 0, 0, False
 
-    def text() -> Iterator[str]:
-        nonlocal reached, ended
-        for number, raw in lines:
-            reached = number
-            yield (_TOO_LONG if raw is None else raw.decode(errors="surrogateescape")) + "\n"
+    def read_text() -> Iterator[str]:
+        nonlocal reached, quotes, ended
+        for number, raw, own_quotes in lines:
+            reached, quotes = number, quotes + own_quotes
+            too_long = '"' * (own_quotes % 2) + _TOO_LONG  # opens or closes a field as the line did
+            yield (too_long if raw is None else raw.decode(errors="surrogateescape")) + "\n"
         ended = True
 
-    reader = csv.reader(text(), delimiter=delimiter)
+    text = read_text()
+    reader = csv.reader(text, delimiter=delimiter)
     header: list[str] | None = None
     place = -1
     while True:
-        start, earlier = reached + 1, csv.field_size_limit(MOST_LINE)  # a setting of the process: lent for one row
+        start, quotes = reached + 1, 0
+        earlier = csv.field_size_limit(MOST_LINE)  # a setting of the process: lent for one row
         try:
             record = next(reader, None)
         except csv.Error as error:
             if header is None:
                 raise ValueError(f"{name}: the header cannot be read ({error})") from error
+            while quotes % 2 and next(text, None) is not None:  # the rest of a field that was given up
+                pass
             yield Row(None, f"line {start}", f"not CSV ({error})")
             continue
         finally:
@@ -241,6 +253,8 @@ def _csv_rows(lines: Iterator[tuple[int, bytes | None]], name: str, field: str |
         if header is None:
             header = record
             place = header.index(_column(name, header, field))
+        elif any(_TOO_LONG in value for value in record):
+            yield Row(None, f"line {start}", f"longer than {MOST_LINE >> 20} MiB")
         elif place >= len(record):
             yield Row(None, f"line {start}", f"has {len(record)} fields, no {header[place]!r}")
         else:
@@ -248,8 +262,6 @@ def _csv_rows(lines: Iterator[tuple[int, bytes | None]], name: str, field: str |
 
 
 def _csv_row(value: str, column: str, place: str) -> Row:
-    if _TOO_LONG in value:
-        return Row(None, place, f"longer than {MOST_LINE >> 20} MiB")
     raw = value.encode(errors="surrogateescape")
     row = _line_row(raw, place)
     return row if row.text is not None else row._replace(fault=f"{column!r} is {row.fault}")

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 def check_positive(name: str, value: Any, most: int | None = None) -> None:
     """Refuses all but positive integers, up to `most`."""
-    if type(value) is not int or value < 1 or (most is not None and value > most):
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < 1 or (most is not None and value > most):
         raise ValueError(f"{name} is {value!r}, expected a positive integer" + (f" up to {most}" if most else ""))
 
 

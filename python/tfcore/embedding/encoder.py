@@ -232,19 +232,19 @@ class SentenceEncoder(Opened[_Parts]):
         The cosine, or what the checkpoint names as `similarity_fn_name`: "dot", or the negative of the "euclidean" or
         "manhattan" distance.
         """
-        return SIMILARITIES[self.similarity_fn_name](rows(a), rows(b))
+        return SIMILARITIES[self.similarity_fn_name](rows("a", a), rows("b", b))
 
     def similarity_pairwise(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Float32Array:
         """How alike n vectors are to n others, one by one: (n, dim), (n, dim) → (n,)."""
         compare: Pairwise = PAIRWISE[self.similarity_fn_name]
-        return compare(rows(a), rows(b))
+        return compare(rows("a", a), rows("b", b))
 
     def _run(
         self, texts: Iterable[str], prompt: str, batch_size: int | None, tally: Tally
     ) -> Iterator[tuple[IntArray, Features]]:
         """Passes of texts, by their rows, through the transformer and every module."""
         parts, limit = self._parts, self.max_seq_length
-        skip = parts.transformer.prompt_length(prompt) if prompt else 0
+        skip = parts.transformer.prompt_length(prompt, limit) if prompt else 0
 
         def check(row: int, text: Any) -> str:
             if not isinstance(text, str):
@@ -265,7 +265,7 @@ class SentenceEncoder(Opened[_Parts]):
     def _with_prompt(self, names: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
         if options.get("prompt") is not None or options.get("prompt_name") is not None:
             return options
-        found = [name for name in names if name in self._parts.options.prompts]
+        found = [name for name in names if name in self._parts.options.named]
         return {**options, "prompt_name": found[0]} if found else {**options, "prompt": ""}
 
     def __repr__(self) -> str:

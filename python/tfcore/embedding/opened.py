@@ -83,7 +83,8 @@ class Options:
         prompts = self.config.get("prompts") or {}
         if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
             raise ValueError(f"{self.config.path}: field 'prompts' is not an object of names and strings")
-        self.prompts: dict[str, str] = {name: text or "" for name, text in prompts.items()}
+        self.named = frozenset(prompts)  # by the file; sentence-transformers knows two more, which are empty
+        self.prompts = {"query": "", "document": "", **{name: text or "" for name, text in prompts.items()}}
         self.default_prompt_name = self.config.text("default_prompt_name", default="") or None
 
     def prompt(self, prompt: str | None, name: str | None) -> str:

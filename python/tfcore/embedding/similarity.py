@@ -44,9 +44,12 @@ PAIRWISE: dict[str, Pairwise] = {  # (n, dim), (n, dim) → (n,)
 }
 
 
-def rows(vectors: npt.ArrayLike) -> Float32Array:
+def rows(name: str, vectors: npt.ArrayLike) -> Float32Array:
     """Vectors, or one, as (n, dim)."""
-    return np.atleast_2d(np.asarray(vectors, np.float32))
+    found = np.atleast_2d(np.asarray(vectors, np.float32))
+    if found.ndim > 2:
+        raise ValueError(f"{name} has shape {found.shape}, expected (n, dim)")
+    return found
 
 
 def maxsim(queries: Any, documents: Any) -> Float32Array:

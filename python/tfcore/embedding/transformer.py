@@ -77,9 +77,9 @@ class Transformer:
             return self.model.forward_packed(tokens)
         return self._stack.run(tokens).states[-1]
 
-    def prompt_length(self, prompt: str) -> int:
-        """How many leading tokens of a text are its prompt's, the model's own before them among these."""
-        ids = self.tokenize(Window(0, [prompt]), self.max_seq_length).ids[0]
+    def prompt_length(self, prompt: str, limit: int) -> int:
+        """How many leading tokens of a text of at most `limit` are its prompt's, the model's own before them too."""
+        ids = self.tokenize(Window(0, [prompt]), limit).ids[0]
         return len(ids) - bool(ids and ids[-1] in self.tokenizer.all_special_ids)
 
     def _limit(self, config: Config) -> int:

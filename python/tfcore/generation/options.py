@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+_NEW_TOKENS = 20  # where no length is asked for
+
 # Settings of Transformers that change its tokens and are not implemented, with the values that leave them alone.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "constraints": (None,),
@@ -150,6 +152,8 @@ class GenerationOptions:
         if unknown:
             raise TypeError(f"generate has no setting {', '.join(unknown)}; the settings are {', '.join(known)}")
         said = {name: value for name, value in (checkpoint or {}).items() if value is not None}
+        if said.get("pad_token_id") == -1:  # how some checkpoints say that they have none
+            del said["pad_token_id"]
         for limit, total in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
             if given.get(total) is not None:  # the caller's limit is not undone by the checkpoint's of the other kind
                 said.pop(limit, None)
@@ -166,6 +170,13 @@ class GenerationOptions:
         """The tokens that end a text: none, one or several."""
         return cast("tuple[int, ...]", self.eos_token_id or ())
 
+    def within(self, prompt_length: int, positions: int | None) -> GenerationOptions:
+        """These, but where no length is asked for, no more tokens than a model has positions, if it has any left."""
+        if self.max_new_tokens is not None or self.max_length is not None or positions is None:
+            return self
+        left = positions - prompt_length
+        return dataclasses.replace(self, max_new_tokens=left) if 0 < left < _NEW_TOKENS else self
+
     def limit(self, prompt_length: int) -> int:
         """The most tokens of a text with its prompt.
 
@@ -178,7 +189,7 @@ class GenerationOptions:
             if prompt_length >= self.max_length:
                 raise ValueError(f"max_length is {self.max_length}, expected more than the {prompt_length} of a prompt")
             return self.max_length
-        return prompt_length + (20 if self.max_new_tokens is None else self.max_new_tokens)
+        return prompt_length + (_NEW_TOKENS if self.max_new_tokens is None else self.max_new_tokens)
 
     def least(self, prompt_length: int) -> int:
         """The length, with the prompt, below which no end token may come."""

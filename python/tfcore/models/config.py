@@ -62,6 +62,21 @@ class Config(Mapping[str, Any]):
             self._refuse(name, "a token's id: 0 or a positive integer")
         return int(value)
 
+    def token_ids(self, name: str) -> list[int]:
+        """Of a field that holds none, one or several. -1, too, which stands for none in some files."""
+        value = self._fields.get(name)
+        ids = [] if value is None else value if isinstance(value, list) else [value]
+        if not all(type(token) is int and -1 <= token < 1 << 31 for token in ids):
+            self._refuse(name, "a token's id or several")
+        return ids
+
+    def texts(self, name: str) -> list[str]:
+        """Of a field that may be missing."""
+        value = self._fields.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            self._refuse(name, "a list of strings")
+        return value
+
     def positive_number(self, name: str, default: float = _REQUIRED) -> float:
         value = self._field(name, default)
         if type(value) not in (int, float) or not 0 < value < float("inf"):
@@ -109,14 +124,20 @@ class Config(Mapping[str, Any]):
 
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__["_fields"]
-        if name == "id2label" and isinstance(fields.get(name), dict):  # JSON has strings for keys; code has numbers
-            return {int(key): label for key, label in fields[name].items()}
+        if name == "id2label" and fields.get(name) is not None:
+            return self._labels(fields[name])
         if name == "num_labels" and "id2label" in fields:
             return len(self.id2label)
         try:
             return fields[name]
         except KeyError:
             raise AttributeError(f"config has no field {name!r}") from None
+
+    def _labels(self, labels: Any) -> dict[int, Any]:  # JSON has strings for keys; code has numbers
+        try:
+            return {int(key): label for key, label in labels.items()}
+        except (AttributeError, ValueError):
+            self._refuse("id2label", "an object of labels by their numbers")
 
     def __getitem__(self, name: str) -> Any:
         return self._fields[name]

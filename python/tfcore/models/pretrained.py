@@ -122,8 +122,7 @@ def generation_settings(path: Path, config: Config) -> Mapping[str, Any]:
 
 def _tokens(config: Config, name: str) -> IntArray:
     """The ids in a field that holds none, one or several."""
-    ids = config.get(name)
-    return np.atleast_1d(np.asarray([] if ids is None else ids, np.int64))
+    return np.array(config.token_ids(name), np.int64)
 
 
 def check_holes(batch: PaddedBatch, stack: Stack, mask: str = "attention_mask") -> None:

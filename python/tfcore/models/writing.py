@@ -44,7 +44,8 @@ class Writing(Pretrained):
         input_ids : (B, L) integers, optional
             Token ids: lists, a NumPy array, a CPU tensor of PyTorch. Default, for a decoder: one beginning of a text.
         attention_mask : (B, L), optional
-            1 for real tokens, 0 for padding.
+            1 for real tokens, 0 for padding. Default: a decoder takes its padding tokens for padding, unless one also
+            ends texts; an encoder-decoder takes all tokens.
         streamer : object with `put` and `end`, or a function, optional
             Hears of each step's tokens as they come.
         tokenizer : optional
@@ -69,7 +70,7 @@ class Writing(Pretrained):
             A setting is out of range, an id is outside the vocabulary, the model has too few positions.
         """
         options = self._options(settings)
-        session, prompts, shown = self._begin(input_ids, attention_mask, options)
+        session, prompts, shown, options = self._begin(input_ids, attention_mask, options)
         written = generate(session, prompts, options, streamer=streamer, decode=_decode(tokenizer))
         return _padded(shown, prompts, written.sequences, options)
 
@@ -85,7 +86,7 @@ class Writing(Pretrained):
         before the end.
         """
         options = self._options(settings)
-        session, prompts, _ = self._begin(input_ids, attention_mask, options)
+        session, prompts, _, options = self._begin(input_ids, attention_mask, options)
         return stream(session, prompts, options, decode=_decode(tokenizer))
 
     def _options(self, settings: dict[str, Any]) -> GenerationOptions:
@@ -93,8 +94,9 @@ class Writing(Pretrained):
 
     def _begin(
         self, input_ids: Any, attention_mask: Any, options: GenerationOptions
-    ) -> tuple[Session, list[IntArray], IntArray]:
-        """A session, what its decoder reads first, and the columns (B, L) that results show before what is written."""
+    ) -> tuple[Session, list[IntArray], IntArray, GenerationOptions]:
+        """A session, what its decoder reads first, the columns (B, L) that results show before what is written, and
+        the options as they are for these texts."""
         raise NotImplementedError
 
 
@@ -103,20 +105,31 @@ class CausalLM(Model, Writing):
 
     def _begin(
         self, input_ids: Any, attention_mask: Any, options: GenerationOptions
-    ) -> tuple[Session, list[IntArray], IntArray]:
+    ) -> tuple[Session, list[IntArray], IntArray, GenerationOptions]:
         if input_ids is None:
             if options.bos_token_id is None:
                 raise TypeError("input_ids is missing, and the checkpoint names no bos_token_id to begin with")
             input_ids = [[options.bos_token_id]]
         ids = integers("input_ids", input_ids)
+        pad = options.pad_token_id
+        if attention_mask is None and pad is not None and pad not in options.end_tokens:
+            attention_mask = ids != pad
         batch = padded_batch(ids.shape, attention_mask)
         check_holes(batch, self.stack)
         prompts = [row[real] for row, real in zip(ids, batch.real, strict=True)]
         for row, prompt in enumerate(prompts):
             if not len(prompt):
                 raise ValueError(f"input_ids[{row}] has no real token, expected at least one")
-        _check_room(self.stack, max(map(len, prompts), default=0), options)
-        return _DecoderSession(self, len(prompts)), prompts, ids
+        longest = max(map(len, prompts), default=0)
+        options = options.within(longest, self._positions)
+        _check_room(self.stack, longest, options)
+        return _DecoderSession(self, len(prompts)), prompts, ids, options
+
+    @property
+    def _positions(self) -> int | None:
+        """How long a text the model was made for."""
+        trained = self.config.get("max_position_embeddings")
+        return trained if type(trained) is int and trained > 0 else self.stack.max_length
 
 
 class Seq2SeqLM(EncoderDecoderModel, Writing):
@@ -124,7 +137,7 @@ class Seq2SeqLM(EncoderDecoderModel, Writing):
 
     def _begin(
         self, input_ids: Any, attention_mask: Any, options: GenerationOptions
-    ) -> tuple[Session, list[IntArray], IntArray]:
+    ) -> tuple[Session, list[IntArray], IntArray, GenerationOptions]:
         if input_ids is None:
             raise TypeError("input_ids is missing")
         ids = integers("input_ids", input_ids)
@@ -137,7 +150,7 @@ class Seq2SeqLM(EncoderDecoderModel, Writing):
             raise ValueError(f"{self.path}: decoder_start_token_id is not said, expected the decoder's first token")
         prompts = [np.array([start], np.int64) for _ in ids]
         _check_room(self.decoder, 1, options)
-        return _EncoderDecoderSession(self, ids, batch), prompts, np.full((len(ids), 1), start)
+        return _EncoderDecoderSession(self, ids, batch), prompts, np.full((len(ids), 1), start), options
 
 
 class _DecoderSession:

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from .. import ops
 from . import initial
 from .arrays import Array, Layout, as_array, expect_divides, expect_rows, size
-from .cache import KeyValues, check_cache
+from .cache import KeyValues, check_cache, expect_cache
 from .layer import Layer, Seed, Weight
 from .linear import Linear
 from .masks import Scope, Visible
@@ -158,6 +158,7 @@ class MultiHeadAttention(Layer):
         weights : (B, L, S), or (B, num_heads, L, S) if not averaged, or None; without a batch, without B
             A query that sees no key has weights of zero, and finds zeros: its output is the bias of `out_proj`.
         """
+        expect_cache(cache, KeyValues)
         same_key, same_value = query is key, key is value  # what is one array is projected by one product
         query, key, value = as_array("query", query), as_array("key", key), as_array("value", value)
         layout = Layout.of(query, self.batch_first)

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from .arrays import Array, choice, expect_divides, size
 from .attention import MultiHeadAttention
-from .cache import LayerCache
+from .cache import LayerCache, expect_cache
 from .entry import Target, TargetMasks, enter_source, enter_target
 from .feed_forward import FeedForward
 from .layer import Layer, Seed
@@ -147,6 +147,7 @@ class EncoderLayer(Block):
         cache: LayerCache | None = None,
     ) -> Array:
         """src (B, S, d_model) → the same shape; arguments as in `Encoder`, `src_mask` being its `mask`."""
+        expect_cache(cache, LayerCache)
         names = ("src_mask", "src_key_padding_mask")
         x, visible, layout = enter_source(self, src, src_mask, src_key_padding_mask, is_causal, cache, names)
         return layout.leave(self.run(x, visible, cache))
@@ -194,6 +195,7 @@ class DecoderLayer(Block):
         cache: LayerCache | None = None,
     ) -> Array:
         """tgt (B, T, d_model), memory (B, S, d_model) → as tgt; arguments as in `Decoder`."""
+        expect_cache(cache, LayerCache)
         masks = TargetMasks(
             tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal, memory_is_causal
         )

@@ -234,6 +234,19 @@ class KVCache:
         return f"KVCache({self.rows} rows, {self.length} positions, {len(self._layers)} layers)"
 
 
+_HOW: dict[type, str] = {
+    KeyValues: "KVCache().layer(0).self_attn",
+    LayerCache: "KVCache().layer(0)",
+    KVCache: "KVCache()",
+}
+
+
+def expect_cache(cache: Any, kind: type) -> None:
+    """Refuses all but None and what a stack, a layer or an attention keeps things in."""
+    if cache is not None and not isinstance(cache, kind):
+        raise TypeError(f"cache is of type {type(cache).__name__}, expected a {kind.__name__}, such as {_HOW[kind]}")
+
+
 def check_cache(cache: KeyValues | LayerCache | KVCache | None, name: str, array: Array) -> int:
     """How many positions the cache keeps, for as many sequences as `array` (B, L, C) has."""
     if cache is None:

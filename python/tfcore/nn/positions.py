@@ -43,7 +43,7 @@ class SinusoidalPositions:
     def __call__(self, x: Any, offset: int = 0) -> Array:
         """x (..., L, d_model), whose rows are at the positions offset, offset + 1, … → the same shape."""
         x = _embeddings(x, self.d_model)
-        dtype = np.result_type(x, np.float16)
+        dtype = x.dtype if x.dtype.kind == "f" else np.float64
         table = ops.positional_encoding(
             x.shape[-2], self.d_model, offset=offset, base=self.base, layout=self.layout, dtype=dtype
         )

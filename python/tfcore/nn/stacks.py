@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from .arrays import Array, size
 from .blocks import Block, DecoderLayer, EncoderLayer
-from .cache import KVCache
+from .cache import KVCache, expect_cache
 from .entry import TargetMasks, enter_source, enter_target
 from .layer import Layer
 from .norm import Norm
@@ -119,6 +119,7 @@ class Encoder(Stack[EncoderLayer]):
             Of the positions before `src`. Implies `is_causal`; masks then have columns for the cache's positions too,
             which come first.
         """
+        expect_cache(cache, KVCache)
         names = ("mask", "src_key_padding_mask")
         x, visible, layout = enter_source(self.layers[0], src, mask, src_key_padding_mask, is_causal, cache, names)
         return layout.leave(self.run(x, visible, cache))
@@ -176,6 +177,7 @@ class Decoder(Stack[DecoderLayer]):
             Of the positions before `tgt`. Implies `tgt_is_causal`; the masks of tgt then have columns for the cache's
             positions too, which come first.
         """
+        expect_cache(cache, KVCache)
         masks = TargetMasks(
             tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal, memory_is_causal
         )

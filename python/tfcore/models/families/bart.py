@@ -34,7 +34,7 @@ def describe(config: Config) -> Architecture:
             "sequence_classification": Head("eos", labels(config, 3), dense=width, activation="tanh"),
             "question_answering": Head("all", 2),
         },
-        start=config.get("decoder_start_token_id", 2),
+        start=config.token_id("decoder_start_token_id", default=2),
     )
 
 

@@ -14,6 +14,7 @@ EVERYWHERE = (-1, -1)  # the window of a query that sees all
 
 _MOST_LAYERS = 10_000
 _FAR = 2**40  # further than any text goes
+_MOST_HEAD_SIZE = 1 << 16
 
 
 def labels(config: Config, default: int = 2) -> int:
@@ -96,6 +97,10 @@ def rotary(config: Config, size: int, *, kind: str | None = None, base: float = 
     theta = fields.pop("rope_theta", None) or config.get("rope_theta") or base
     part = fields.pop("partial_rotary_factor", None) or config.get("partial_rotary_factor") or part
     try:
+        if not 0 < part <= 1:
+            raise ValueError(f"partial_rotary_factor is {part}, expected a share of the head, above 0 and at most 1")
+        if size > _MOST_HEAD_SIZE:
+            raise ValueError(f"the head size is {size}, expected at most {_MOST_HEAD_SIZE}")
         found = Rotary(int(size * part), float(theta), scaling=_rope_scaling(config, fields))
         for length in (0, _FAR):
             rotary_frequencies(found.dim, base=found.base, scaling=found.scaling, length=length)

@@ -24,7 +24,7 @@ def describe(config: Config) -> Architecture:
         encoder=stack(config, "encoder", embeddings),
         decoder=stack(config, "decoder", replace(embeddings, vocabulary=written)),
         heads={"seq2seq_lm": Head("all", written, tied=config.flag("tie_word_embeddings", default=True))},
-        start=config.get("decoder_start_token_id", 58100),
+        start=config.token_id("decoder_start_token_id", default=58100),
     )
 
 

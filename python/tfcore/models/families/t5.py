@@ -13,7 +13,7 @@ def describe(config: Config) -> Architecture:
     words, width = config.positive_int("vocab_size"), config.positive_int("d_model")
     count = layers(config, "num_layers")
     encoder = _stack(config, words, width, count, decoder=False)
-    if _ENCODERS & set(config.get("architectures") or []):
+    if _ENCODERS & set(config.texts("architectures")):
         return Architecture(encoder=encoder, heads={"token_classification": Head("all", labels(config))})
     scaled = config.get("scale_decoder_outputs", config.flag("tie_word_embeddings", default=True))
     return Architecture(
@@ -24,7 +24,7 @@ def describe(config: Config) -> Architecture:
             "sequence_classification": Head("eos", labels(config), dense=width, activation="tanh"),
             "question_answering": Head("all", 2),
         },
-        start=config.get("decoder_start_token_id", 0),
+        start=config.token_id("decoder_start_token_id", default=0),
     )
 
 
