@@ -67,6 +67,13 @@ def test_padding_tokens_are_padding_without_a_mask(tmp_path):
     read = model.generate(ids, np.ones_like(ids), pad_token_id=0, **options)
     assert not np.array_equal(read, masked)
     assert np.array_equal(model.generate(ids, pad_token_id=0, **options | {"eos_token_id": [0, 1]})[0, :5], read[0, :5])
+    only = np.array([[0, 0, 0, 0], [5, 6, 7, 8]])  # a text of padding tokens alone, as where it also begins texts
+    assert np.array_equal(
+        model.generate(only, pad_token_id=0, **options),
+        model.generate(only, np.ones_like(only), pad_token_id=0, **options),
+    )
+    with pytest.raises(ValueError, match="input_ids"):
+        model.generate(only[0], pad_token_id=0)
     streamed = [step.tokens for step in model.stream(ids, pad_token_id=0, **options)]
     assert np.array_equal(np.stack(streamed, axis=1), masked[:, 4:])
 

@@ -111,10 +111,7 @@ class CausalLM(Model, Writing):
                 raise TypeError("input_ids is missing, and the checkpoint names no bos_token_id to begin with")
             input_ids = [[options.bos_token_id]]
         ids = integers("input_ids", input_ids)
-        pad = options.pad_token_id
-        if attention_mask is None and pad is not None and pad not in options.end_tokens:
-            attention_mask = ids != pad
-        batch = padded_batch(ids.shape, attention_mask)
+        batch = padded_batch(ids.shape, _without_padding(ids, options) if attention_mask is None else attention_mask)
         check_holes(batch, self.stack)
         prompts = [row[real] for row, real in zip(ids, batch.real, strict=True)]
         for row, prompt in enumerate(prompts):
@@ -202,6 +199,15 @@ class _EncoderDecoderSession:
     def select(self, parents: IntArray, /) -> None:
         self._cache.select(parents)
         self._sources = self._sources[parents]
+
+
+def _without_padding(ids: IntArray, options: GenerationOptions) -> IntArray | None:
+    """A mask of all but padding tokens, if they are known as such; a row of nothing else is a text of them."""
+    pad = options.pad_token_id
+    if pad is None or pad in options.end_tokens or ids.ndim != 2:
+        return None
+    real = ids != pad
+    return np.where(real.any(axis=1, keepdims=True), real, True)
 
 
 def _check_room(stack: Stack, longest: int, options: GenerationOptions) -> None:
