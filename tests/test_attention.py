@@ -609,3 +609,29 @@ def test_a_float64_mask_beyond_float32_hides_without_a_warning():
     out, weights = tfcore.scaled_dot_product_attention(q, q, q, mask, return_weights=True)
     assert out.dtype == np.float32
     assert weights.tolist() == [[[1.0, 0.0], [1.0, 0.0]]]
+
+
+def test_one_integer_for_each_of_a_batch_of_several_axes(rng):
+    q, k = normal(rng, 2, 3, 4, 5, 8), normal(rng, 2, 3, 4, 7, 8)
+    lengths = rng.integers(1, 8, (2, 3))
+    got = tfcore.scaled_dot_product_attention(q, k, k, key_lengths=lengths, query_offset=lengths, is_causal=True)
+    for i, j in np.ndindex(2, 3):
+        n = int(lengths[i, j])
+        alone = tfcore.scaled_dot_product_attention(
+            q[i, j], k[i, j], k[i, j], key_lengths=n, query_offset=n, is_causal=True
+        )
+        assert np.array_equal(got[i, j], alone)
+    want = reference.scaled_dot_product_attention(q, k, k, key_lengths=lengths, query_offset=lengths, is_causal=True)
+    assert np.abs(got - want).max() <= 1e-5
+
+
+def test_no_columns_for_any_number_of_rows():
+    """Nothing to compute takes no time, however many rows there are of it."""
+    none = np.empty((1 << 40, 0))
+    few = np.empty((5, 0))
+    assert tfcore.scaled_dot_product_attention(none, few, few).shape == none.shape
+    assert tfcore.multi_head_attention(none, few, few, 4).shape == none.shape
+    packed = none[:, None]
+    assert tfcore.attention_varlen(packed, packed, packed, [0, 1 << 40]).shape == packed.shape
+    for norm in (tfcore.layer_norm, tfcore.rms_norm, tfcore.softmax):
+        assert norm(none).shape == none.shape

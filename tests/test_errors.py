@@ -74,6 +74,10 @@ BAD = [
     (attend, {"query_offset": None}, TypeError, ["query_offset", "None"]),
     (attend, {"key_lengths": [7.0, 3.0]}, TypeError, ["key_lengths", "float64"]),
     (attend, {"key_lengths": [7, 3, 1]}, ValueError, ["key_lengths", "3", "2"]),
+    (attend, {"key_lengths": [[7, 3]]}, ValueError, ["key_lengths", "(1, 2)", "(2,)"]),
+    (attend, {"query_offset": 2**70}, ValueError, ["query_offset", "1180591620717411303424", "2**63"]),
+    (attend, {"query_offset": True}, TypeError, ["query_offset", "bool"]),
+    (attend, {"scale": 10**400}, ValueError, ["scale", "float64"]),
     (attend, {"key_lengths": [7, 8]}, ValueError, ["key_lengths", "8", "7"]),
     (attend, {"key_lengths": [-1, 7]}, ValueError, ["key_lengths", "-1"]),
     (attend, {"key_lengths": np.array([7, 2**64 - 1], np.uint64)}, ValueError, ["key_lengths", "18446744073709551615"]),
@@ -223,6 +227,7 @@ BAD = [
     (tfcore.rms_norm, {"x": X, "eps": None}, TypeError, ["eps", "None"]),
     (tfcore.gelu, {"x": X, "approximate": "erf"}, ValueError, ["approximate", "erf", "tanh"]),
     (tfcore.gelu, {"x": X, "approximate": None}, TypeError, ["approximate", "None"]),
+    (tfcore.gelu, {"x": X, "approximate": "\ud800"}, ValueError, ["approximate", r"'\ud800'"]),
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -193,6 +194,52 @@ def test_a_pool_of_forked_processes():
         print("done")
     """
     assert in_a_subprocess(code, TFCORE_NUM_THREADS="2") == "done\n"
+
+
+def test_the_interpreter_ends_beside_daemon_threads():
+    """They are within an operator, without the GIL, and are ended as they ask for it."""
+    code = """
+    import threading, time
+    import numpy as np, tfcore
+
+    x = np.ones((400, 3000), np.float32)
+
+    def work():
+        while True:
+            tfcore.softmax(x)
+
+    for _ in range(3):
+        threading.Thread(target=work, daemon=True).start()
+    time.sleep(0.2)
+    print("done")
+    """
+    for _ in range(3):
+        assert in_a_subprocess(code) == "done\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+@pytest.mark.parametrize("milliseconds", [10, 20, 30, 50, 80])
+def test_an_interrupt_while_arguments_are_converted(milliseconds):
+    """A signal's exception comes out of the call, wherever it finds it."""
+    code = f"""
+    import signal
+    import numpy as np, tfcore
+
+    q, k = np.ones((2000, 1), np.float32), np.ones((4000, 1), np.float32)
+    mask = np.zeros((4000, 2000)).T  # float64: made narrow for each call
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, {milliseconds / 1000})
+    try:
+        while True:
+            tfcore.scaled_dot_product_attention(q, k, k, mask)
+    except KeyboardInterrupt:
+        print("done")
+    """
+    assert in_a_subprocess(code) == "done\n"
 
 
 def test_no_thread_is_started_by_the_import():

@@ -83,7 +83,7 @@ Shape broadcast(const Door& door, const Shape& before, const Array& first, const
   Shape both(std::max(before.size(), own.size()));
   for (std::size_t i = 1; i <= both.size(); ++i) {
     const Index x = i <= before.size() ? before[before.size() - i] : 1, y = i <= own.size() ? own[own.size() - i] : 1;
-    if (!(x == y || x == 1 || y == 1))
+    if (x != y && x != 1 && y != 1)
       door.value_error(shaped(name, array) + " with leading axes " + text(own) + ", expected such as broadcast with " +
                        text(before) + " to match " + text(first.shape()));
     both[both.size() - i] = x == 1 ? y : x;
@@ -148,8 +148,9 @@ Array Door::mask(py::handle value, const char* name) {
   return a;
 }
 
-std::vector<Index> Door::integers(py::handle value, const char* name) {
+std::vector<Index> Door::integers(py::handle value, const char* name, Shape* shape) {
   const Array a = take(value, name);
+  if (shape) *shape = a.shape();
   if (!PyTypeNum_ISINTEGER(a.type()) && a.size() > 0)
     type_error(std::string(name) + " has dtype " + a.dtype() + ", expected integers");
   const Array flat = Array::steal(
@@ -180,7 +181,9 @@ Index Door::integer(py::handle value, const char* name, Index least, Index most)
 double Door::number(py::handle value, const char* name) const {
   const double x = PyFloat_AsDouble(value.ptr());
   if (x == -1.0 && PyErr_Occurred()) {
+    const bool too_large = PyErr_ExceptionMatches(PyExc_OverflowError);
     PyErr_Clear();
+    if (too_large) value_error(std::string(name) + " is beyond float64, expected a finite number");
     type_error(std::string(name) + " is of type " + type_name(value) + ", expected a number");
   }
   if (!std::isfinite(x))
@@ -199,7 +202,10 @@ bool Door::flag(py::handle value, const char* name) const {
 std::string Door::word(py::handle value, const char* name) const {
   if (!PyUnicode_Check(value.ptr()))
     type_error(std::string(name) + " is of type " + type_name(value) + ", expected str");
-  return py::cast<std::string>(value);
+  Py_ssize_t size = 0;
+  if (const char* const utf8 = PyUnicode_AsUTF8AndSize(value.ptr(), &size)) return {utf8, std::size_t(size)};
+  PyErr_Clear();
+  value_error(std::string(name) + " is " + std::string(py::repr(value)) + ", which is no text");
 }
 
 Activation Door::activation(py::handle value) const {
@@ -217,6 +223,10 @@ void Door::expect_rank(const Array& a, const char* name, int least) const {
                 (least == 1 ? " dimension" : " dimensions"));
 }
 
+void Door::expect_vector(const Array& a, const char* name, Index n, const char* what) const {
+  if (a && a.shape() != Shape{n}) value_error(shaped(name, a) + ", expected " + text({n}) + what);
+}
+
 // --- dtype, layout and result ----------------------------------------------------------------------------------------
 
 int Door::result_type() const {
@@ -227,26 +237,20 @@ int Door::result_type() const {
 
 namespace {
 
-// A float64 mask may hold numbers beyond float32; they become infinite, and NumPy would tell the caller of a cast of
+// A float64 mask may hold numbers beyond float32; they become infinite, and NumPy would warn the caller of a cast of
 // ours.
-class WithoutOverflowWarning {
- public:
-  explicit WithoutOverflowWarning(bool narrows) {
-    if (!narrows) return;
-    state_ = py::module_::import("numpy").attr("errstate")(py::arg("over") = "ignore");
-    state_.attr("__enter__")();
-  }
-  ~WithoutOverflowWarning() {
-    if (state_) state_.attr("__exit__")(py::none(), py::none(), py::none());
-  }
-
- private:
-  py::object state_;
-};
+Array narrowed(const Array& a) {
+  const Array wide = Array::steal(PyArray_FromArray(a.get(), PyArray_DescrFromType(NPY_DOUBLE), NPY_ARRAY_CARRAY_RO));
+  const Array narrow = new_array(a.shape(), NPY_FLOAT);
+  const double* const from = wide.data<double>();
+  std::transform(from, from + wide.size(), narrow.data<float>(), [](double x) { return float(x); });
+  return narrow;
+}
 
 }  // namespace
 
 Array Door::ready(const Array& a, Layout layout) const {
+  if (!a) return a;
   const int type = compute_type();
   PyArrayObject* p = a.get();
   bool fits = a.type() == type && PyArray_ISBEHAVED_RO(p);
@@ -254,7 +258,7 @@ Array Door::ready(const Array& a, Layout layout) const {
   if (fits && layout == Layout::rows) fits = a.dim(-1) <= 1 || PyArray_STRIDE(p, a.ndim() - 1) == PyArray_ITEMSIZE(p);
   for (int i = 0; fits && i < a.ndim(); ++i) fits = PyArray_STRIDE(p, i) % PyArray_ITEMSIZE(p) == 0;
   if (fits) return a;
-  const WithoutOverflowWarning quiet(a.type() == NPY_DOUBLE && type == NPY_FLOAT);
+  if (a.type() == NPY_DOUBLE && type == NPY_FLOAT) return narrowed(a);
   return Array::steal(PyArray_FromArray(p, PyArray_DescrFromType(type), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));
 }
 

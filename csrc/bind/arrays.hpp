@@ -11,6 +11,7 @@
 #define NO_IMPORT_ARRAY
 #endif
 #include <numpy/arrayobject.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -100,8 +101,8 @@ class Door {
   // An array of real numbers. Those that promote decide the dtype of the computation together, as NumPy promotes.
   Array array(py::handle value, const char* name, bool promotes = true);
   Array optional_array(py::handle value, const char* name, bool promotes = true);
-  Array mask(py::handle value, const char* name);                   // booleans or floats
-  std::vector<Index> integers(py::handle value, const char* name);  // an array of integers, flattened
+  Array mask(py::handle value, const char* name);                                           // booleans or floats
+  std::vector<Index> integers(py::handle value, const char* name, Shape* shape = nullptr);  // an array's, flattened
 
   Index integer(py::handle value, const char* name, Index least, Index most) const;
   double number(py::handle value, const char* name) const;  // finite
@@ -109,12 +110,16 @@ class Door {
   std::string word(py::handle value, const char* name) const;
   Activation activation(py::handle value) const;  // None or one of the names
   void expect_rank(const Array& a, const char* name, int least) const;
+  void expect_vector(const Array& a, const char* name, Index n, const char* what = "") const;  // (n,), or no array
 
   void use_type(int type) { promote(type); }
   int result_type() const;  // of the arrays so far: half, float or double
   int compute_type() const { return result_type() == NPY_DOUBLE ? NPY_DOUBLE : NPY_FLOAT; }
   bool in_double() const { return compute_type() == NPY_DOUBLE; }
-  Array ready(const Array& a, Layout layout) const;  // in the computation's dtype, aligned, laid out as asked
+  // f(T()) for the computation's T
+  template <class F> void in_type(const F& f) const { in_double() ? f(double()) : f(float()); }
+  // In the computation's dtype, aligned, laid out as asked; where no array was given, none.
+  Array ready(const Array& a, Layout layout) const;
   Output output(py::handle out, const Shape& shape, Overlap overlap = Overlap::none) const;
 
  private:
@@ -140,8 +145,15 @@ Shape broadcast(const Door& door, const Shape& before, const Array& first, const
 class WithoutGil {
  public:
   explicit WithoutGil(double flops) : state_(flops > 20e3 ? PyEval_SaveThread() : nullptr) {}
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  // A daemon thread that comes back while the interpreter ends is ended by it, by unwinding its stack, which must not
+  // pass a destructor: it stays here until the process is gone, as later versions of Python have it stay.
   ~WithoutGil() {
-    if (state_) PyEval_RestoreThread(state_);
+    try {
+      if (state_) PyEval_RestoreThread(state_);
+    } catch (...) {
+      for (;;) ::pause();
+    }
   }
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;

@@ -39,19 +39,19 @@ Sizes measure(const Door& door, const Array& q, const Array& k, const Array& v, 
   door.expect_rank(q, "query", 2), door.expect_rank(k, "key", 2), door.expect_rank(v, "value", 2);
   Sizes n;
   n.heads = q.ndim() > 2;
-  if (!((k.ndim() > 2) == n.heads))
+  if ((k.ndim() > 2) != n.heads)
     door.value_error(shaped("key", k) + ", expected as many dimensions as query, " + text(q.shape()));
-  if (!((v.ndim() > 2) == n.heads))
+  if ((v.ndim() > 2) != n.heads)
     door.value_error(shaped("value", v) + ", expected as many dimensions as query, " + text(q.shape()));
   n.H = n.heads ? q.dim(-3) : 1, n.G = n.heads ? k.dim(-3) : 1;
   n.L = q.dim(-2), n.D = q.dim(-1), n.S = k.dim(-2), n.Dv = v.dim(-1);
   const auto wanted = [&](Index size) {
     return ", expected (…, " + std::to_string(n.G) + ", " + std::to_string(n.S) + ", " + std::to_string(size) + ")";
   };
-  if (!(k.dim(-1) == n.D))
+  if (k.dim(-1) != n.D)
     door.value_error(shaped("key", k) + ", expected a head size of " + std::to_string(n.D) + " as in query, " +
                      text(q.shape()));
-  if (!(v.dim(-2) == n.S && (!n.heads || v.dim(-3) == n.G)))
+  if (v.dim(-2) != n.S || (n.heads && v.dim(-3) != n.G))
     door.value_error(shaped("value", v) + wanted(n.Dv) + " to match key, " + text(k.shape()));
   expect_heads(door, k, n.H, n.G, gqa);
   n.batch = broadcast(door, broadcast(door, leading(q, 3), q, "key", k, 3), q, "value", v, 3);
@@ -59,14 +59,23 @@ Sizes measure(const Door& door, const Array& q, const Array& k, const Array& v, 
   return n;
 }
 
-// key_lengths and query_offset: one integer for all, or one per batch.
-std::vector<Index> per_batch(Door& door, py::handle value, const char* name, Index batch) {
-  std::vector<Index> all = door.integers(value, name);
-  if (all.size() == 1) all.resize(std::size_t(batch), all[0]);
-  if (!(Index(all.size()) == batch))
-    door.value_error(std::string(name) + " has " + std::to_string(all.size()) + " entries, expected one per batch, " +
-                     std::to_string(batch));
+// key_lengths and query_offset: one integer for all, or one per batch, in the batch's shape or flat.
+std::vector<Index> per_batch(Door& door, py::handle value, const char* name, const Shape& batch) {
+  const Index count = product(batch);
+  if (PyLong_Check(value.ptr()))
+    return std::vector<Index>(std::size_t(count), door.integer(value, name, NPY_MIN_INT64, NPY_MAX_INT64));
+  Shape shape;
+  std::vector<Index> all = door.integers(value, name, &shape);
+  if (shape.size() <= 1 && all.size() == 1) all.resize(std::size_t(count), all[0]);
+  else if (shape != Shape{count} && shape != batch)
+    door.value_error(std::string(name) + " has shape " + text(shape) + ", expected one integer per batch, " +
+                     text(batch));
   return all;
+}
+
+bool is_zero(py::handle value) {
+  int overflow = 0;
+  return PyLong_CheckExact(value.ptr()) && PyLong_AsLongAndOverflow(value.ptr(), &overflow) == 0;
 }
 
 // What restricts and reshapes the scores, as the caller gave it.
@@ -128,7 +137,7 @@ struct Mask {
       const Index size = own[own.size() - i];
       fits = size == 1 || size == full[full.size() - i];
     }
-    if (!(fits)) door.value_error(shaped("attn_mask", given) + ", expected one that broadcasts to " + text(full));
+    if (!fits) door.value_error(shaped("attn_mask", given) + ", expected one that broadcasts to " + text(full));
     const auto stride = [&](int axis) {
       return axis > array.ndim() || array.dim(-axis) == 1 ? 0 : array.stride(-axis);
     };
@@ -146,9 +155,7 @@ struct Mask {
 
 Array per_head(Door& door, py::handle value, const char* name, Index heads) {
   const Array a = door.optional_array(value, name, false);
-  if (!a) return a;
-  if (!(a.ndim() == 1 && a.dim(0) == heads))
-    door.value_error(shaped(name, a) + ", expected (" + std::to_string(heads) + ",), one per head");
+  door.expect_vector(a, name, heads, ", one per head");
   return door.ready(a, Layout::contiguous);
 }
 
@@ -167,6 +174,7 @@ template <class T> void run_attention(const Sizes& n, const AttentionInputs& in,
   const LeadingOffsets mask_at(mask.kind == MaskKind::none ? in.q : mask.array, n.batch, trailing);
   const auto head_stride = [&](const Array& a) { return n.heads ? a.stride(-3) : 0; };
   const Index shared = n.G ? n.H / n.G : 0;  // query heads that share a key head
+  if (out.array().size() == 0 && (!weights || weights->array().size() == 0)) return;
   if (weights) std::fill_n(weights->data<T>(), weights->array().size(), T(0));
   const WithoutGil released(attention_flops(n));
   const auto sizes_of = [&](Index) { return AttentionSizes{shared, n.L, n.S, n.D, n.Dv}; };
@@ -205,12 +213,11 @@ py::object scaled_dot_product_attention(py::handle query, py::handle key, py::ha
   r.causal = door.flag(is_causal, "is_causal");
   r.read_window(door, window);
   r.read_scale(door, scale, softcap, n.D);
-  if (!(PyLong_CheckExact(query_offset.ptr()) && PyLong_AsLong(query_offset.ptr()) == 0))
-    r.offsets = per_batch(door, query_offset, "query_offset", n.B);
+  if (!is_zero(query_offset)) r.offsets = per_batch(door, query_offset, "query_offset", n.batch);
   if (!key_lengths.is_none()) {
-    r.key_lengths = per_batch(door, key_lengths, "key_lengths", n.B);
+    r.key_lengths = per_batch(door, key_lengths, "key_lengths", n.batch);
     for (Index length : r.key_lengths)
-      if (!(length >= 0 && length <= n.S))
+      if (length < 0 || length > n.S)
         door.value_error("key_lengths has " + std::to_string(length) + ", expected 0 to " + std::to_string(n.S));
   }
 
@@ -218,8 +225,7 @@ py::object scaled_dot_product_attention(py::handle query, py::handle key, py::ha
   const Output output = door.output(out, n.with(n.L, n.Dv));
   const bool wants_weights = door.flag(return_weights, "return_weights");
   const Output weights = wants_weights ? door.output(py::none(), n.with(n.L, n.S)) : output;
-  if (door.in_double()) run_attention<double>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
-  else run_attention<float>(n, in, mask, r, output, wants_weights ? &weights : nullptr);
+  door.in_type([&](auto t) { run_attention<decltype(t)>(n, in, mask, r, output, wants_weights ? &weights : nullptr); });
   if (wants_weights) return py::make_tuple(output.finish(), weights.finish());
   return output.finish();
 }
@@ -276,21 +282,21 @@ py::object attention_varlen(py::handle query, py::handle key, py::handle value, 
     const char* name;
   } arrays[] = {{in.q, "query"}, {in.k, "key"}, {in.v, "value"}};
   for (const auto& [a, name] : arrays)
-    if (!(a.ndim() == 3)) door.value_error(shaped(name, a) + ", expected (total, H, D)");
+    if (a.ndim() != 3) door.value_error(shaped(name, a) + ", expected (total, H, D)");
   Sizes n;
   n.H = in.q.dim(1), n.D = in.q.dim(2), n.G = in.k.dim(1), n.Dv = in.v.dim(2);
   const bool gqa = door.flag(enable_gqa, "enable_gqa");
-  if (!(in.k.dim(2) == n.D))
+  if (in.k.dim(2) != n.D)
     door.value_error(shaped("key", in.k) + ", expected a head size of " + std::to_string(n.D) + " as in query");
-  if (!(in.v.dim(0) == in.k.dim(0) && in.v.dim(1) == n.G))
+  if (in.v.dim(0) != in.k.dim(0) || in.v.dim(1) != n.G)
     door.value_error(shaped("value", in.v) + ", expected the rows and heads of key, " + text(in.k.shape()));
   expect_heads(door, in.k, n.H, n.G, gqa);
   const std::vector<Index> cu_q = read_cu_seqlens(door, cu_seqlens_q, "cu_seqlens_q", in.q.dim(0));
-  if (!(!cu_seqlens_k.is_none() || in.k.dim(0) == in.q.dim(0)))
+  if (cu_seqlens_k.is_none() && in.k.dim(0) != in.q.dim(0))
     door.value_error(shaped("key", in.k) + ", expected as many rows as query where cu_seqlens_k is not given");
   const std::vector<Index> cu_k =
       cu_seqlens_k.is_none() ? cu_q : read_cu_seqlens(door, cu_seqlens_k, "cu_seqlens_k", in.k.dim(0));
-  if (!(cu_k.size() == cu_q.size()))
+  if (cu_k.size() != cu_q.size())
     door.value_error("cu_seqlens_k has " + std::to_string(cu_k.size()) + " entries, expected " +
                      std::to_string(cu_q.size()) + " as in cu_seqlens_q");
   n.B = Index(cu_q.size()) - 1;
@@ -301,8 +307,7 @@ py::object attention_varlen(py::handle query, py::handle key, py::handle value, 
   r.read_scale(door, scale, softcap, n.D);
   in.q = door.ready(in.q, Layout::rows), in.k = door.ready(in.k, Layout::rows), in.v = door.ready(in.v, Layout::rows);
   const Output output = door.output(out, {in.q.dim(0), n.H, n.Dv});
-  if (door.in_double()) run_varlen<double>(n, in, cu_q, cu_k, r, output);
-  else run_varlen<float>(n, in, cu_q, cu_k, r, output);
+  if (output.array().size() > 0) door.in_type([&](auto t) { run_varlen<decltype(t)>(n, in, cu_q, cu_k, r, output); });
   return output.finish();
 }
 
@@ -332,14 +337,14 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
   Sizes n;
   n.H = num_heads.ptr() ? door.integer(num_heads, "num_heads", 1, kMostHeads) : 1;
   const Index width = in.q.dim(-1), value_width = in.v.dim(-1);
-  if (!(in.k.dim(-1) == width))
+  if (in.k.dim(-1) != width)
     door.value_error(shaped("key", in.k) + ", expected a last axis of " + std::to_string(width) + " as in query");
-  if (!(in.v.dim(-2) == in.k.dim(-2)))
+  if (in.v.dim(-2) != in.k.dim(-2))
     door.value_error(shaped("value", in.v) + ", expected " + std::to_string(in.k.dim(-2)) + " rows as in key");
-  if (!(width % n.H == 0))
+  if (width % n.H != 0)
     door.value_error(shaped("query", in.q) + ", expected a last axis that num_heads, " + std::to_string(n.H) +
                      ", divides");
-  if (!(value_width % n.H == 0))
+  if (value_width % n.H != 0)
     door.value_error(shaped("value", in.v) + ", expected a last axis that num_heads, " + std::to_string(n.H) +
                      ", divides");
   n.L = in.q.dim(-2), n.S = in.k.dim(-2), n.D = width / n.H, n.Dv = value_width / n.H;
@@ -349,8 +354,7 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
   Shape shape = n.batch;
   shape.push_back(n.L), shape.push_back(value_width);
   const Output output = door.output(py::none(), shape);
-  if (door.in_double()) run_sliced<double>(n, in, output);
-  else run_sliced<float>(n, in, output);
+  if (output.array().size() > 0) door.in_type([&](auto t) { run_sliced<decltype(t)>(n, in, output); });
   return output.finish();
 }
 

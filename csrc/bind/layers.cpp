@@ -1,4 +1,3 @@
-#include <mutex>
 #include <optional>
 
 #include "bind/arrays.hpp"
@@ -42,7 +41,7 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out) {
   p.a_vector = p.a.ndim() == 1, p.b_vector = p.b.ndim() == 1;
   p.m = p.a_vector ? 1 : p.a.dim(-2), p.k = p.a.dim(-1), p.n = p.b_vector ? 1 : p.b.dim(-1);
   const Index b_rows = p.b_vector ? p.b.dim(0) : p.b.dim(-2);
-  if (!(b_rows == p.k))
+  if (b_rows != p.k)
     door.value_error(shaped("b", p.b) + ", expected " + std::to_string(p.k) + " rows to match a, " + text(p.a.shape()));
   p.batch = broadcast(door, leading(p.a, 2), p.a, "b", p.b, 2);
   Shape shape = p.batch;
@@ -50,8 +49,7 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out) {
   if (!p.b_vector) shape.push_back(p.n);
   p.a = door.ready(p.a, Layout::rows), p.b = door.ready(p.b, Layout::any);
   const Output output = door.output(out, shape);
-  if (door.in_double()) run_matmul<double>(p, output);
-  else run_matmul<float>(p, output);
+  door.in_type([&](auto t) { run_matmul<decltype(t)>(p, output); });
   return output.finish();
 }
 
@@ -83,16 +81,14 @@ struct LinearCall {
     if (x.dim(-1) != k)
       door.value_error(shaped(names.x, x) + ", expected a last axis of " + std::to_string(k) + " to match " +
                        names.weight + ", " + text({n, k}));
-    if (bias && !(bias.ndim() == 1 && bias.dim(0) == n))
-      door.value_error(shaped(names.bias, bias) + ", expected (" + std::to_string(n) + ",)");
+    door.expect_vector(bias, names.bias, n);
     Shape shape = x.shape();
     shape.back() = n;
     if (residual && residual.shape() != shape)
       door.value_error(shaped("residual", residual) + ", expected " + text(shape));
     m = rows_of(x);
     x = door.ready(x, x.ndim() == 2 ? Layout::rows : Layout::contiguous);
-    if (bias) bias = door.ready(bias, Layout::contiguous);
-    if (residual) residual = door.ready(residual, Layout::contiguous);
+    bias = door.ready(bias, Layout::contiguous), residual = door.ready(residual, Layout::contiguous);
     return shape;
   }
 
@@ -130,8 +126,7 @@ py::object linear(Door door, Names names, py::handle x, py::handle weight_in, py
   const Shape shape = call.prepare(door, weight.dim(0));
   weight = door.ready(weight, Layout::any);
   const Output output = door.output(out, shape);
-  if (door.in_double()) run_linear<double>(call, weight, output);
-  else run_linear<float>(call, weight, output);
+  door.in_type([&](auto t) { run_linear<decltype(t)>(call, weight, output); });
   return output.finish();
 }
 
@@ -174,9 +169,7 @@ class PackedLinear {
     expect_weight(door, weight, "weight");
     Array bias = door.optional_array(bias_in, "bias");
     n_ = weight.dim(0), k_ = weight.dim(1);
-    if (bias)
-      if (!(bias.ndim() == 1 && bias.dim(0) == n_))
-        door.value_error(shaped("bias", bias) + ", expected (" + std::to_string(n_) + ",)");
+    door.expect_vector(bias, "bias", n_);
     type_ = door.result_type();
     bias_ =
         bias ? py::object(Array::steal(PyArray_FromArray(bias.get(), PyArray_DescrFromType(type_),
@@ -234,37 +227,30 @@ class PackedLinear {
 
 // --- rows ------------------------------------------------------------------------------------------------------------
 
-enum class Norm { layer, rms };
-
 template <class T>
-void run_norm(Norm norm, const Array& x, const Array& weight, const Array& bias, double eps, const Output& out) {
+void run_norm(NormKind norm, const Array& x, const Array& weight, const Array& bias, double eps, const Output& out) {
   NormArgs<T> a{};
   a.width = x.dim(-1), a.x = x.data<T>(), a.out = out.data<T>(), a.eps = T(eps);
   if (weight) a.weight = weight.data<T>();
   if (bias) a.bias = bias.data<T>();
   const WithoutGil released(double(x.size()) * 8);
-  if (norm == Norm::layer) layer_norm(a, rows_of(x));
+  if (norm == NormKind::layer) layer_norm(a, rows_of(x));
   else rms_norm(a, rows_of(x));
 }
 
-py::object normalise(Door door, Norm norm, py::handle x_in, py::handle weight_in, py::handle bias_in, py::handle eps_in,
-                     py::handle out) {
+py::object normalise(Door door, NormKind norm, py::handle x_in, py::handle weight_in, py::handle bias_in,
+                     py::handle eps_in, py::handle out) {
   Array x = door.array(x_in, "x");
   Array weight = door.optional_array(weight_in, "weight"), bias = door.optional_array(bias_in, "bias");
   door.expect_rank(x, "x", 1);
-  const std::string wanted = ", expected (" + std::to_string(x.dim(-1)) + ",), the last axis of x";
-  if (weight)
-    if (!(weight.ndim() == 1 && weight.dim(0) == x.dim(-1))) door.value_error(shaped("weight", weight) + wanted);
-  if (bias)
-    if (!(bias.ndim() == 1 && bias.dim(0) == x.dim(-1))) door.value_error(shaped("bias", bias) + wanted);
+  door.expect_vector(weight, "weight", x.dim(-1), ", the last axis of x");
+  door.expect_vector(bias, "bias", x.dim(-1), ", the last axis of x");
   const double eps = door.number(eps_in, "eps");
   if (!(eps >= 0)) door.value_error("eps is " + std::string(py::str(eps_in)) + ", expected 0 or a positive number");
   x = door.ready(x, Layout::contiguous);
-  if (weight) weight = door.ready(weight, Layout::contiguous);
-  if (bias) bias = door.ready(bias, Layout::contiguous);
+  weight = door.ready(weight, Layout::contiguous), bias = door.ready(bias, Layout::contiguous);
   const Output output = door.output(out, x.shape(), Overlap::in_place);
-  if (door.in_double()) run_norm<double>(norm, x, weight, bias, eps, output);
-  else run_norm<float>(norm, x, weight, bias, eps, output);
+  if (x.size() > 0) door.in_type([&](auto t) { run_norm<decltype(t)>(norm, x, weight, bias, eps, output); });
   return output.finish();
 }
 
@@ -280,9 +266,7 @@ py::object softmax_last(py::handle x_in, py::handle out) {
   door.expect_rank(x, "x", 1);
   x = door.ready(x, Layout::contiguous);
   const Output output = door.output(out, x.shape(), Overlap::in_place);
-  if (x.size() == 0) return output.finish();
-  if (door.in_double()) run_softmax<double>(x, output);
-  else run_softmax<float>(x, output);
+  if (x.size() > 0) door.in_type([&](auto t) { run_softmax<decltype(t)>(x, output); });
   return output.finish();
 }
 
@@ -296,15 +280,14 @@ template <class T> void run_elementwise(Function function, const Array& x, const
 py::object apply(Door door, Function function, py::handle x_in, py::handle out) {
   Array x = door.ready(door.array(x_in, "x"), Layout::contiguous);
   const Output output = door.output(out, x.shape(), Overlap::in_place);
-  if (door.in_double()) run_elementwise<double>(function, x, output);
-  else run_elementwise<float>(function, x, output);
+  door.in_type([&](auto t) { run_elementwise<decltype(t)>(function, x, output); });
   return output.finish();
 }
 
 py::object gelu(py::handle x, py::handle approximate, py::handle out) {
   Door door("gelu");
   const std::string form = door.word(approximate, "approximate");
-  if (!(form == "none" || form == "tanh")) door.value_error("approximate is '" + form + "', expected 'none' or 'tanh'");
+  if (form != "none" && form != "tanh") door.value_error("approximate is '" + form + "', expected 'none' or 'tanh'");
   return apply(door, form == "none" ? Function::gelu : Function::gelu_tanh, x, out);
 }
 
@@ -324,11 +307,11 @@ py::object linear_operator(py::handle x, py::handle weight, py::handle bias, py:
 }
 
 py::object layer_norm_operator(py::handle x, py::handle weight, py::handle bias, py::handle eps, py::handle out) {
-  return normalise(Door("layer_norm"), Norm::layer, x, weight, bias, eps, out);
+  return normalise(Door("layer_norm"), NormKind::layer, x, weight, bias, eps, out);
 }
 
 py::object rms_norm_operator(py::handle x, py::handle weight, py::handle eps, py::handle out) {
-  return normalise(Door("rms_norm"), Norm::rms, x, weight, py::none(), eps, out);
+  return normalise(Door("rms_norm"), NormKind::rms, x, weight, py::none(), eps, out);
 }
 
 py::object relu_operator(py::handle x, py::handle out) { return apply(Door("relu"), Function::relu, x, out); }

@@ -46,9 +46,9 @@ py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handl
   if (!(base > 0)) door.value_error("base is " + std::string(py::str(base_in)) + ", expected a positive number");
   const Index first = door.integer(offset, "offset", -kMostSize, kMostSize);
   const std::string layout = door.word(layout_in, "layout"), scheme = door.word(frequencies, "frequencies");
-  if (!(layout == "interleaved" || layout == "split"))
+  if (layout != "interleaved" && layout != "split")
     door.value_error("layout is '" + layout + "', expected 'interleaved' or 'split'");
-  if (!(scheme == "geometric" || scheme == "linear"))
+  if (scheme != "geometric" && scheme != "linear")
     door.value_error("frequencies is '" + scheme + "', expected 'geometric' or 'linear'");
   PyArray_Descr* descr = nullptr;
   if (!PyArray_DescrConverter(dtype.ptr(), &descr)) throw py::error_already_set();
@@ -60,8 +60,7 @@ py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handl
   const Output output = door.output(out, {rows, width});
   if (rows == 0 || width == 0) return output.finish();
   const Array table = scheme == "linear" ? linear_frequencies(width) : geometric_frequencies(width, base);
-  if (door.in_double()) run_positions<double>(output, table, first, layout == "split");
-  else run_positions<float>(output, table, first, layout == "split");
+  door.in_type([&](auto t) { run_positions<decltype(t)>(output, table, first, layout == "split"); });
   return output.finish();
 }
 
@@ -98,8 +97,7 @@ py::object rotary_embedding(py::handle x_in, py::handle positions_in, py::handle
   if (!(positions.ndim() == 2 && positions.dim(1) == x.dim(-2) && positions.dim(0) > 0 &&
         x.size() / (x.dim(-1) * x.dim(-2)) % positions.dim(0) == 0 && 2 * frequencies.dim(0) <= x.dim(-1)))
     door.value_error("positions and frequencies do not match x");
-  if (door.in_double()) run_rotary<double>(x, positions, frequencies, pairs, factor, output);
-  else run_rotary<float>(x, positions, frequencies, pairs, factor, output);
+  door.in_type([&](auto t) { run_rotary<decltype(t)>(x, positions, frequencies, pairs, factor, output); });
   return output.finish();
 }
 

@@ -10,7 +10,7 @@ namespace {
 constexpr Index kMostAmount = Index(1) << 40;
 
 template <class T> double probe_arithmetic(Index flops) {
-  const WithoutGil released(double(flops) + 1e9);
+  const WithoutGil released;
   return time_probe<T>(Probe::fma, nullptr, nullptr, flops / 2);
 }
 
@@ -19,7 +19,7 @@ double probe_memory(Probe kind, Index bytes) {
   const Index arrays = kind == Probe::copy ? 2 : 1;
   const Index count = std::max<Index>(kProbeBlock, bytes / Index(sizeof(float)) / arrays);
   const Array x = new_array({count}, NPY_FLOAT), out = arrays == 2 ? new_array({count}, NPY_FLOAT) : x;
-  const WithoutGil released(1e9);
+  const WithoutGil released;
   std::fill_n(x.data<float>(), count, 1.0f);
   return time_probe<float>(kind, x.data<float>(), out.data<float>(), count);
 }

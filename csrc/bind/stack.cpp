@@ -205,8 +205,6 @@ struct Wanted {
   }
 };
 
-constexpr double kLongWork = 1e9;  // a forward pass always lets go of the GIL
-
 py::object forward(const Stack& stack, py::handle ids, py::handle types, py::handle positions, py::handle turns,
                    py::handle cu, py::list rotations, py::handle relative, SharedCache* cache, const CrossKeys* cross,
                    py::handle sources, py::handle seen, py::handle want_hidden, py::handle want_attentions) {
@@ -221,7 +219,7 @@ py::object forward(const Stack& stack, py::handle ids, py::handle types, py::han
   const Wanted wanted(stack, call, door.flag(want_hidden, "output_hidden_states"),
                       door.flag(want_attentions, "output_attentions"));
   if (call.batch.tokens() > 0) {
-    const WithoutGil released(kLongWork);
+    const WithoutGil released;
     stack.forward(call.batch, wanted.results);
   }
   return py::make_tuple(wanted.hidden, wanted.attentions, wanted.cross_attentions);
@@ -235,7 +233,7 @@ CrossKeys cross_keys(const Stack& stack, py::handle encoded_in, py::handle cu_in
     for (const CrossAttention& c : block.cross)
       if (c.key_value.weight.k() != encoded.dim(1))
         door.value_error(shaped("encoded", encoded) + ", expected (T, " + std::to_string(c.key_value.weight.k()) + ")");
-  const WithoutGil released(kLongWork);
+  const WithoutGil released;
   return stack.cross_keys(encoded.data<float>(), cu);
 }
 
@@ -246,7 +244,7 @@ py::object logits(const Stack& stack, py::handle x_in) {
   if (x.dim(1) != stack.width())
     door.value_error(shaped("x", x) + ", expected (rows, " + std::to_string(stack.width()) + ")");
   const Array out = new_array({x.dim(0), stack.parts().head.front().weight.n()}, NPY_FLOAT);
-  const WithoutGil released(kLongWork);
+  const WithoutGil released;
   stack.logits(x.data<float>(), x.dim(0), out.data<float>());
   return out.object();
 }

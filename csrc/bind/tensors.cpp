@@ -110,7 +110,7 @@ Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, In
 
 // Panels of the gate's and of the other's columns in turn; what is past the last column stays zero.
 Linear in_turn(const Tensors& t, Index inner, Index k) {
-  constexpr Index panel = kPanelColumns<float>;
+  constexpr Index panel = kPanel<float>;
   const Index panels = (inner + panel - 1) / panel;
   const Array gate = t.get("gate.weight", {inner, k}), up = t.get("up.weight", {inner, k});
   Rows rows(2 * panels * panel, k);

@@ -26,8 +26,8 @@ constexpr double kReadFlops = 32;
 // At least so many rows for a task that packs its panels: whole strips of every tile height, 6, 8 and 12.
 constexpr Index kRowStep = 96;
 
-// Rows, which share nothing, may be cut finer: the last task is what a thread that finds none left waits for. (Instead
-// of 4: 6 to 14 % on 16 threads, up to 3 % on two.)
+// Rows, which share nothing, may be cut finer: the last task is what a thread that finds none left waits for. (With 4,
+// 6 to 14 % slower on 16 threads, up to 3 % on two.)
 constexpr Index kRowTasksPerThread = 16;
 constexpr double kFlopsPerRowTask = 50e3;
 
@@ -46,7 +46,7 @@ constexpr double kCopyFlops = 8, kFunctionFlops = 32, kSineFlops = 64;
 // Elements of all panels, the last one's filled up.
 template <class T> std::size_t packed_size(Index k, Index n) {
   Index size = 0;
-  if (__builtin_mul_overflow(ceil_div(n, kPanelColumns<T>) * kPanelColumns<T>, k, &size)) throw std::bad_alloc();
+  if (__builtin_mul_overflow(ceil_div(n, kPanel<T>) * kPanel<T>, k, &size)) throw std::bad_alloc();
   return std::size_t(size);
 }
 
@@ -56,7 +56,7 @@ template <class T> PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, I
     : k_(k), n_(n), far_(bytes() > kFarBytes), panels_(allocate_aligned<T>(packed_size<T>(k, n))) {
   GemmArgs<T> g{};
   g.n = n, g.k = k, g.b = b, g.b_row = b_row, g.b_column = b_column;
-  const Index panels = ceil_div(n, kPanelColumns<T>);
+  const Index panels = ceil_div(n, kPanel<T>);
   parallel_for(panels, kCopyFlops * double(k) * double(n), 0,
                [&](Index panel, void*) { kernels().of<T>().pack(g, panel, panel + 1, panels_.get()); });
 }
@@ -75,7 +75,7 @@ template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Ind
 template <class T> Index choose_bands(Index m, Index pairs, Index threads) {
   const auto time_of = [&](Index bands) {
     const double rows = double(ceil_div(m, bands));
-    const double columns = double(2 * kPanelColumns<T> * ceil_div(pairs * bands, threads));
+    const double columns = double(2 * kPanel<T> * ceil_div(pairs * bands, threads));
     return rows * columns + kReadFlops * (rows + columns);
   };
   Index best = 1;
@@ -87,7 +87,7 @@ template <class T> Index choose_bands(Index m, Index pairs, Index threads) {
 // Packed weights: blocks of rows × groups of panels, as many for each thread where they are few. Otherwise a task packs
 // its panels itself, so it takes as many rows as the threads allow.
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
-  const Index panels = ceil_div(g.n, kPanelColumns<T>), pairs = ceil_div(panels, 2);
+  const Index panels = ceil_div(g.n, kPanel<T>), pairs = ceil_div(panels, 2);
   const Index threads = threads_for(double(batch) * gemm_work(g)), wanted = ceil_div(threads * kTasksPerThread, batch);
   const Index largest = kernels().of<T>().row_block, strip = largest / kStripsPerRowBlock;
   GemmPlan plan{g.m, 1, 1, 1, panels, 0};

@@ -23,9 +23,7 @@ template <class T> class PackedMatrix {
   bool far() const { return far_; }
   // c = a @ b and nothing more; the caller adds what follows.
   GemmArgs<T> product(Index m, const T* a, Index a_row, T* c, Index c_row) const;
-  T at(Index k, Index j) const {
-    return panels_[(j / kPanelColumns<T> * k_ + k) * kPanelColumns<T> + j % kPanelColumns<T>];
-  }
+  T at(Index k, Index j) const { return panels_[(j / kPanel<T> * k_ + k) * kPanel<T> + j % kPanel<T>]; }
 
  private:
   Index k_, n_;

@@ -23,8 +23,8 @@ template <class T, class F> TFCORE_INLINE void map_array(const T* x, T* out, Ind
 
 // sin and cos of any angle: lanes beyond the vector reduction's range are done one by one.
 TFCORE_INLINE void sincos_any(VecF64 x, VecF64& s, VecF64& c) {
-  sincos<double>(x, s, c);
-  const VecI64 far = ~(abs<double>(x) <= splat(kSinCosLimit<double>));
+  sincos(x, s, c);
+  const VecI64 far = ~(abs<double>(x) <= splat(kSinCosLimit));
   if (__builtin_expect(any(far), 0))
     for (int i = 0; i < lanes<double>; ++i)
       if (far[i]) {
@@ -37,7 +37,7 @@ TFCORE_INLINE void sincos_any(VecF64 x, VecF64& s, VecF64& c) {
 // float results of double angles; a far lane alone leaves the vector's way, or its neighbours' bits would depend on it.
 TFCORE_INLINE void sincos_any(VecF64 low, VecF64 high, VecF32& s, VecF32& c) {
   sincos_narrow(low, high, s, c);
-  const VecF64 limit = splat(kSinCosLimit<double>);
+  const VecF64 limit = splat(kSinCosLimit);
   const VecI64 far[] = {~(abs<double>(low) <= limit), ~(abs<double>(high) <= limit)};
   if (__builtin_expect(any(far[0] | far[1]), 0))
     for (int i = 0; i < lanes<float>; ++i)

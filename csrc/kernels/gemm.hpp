@@ -181,7 +181,6 @@ void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index row, Index rows, Ind
 // Panels [first, last), at most kPanelsToPack when b is not packed, of the rows of `range`.
 template <class T>
 void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, Index last, T* scratch) {
-  static_assert(kPanel<T> == kPanelColumns<T>);
   T* const buffer = scratch;
   T* const panels = scratch + kRowBlock * kPanel<T>;
   T* const copy = panels + panels_scratch(g);

@@ -95,7 +95,7 @@ template <class T> void tabulate_position(const PositionArgs<T>& a, double posit
       return sines_of(Pair{angle, rest});
     } else {
       TableSines<T> sines;
-      sincos<double>(angle, sines.sine, sines.cosine);
+      sincos(angle, sines.sine, sines.cosine);
       return turn_by(sines, rest);
     }
   });
@@ -194,7 +194,7 @@ template <class T> void positions(const PositionArgs<T>& a, Index row_begin, Ind
   for (Index row = row_begin; row < row_end; ++row) {
     const Index position = a.offset + row, origin = position - step_of(position), far = origin - near_of(origin);
     const bool first = position >= 0 && position < kFirstTurnedRow<T>;
-    if (first || !(__builtin_fabs(double(position)) * a.largest <= kSinCosLimit<double>)) {
+    if (first || !(__builtin_fabs(double(position)) * a.largest <= kSinCosLimit)) {
       direct_row(a, row);
       continue;
     }

@@ -8,7 +8,7 @@ namespace {
 
 // Largest |x| that sincos and sincos_narrow reduce exactly. Beyond it callers must use sincos_scalar; infinities and
 // NaN give NaN in either.
-template <class T> constexpr T kSinCosLimit = T(16777216);
+constexpr double kSinCosLimit = 16777216;
 
 TFCORE_INLINE void sincos_scalar(double x, double& s, double& c) {
   s = __builtin_sin(x);
@@ -50,9 +50,7 @@ TFCORE_INLINE void reduce_angle(VecF64 x, VecF64& rounded, VecF64& r, VecF64& e)
 }
 
 // sin x and cos x for |x| <= kSinCosLimit. Error: 0.77 / 0.96 ulp, multiples of pi/2 included, float alike.
-template <class T> TFCORE_INLINE void sincos(Vec<T> x, Vec<T>& s, Vec<T>& c);
-
-template <> TFCORE_INLINE void sincos<double>(VecF64 x, VecF64& s, VecF64& c) {
+TFCORE_INLINE void sincos(VecF64 x, VecF64& s, VecF64& c) {
   VecF64 rounded, r, e;
   reduce_angle(x, rounded, r, e);
   sincos_reduced<double>(r, e, bits<double>(rounded), s, c);
@@ -70,12 +68,6 @@ TFCORE_INLINE void sincos_narrow(VecF64 low, VecF64 high, VecF32& s, VecF32& c) 
   const VecF32 rest = narrow((r[0] - nearest[0]) + e[0], (r[1] - nearest[1]) + e[1]);
   const VecF32 n = narrow(rounded[0] - C::kRound, rounded[1] - C::kRound);
   sincos_reduced<float>(narrowed, rest, __builtin_convertvector(n, VecI32), s, c);
-}
-
-template <> TFCORE_INLINE void sincos<float>(VecF32 x, VecF32& s, VecF32& c) {
-  VecF64 low, high;
-  widen(x, low, high);
-  sincos_narrow(low, high, s, c);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ using Index = std::int64_t;
 enum class Activation : int { none, relu, gelu, gelu_tanh, silu, tanh };
 
 // Panels of b: 64 bytes of adjacent columns, depth after depth, zero past the last column. The same on every ISA.
-template <class T> constexpr Index kPanelColumns = 64 / Index(sizeof(T));
+template <class T> constexpr Index kPanel = 64 / Index(sizeof(T));
 // Packed panels that share a block of rows: 8 were 1 to 7 % slower at 512 rows and more, 24 and 48 are within 2 %.
 constexpr Index kPanelsPerTask = 32;
 constexpr Index kStripsPerRowBlock = 8;
@@ -153,6 +153,8 @@ template <class T> struct RotaryArgs {
   double magnitude;
   const T* tables;  // (rows, rotary), what rotary_tables left: cosines, then sines; or null: computed on the way
 };
+
+enum class NormKind : int { layer, rms };
 
 template <class T> struct NormArgs {
   Index width;

@@ -6,7 +6,6 @@
 // Each sum is one chain of fused multiply-adds, k ascending, whatever R and V: the tile's shape never shows in the
 // bits. Bound by FMA issue where R * V accumulators cover the FMA's latency (8 to 10 chains) and R + V loads cost less
 // than R * V FMAs; by the loads of b (64 bytes a cycle) when R is 1.
-#include <cstddef>
 
 #include "kernels/table.hpp"
 #include "simd/vec.hpp"
@@ -20,9 +19,7 @@ constexpr int kTileAccumulators = kVecRegisters == 32 ? 24 : 12;
 constexpr int kTileRows = kTileAccumulators / 2;
 constexpr int kTileVectors = 8;
 
-// A panel of b is 64 bytes wide on every ISA: the packed form of weights, and what is contiguous in every other use.
-template <class T> constexpr int kPanel = 64 / int(sizeof(T));
-template <class T> constexpr int kPanelVectors = kPanel<T> / lanes<T>;
+template <class T> constexpr int kPanelVectors = int(kPanel<T>) / lanes<T>;
 
 // Which index of a is adjacent in memory. The other one's stride is a_stride where depths are, kRowsStride where rows
 // are.

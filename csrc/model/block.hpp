@@ -32,8 +32,6 @@ struct Norms {
   Norm before, branch, after;
 };
 
-enum class NormKind : int { layer, rms };
-
 // The numbers of a block.
 struct BlockSpec {
   Index inner;  // width of the feed-forward layer

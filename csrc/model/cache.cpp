@@ -1,6 +1,5 @@
 #include "model/cache.hpp"
 
-#include <algorithm>
 #include <cstring>
 #include <set>
 

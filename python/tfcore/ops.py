@@ -12,7 +12,7 @@ A result row depends on its own inputs alone: not on the batch, the other rows, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -199,12 +199,12 @@ def rotary_embedding(
     A pair is the columns i and i + rotary_dim / 2, or 2i and 2i + 1 when `interleaved`; columns from `rotary_dim` (D by
     default) on pass unchanged. `positions` are integers that broadcast to (..., L), 0 … L - 1 by default; for x of
     (B, H, L, D) they may be (B, L). `scaling` is a checkpoint's `rope_scaling`, of type "linear", "dynamic", "yarn" or
-    "llama3". `out` may be x itself.
+    "llama3"; the frequencies of "dynamic" follow from the largest of all positions given. `out` may be x itself.
 
     >>> rotary_embedding(np.ones((2, 8, 5, 64))).shape
     (2, 8, 5, 64)
     """
-    x = x if isinstance(x, np.ndarray) else _as_array(x)
+    x = _as_array(x)
     if x.dtype.kind not in "fiub":
         raise TypeError(f"rotary_embedding: x has dtype {x.dtype}, expected a float dtype, integers or bool")
     if x.ndim < 2:
@@ -221,6 +221,8 @@ def rotary_embedding(
 
 
 def _as_array(x: Any) -> Array:
+    if isinstance(x, np.ndarray):
+        return x
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         return np.from_dlpack(x)
     return np.asarray(x)
@@ -326,24 +328,20 @@ def softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
     """
     if type(axis) is int and axis == -1:
         return _core.softmax(x, out)
-    return _along(lambda moved, to: _core.softmax(moved, to), x, axis, out)
-
-
-def _along(last: Callable[[Array, Array | None], Array], x: ArrayLike, axis: int, out: Array | None) -> Array:
-    """Apply a function of the last axis along another one."""
-    x = x if isinstance(x, np.ndarray) else _as_array(x)
+    x = _as_array(x)
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise TypeError(f"softmax: axis is of type {type(axis).__name__}, expected an integer")
     if x.ndim == 0:
-        return last(x, out)  # which says what is wrong with `x`
+        return _core.softmax(x, out)  # which says what is wrong with `x`
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"softmax: axis is {axis}, expected -{x.ndim} to {x.ndim - 1} for x of shape {x.shape}")
+    last = np.moveaxis(x, axis, -1)
     if out is None:
-        return np.moveaxis(last(np.moveaxis(x, axis, -1), None), -1, axis)
+        return np.moveaxis(_core.softmax(last, None), -1, axis)
     if isinstance(out, np.ndarray) and out.shape == x.shape:
-        last(np.moveaxis(x, axis, -1), np.moveaxis(out, axis, -1))
+        _core.softmax(last, np.moveaxis(out, axis, -1))
         return out
-    return last(x, out)  # which says what is wrong with `out`
+    return _core.softmax(x, out)  # which says what is wrong with `out`
 
 
 def layer_norm(

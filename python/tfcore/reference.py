@@ -206,7 +206,8 @@ def _per_batch(name: str, value: Any, batch: Sequence[int]) -> Array:
     given = _array(value)
     if given.dtype.kind not in "iu":
         raise TypeError(f"{name} is {given.dtype}, expected integers")
-    return np.broadcast_to(given.astype(np.int64), (math.prod(batch),)).reshape(*batch, 1, 1, 1)
+    flat = given.ravel() if given.shape == tuple(batch) else given
+    return np.broadcast_to(flat.astype(np.int64), (math.prod(batch),)).reshape(*batch, 1, 1, 1)
 
 
 def _key_lengths(value: ArrayLike, batch: Sequence[int], keys: int) -> Array:

@@ -155,8 +155,8 @@ template <class T> void run_gemm(const Product& p) {
   }
   const Array<T> bias = random.array<T>(p.n), residual = random.array<T>(span(p.m, g.residual_row, p.n, 1));
   const Array<T> c = filled<T>(span(p.m, g.c_row, p.n, 1), T(-7));
-  const Index panels = (p.n + kPanelColumns<T> - 1) / kPanelColumns<T>;
-  const Array<T> packed(panels * kPanelColumns<T> * p.k);
+  const Index panels = (p.n + kPanel<T> - 1) / kPanel<T>;
+  const Array<T> packed(panels * kPanel<T> * p.k);
   g.a = a.data(), g.b = b.data(), g.c = c.data();
   g.bias = p.bias ? bias.data() : nullptr, g.residual = p.residual ? residual.data() : nullptr;
   g.activation = p.activation;
@@ -172,7 +172,7 @@ template <class T> void run_gemm(const Product& p) {
     if (range.row_begin < range.row_end && range.panel_begin < range.panel_end)
       table<T>().gemm(g, range, scratch.data());
   record("gemm", what, c);
-  if (p.layout != Layout::packed || p.n % (2 * kPanelColumns<T>) != 0) return;
+  if (p.layout != Layout::packed || p.n % (2 * kPanel<T>) != 0) return;
   const Index width = p.n / 2 - 3;  // the last gate's panel is not whole
   const Array<T> gated = filled<T>(p.m * width, T(-7));
   g.residual = nullptr, g.gated = gated.data(), g.gated_row = g.gated_width = width;
