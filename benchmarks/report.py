@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("readme", type=Path, nargs="?", help="the file with the markers; without it, prints the table")
     parser.add_argument("--plot", type=Path, metavar="FOLDER or FILE")
     options = parser.parse_args(arguments)
-    results = json.loads(options.result.read_text(encoding="utf-8"))
+    results = read(options.result)
     if options.plot:
         draw(results, options.plot)
     if options.readme:
@@ -33,6 +33,19 @@ def main(arguments: list[str] | None = None) -> None:
         options.readme.write_text(between_markers(old, table), encoding="utf-8")
     elif not options.plot:
         print(report.markdown(results, targets=True))
+
+
+def read(file: Path) -> report.Results:
+    """The result in a file; ends the program where it is none."""
+    try:
+        results: report.Results = json.loads(file.read_text(encoding="utf-8"))
+        report.markdown(results, targets=True)
+    except OSError as error:
+        raise SystemExit(f"report.py: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SystemExit(f"report.py: {file}: not what `tfcore bench --json` printed ({reason})") from None
+    return results
 
 
 def draw(results: report.Results, target: Path) -> None:

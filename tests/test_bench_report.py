@@ -152,9 +152,31 @@ def test_a_picture_for_each_group_and_one_of_growth(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "error"), [("speed.doc", ValueError), ("no_such_folder/speed.png", FileNotFoundError)]
+    "content",
+    [
+        None,
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"cases": null, "limits": {}}',
+        b'{"cases": [{}], "limits": {}, "machine": {}}',
+    ],
+)
+def test_what_is_no_result_is_named(tmp_path, content):
+    file = tmp_path / "result.json"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SystemExit, match=r"report\.py: .*result\.json"):
+        run_path(str(BENCHMARKS / "report.py"))["main"]([str(file)])
+
+
+@pytest.mark.parametrize(
+    ("file", "error"),
+    [("speed.doc", ValueError), ("no_such_folder/speed.png", FileNotFoundError), ("folder.png", IsADirectoryError)],
 )
 def test_a_plot_that_cannot_be_written_is_refused_first(tmp_path, file, error):
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(error, match="--plot"):
         plot.check(tmp_path / file)
 

@@ -200,6 +200,9 @@ def test_dask_cannot_be_reached(tmp_path, corpus, model):
     done = run(*arguments, "--scheduler", "tcp://127.0.0.1:1", model=model, env=ENVIRONMENT)
     assert done.returncode == 1
     assert b"tfcore: Dask scheduler tcp://127.0.0.1:1: no worker can be reached" in done.stderr
+    done = run(*arguments, "--scheduler", "garbage", model=model, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"--scheduler is 'garbage', expected the address of a Dask scheduler" in done.stderr
     assert left(tmp_path) == []
 
 

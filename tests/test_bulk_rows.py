@@ -121,6 +121,11 @@ def test_csv_that_is_wrong(tmp_path, monkeypatch):
     assert "not CSV" in told["line 7"]
     with pytest.raises(ValueError, match=r"no column 'text' among 'a', 'b': give --field"):
         read(tmp_path / "c.csv", "a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"c\.csv: 2 columns are called 'text', expected one"):
+        read(tmp_path / "c.csv", "text,text\n1,2\n")
+    unquoted = read(tmp_path / "c.csv", "id,text\n1,Hello, world\n2,a trailing comma,\n")
+    assert faults(unquoted) == {"line 2": "has 3 fields, and the header 2"}
+    assert unquoted[1].text == "a trailing comma"
     cut = read(tmp_path / "c.csv", 'text\nfirst\n"second\nthird\n')
     assert texts(cut[:1]) == ["first"]
     assert faults(cut) == {"line 3": "not CSV (a quote is open at the end)"}
@@ -189,6 +194,33 @@ def test_parquet_that_is_wrong(tmp_path):
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match=r"c\.parquet: not a Parquet file"):
         list(Corpus(str(path)).rows())
+
+
+def test_parquet_of_few_bytes_changed(tmp_path):
+    """A damaged page may read as fewer rows: the rows behind it must not move up."""
+    path = tmp_path / "c.parquet"
+    write_parquet(path, {"text": [f"row {n}" for n in range(100)]}, row_group_size=7, compression="none")
+    whole, told = path.read_bytes(), []
+    for place in range(4, 400):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 50]) + whole[place + 1 :])
+        try:
+            found = list(Corpus(str(path)).rows())
+        except ValueError as error:
+            told.append(str(error))
+        else:
+            assert len(found) == 100
+    assert all("c.parquet: " in line for line in told)
+    assert any("c.parquet: damaged: " in line for line in told)
+
+
+def test_parquet_columns_whose_names_clash(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    write_parquet(tmp_path / "c.parquet", {"a": arrow.array([{"b": "within"}]), "a.b": ["dotted"]})
+    assert texts(Corpus(str(tmp_path / "c.parquet"), field="a.b").rows()) == ["dotted"]
+    twice = arrow.table([arrow.array(["x"]), arrow.array(["y"])], names=["text", "text"])
+    parquet.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(ValueError, match="2 columns are called 'text', expected one"):
+        list(Corpus(str(tmp_path / "twice.parquet")).rows())
 
 
 def test_parquet_without_its_extra(tmp_path, monkeypatch):

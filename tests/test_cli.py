@@ -104,6 +104,16 @@ def test_embed_writes_npy(tmp_path):
     assert np.array_equal(np.load(tmp_path / "vectors.npy"), want)
 
 
+def test_embed_asks_before_it_overwrites(tmp_path):
+    folder, output = write_bert(tmp_path / "bert"), tmp_path / "v.npy"
+    output.write_bytes(b"hours of work")
+    arguments = ["embed", "the", "--model", folder, "--output", output]
+    assert f"{output}: is there already; --force writes it anew" in told(run(*arguments), 1)
+    assert output.read_bytes() == b"hours of work"
+    assert run(*arguments, "--force").returncode == 0
+    assert np.load(output).shape == (1, 32)
+
+
 def test_a_text_that_looks_like_an_option(tmp_path):
     folder = write_bert(tmp_path)
     assert "[1] -the" in run("embed", "--model", folder, "--", "-the").stdout
@@ -301,6 +311,17 @@ def test_an_interrupt_is_quiet(tmp_path):
         command.send_signal(signal.SIGINT)
         out, err = command.communicate(timeout=60)
     assert (command.returncode, out, err) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_output_that_is_closed(tmp_path, closed):
+    """As in a service that has none."""
+    folder, output = write_bert(tmp_path / "bert"), tmp_path / "v.npy"
+    for arguments in ("info", f"embed the --model {folder}", f"embed the --model {folder} --output {output}"):
+        command = f"{sys.executable} -m tfcore {arguments} {closed}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert np.load(output).shape == (1, 32)
 
 
 def test_a_reader_that_goes_away():

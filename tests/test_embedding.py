@@ -261,6 +261,12 @@ def test_similarity(folder, name, formula):
     assert encoder.similarity(vectors, vectors[:0]).shape == (5, 0)
     with pytest.raises(ValueError, match=r"b has shape \(1, 5, 32\), expected \(n, dim\)"):
         encoder.similarity(vectors, vectors[None])
+    with pytest.raises(ValueError, match=r"b has shape \(5, 7\), expected vectors as long as those of a, \(5, 32\)"):
+        encoder.similarity(vectors, vectors[:, :7])
+    with pytest.raises(ValueError, match=r"b has shape \(2, 32\), expected as many vectors as a, \(5, 32\)"):
+        encoder.similarity_pairwise(vectors, vectors[:2])
+    with pytest.raises(TypeError, match="a is NoneType, expected vectors"):
+        encoder.similarity_pairwise(None, vectors)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
@@ -297,7 +303,16 @@ def test_a_progress_bar_on_request(folder, capsys):
     [
         ({"sentences": ["a", 3]}, TypeError, r"sentences\[1\] is int, expected a string"),
         ({"sentences": [["a"]]}, TypeError, r"sentences\[0\] is list"),
-        ({"sentences": 3}, TypeError, "not iterable"),
+        *(
+            ({"sentences": bad}, TypeError, f"sentences is {type(bad).__name__}, expected a string or several")
+            for bad in (3, None, b"a", {"a": 1}, np.array("a"))
+        ),
+        ({"sentences": "a", "prompt": "\udcff"}, ValueError, "prompt is .* half of a surrogate pair"),
+        (
+            {"output_value": "token_embeddings", "precision": "binary"},
+            ValueError,
+            "precision is 'binary', expected 'float32' where output_value is 'token_embeddings'",
+        ),
         ({"batch_size": 0}, ValueError, "batch_size is 0, expected a positive integer"),
         ({"batch_size": 2.0}, ValueError, "batch_size is 2.0"),
         ({"batch_size": np.int64(0)}, ValueError, "batch_size is np.int64"),
@@ -533,6 +548,14 @@ def test_values_beyond_the_ranges_stay_within_a_byte():
             {"precision": "int8", "ranges": np.zeros((2, 3))},
             ValueError,
             r"ranges has shape \(2, 3\), expected \(2, 4\)",
+        ),
+        *(
+            (
+                {"precision": "int8", "ranges": np.array(bad)},
+                ValueError,
+                "ranges has a minimum above its maximum or a NaN",
+            )
+            for bad in ([[1.0] * 4, [0.0] * 4], [[np.nan] * 4, [1.0] * 4])
         ),
         ({"precision": "int8"}, ValueError, "one embedding alone has no ranges for int8"),
         (

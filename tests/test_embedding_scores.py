@@ -62,6 +62,14 @@ def test_pairs_have_the_same_bits_in_any_company(reranker):
     assert np.array_equal(pickle.loads(pickle.dumps(reranker)).predict(MANY), want)
 
 
+def test_a_function_of_torch(reranker):
+    torch = pytest.importorskip("torch")
+    pairs = [("a", "b"), ("c", "d")]
+    logits = reranker.predict(pairs, activation_fn=lambda x: x)
+    got = reranker.predict(pairs, activation_fn=torch.nn.Sigmoid())
+    assert np.array_equal(got, torch.sigmoid(torch.from_numpy(logits)).numpy())
+
+
 def test_several_labels(classifier):
     logits = classifier.predict(PAIRS)
     assert logits.shape == (4, classifier.num_labels)
@@ -95,8 +103,9 @@ def test_pairs_that_are_cut_are_told(reranker):
     ("inputs", "error", "message"),
     [
         ([("a", "b"), "c"], TypeError, r"inputs\[1\] is str, expected a pair of strings"),
-        ([("a", "b", "c")], TypeError, r"inputs\[0\] is tuple of 3, expected a pair"),
-        ([("a", 3)], TypeError, r"inputs\[0\] is tuple of 2, expected a pair"),
+        ([("a", "b", "c")], TypeError, r"inputs\[0\] is tuple of str, str, str, expected a pair of strings"),
+        ([("a", None)], TypeError, r"inputs\[0\] is tuple of str, NoneType, expected a pair of strings"),
+        (None, TypeError, "inputs is NoneType, expected a pair of strings or several"),
         ([("a", "b"), ("a", "\ud800")], ValueError, r"inputs\[1\] holds half of a surrogate pair"),
     ],
 )
@@ -108,8 +117,13 @@ def test_wrong_pairs_are_named(reranker, inputs, error, message):
 def test_wrong_arguments_of_rank_are_named(reranker):
     with pytest.raises(TypeError, match="query is int, expected a string"):
         reranker.rank(3, ["a"])
-    with pytest.raises(TypeError, match="documents is a string, expected a list"):
-        reranker.rank("a", "b")
+    for bad in ("b", None):
+        with pytest.raises(TypeError, match=f"documents is {type(bad).__name__}, expected a list of strings"):
+            reranker.rank("a", bad)
+    with pytest.raises(TypeError, match=r"documents\[1\] is NoneType, expected a string"):
+        reranker.rank("a", ["b", None])
+    with pytest.raises(TypeError, match="activation_fn is str, expected a function"):
+        reranker.predict(("a", "b"), activation_fn="sigmoid")
     with pytest.raises(ValueError, match="top_k is 0"):
         reranker.rank("a", ["b"], top_k=0)
 

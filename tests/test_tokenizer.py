@@ -206,8 +206,15 @@ def test_decode(tokenizer):
     assert tokenizer.convert_ids_to_tokens(7592) == "hello"
     assert tokenizer.convert_tokens_to_ids("hello") == 7592
     assert tokenizer.convert_tokens_to_ids("nosuchtoken") == tokenizer.unk_token_id == 100
-    with pytest.raises(ValueError, match="token_ids holds -100, expected ids >= 0"):
-        tokenizer.decode([101, -100])
+    assert tokenizer.convert_ids_to_tokens(np.int64(7592)) == "hello"
+    for bad in (-100, 2**40):
+        with pytest.raises(ValueError, match=f"token_ids holds {bad}, expected ids from 0"):
+            tokenizer.decode([101, bad])
+    for bad in (None, "hello", [None], [1.5], {101}, [True]):
+        with pytest.raises(TypeError, match=r"token_ids holds .*, expected integers"):
+            tokenizer.decode(bad)
+    with pytest.raises(ValueError, match="ids holds -1, expected ids from 0"):
+        tokenizer.convert_ids_to_tokens(-1)
 
 
 def test_many_threads_with_settings_of_their_own(tokenizer):

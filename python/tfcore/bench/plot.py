@@ -45,8 +45,10 @@ _SETTINGS = {
 
 def check(file: Path) -> None:
     """Raises now what `draw` would raise in the end: no matplotlib, an unknown kind of file, no such folder."""
-    if file.suffix not in _FORMATS:
+    if file.suffix.lower() not in _FORMATS:
         raise ValueError(f"--plot is {str(file)!r}, expected a file ending in {', '.join(_FORMATS)}")
+    if file.is_dir():
+        raise IsADirectoryError(f"--plot: {file} is a folder, expected a file")
     if not file.absolute().parent.is_dir():
         raise FileNotFoundError(f"--plot: there is no folder {file.absolute().parent}")
     _import("matplotlib.figure")

@@ -28,7 +28,7 @@ def progress(quiet: bool) -> Iterator[Show]:
     """A function to be told of every part."""
     if quiet:
         yield lambda state: None
-    elif sys.stderr.isatty() and find_spec("rich") is not None:
+    elif sys.stderr is not None and sys.stderr.isatty() and find_spec("rich") is not None:
         with _bar() as show:
             yield show
     else:

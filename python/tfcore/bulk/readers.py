@@ -129,11 +129,28 @@ class Corpus:
             if not (arrow.types.is_string(value) or arrow.types.is_large_string(value) or str(value) == "string_view"):
                 raise ValueError(f"{self.name}: column {column!r} holds {kind}, expected strings")
             number = 0
-            for batch in file.iter_batches(_BATCH, columns=[column]):
-                for raw in batch.column(0).cast(arrow.large_string()).cast(arrow.large_binary()):
-                    number += 1
-                    yield _line_row(raw.as_py(), f"row {number}", missing="null")
-                self._share_read = number / max(1, file.metadata.num_rows)
+            for group in range(file.num_row_groups):
+                expected = number + file.metadata.row_group(group).num_rows
+                for texts in self._parquet_texts(arrow, file, group, column):
+                    for raw in texts:
+                        number += 1
+                        yield _line_row(raw.as_py(), f"row {number}", missing="null")
+                    self._share_read = number / max(1, file.metadata.num_rows)
+                if number != expected:  # a damaged page may end the group early, with no word of it
+                    raise ValueError(f"{self.name}: damaged: {number} rows up to row group {group}, not {expected}")
+
+    def _parquet_texts(self, arrow: Any, file: Any, group: int, column: str) -> Iterator[Any]:
+        """The column's texts in a row group as arrays of bytes, whatever type of string they are stored as."""
+        batches = file.iter_batches(_BATCH, row_groups=[group], columns=[column])
+        while True:
+            try:
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                texts = batch.column(column).cast(arrow.large_string()).cast(arrow.large_binary())
+            except (arrow.ArrowException, OSError) as error:
+                raise ValueError(f"{self.name}: damaged: row group {group} cannot be read ({error})") from error
+            yield texts
 
 
 # ---- lines
@@ -253,6 +270,8 @@ def _csv_rows(lines: Iterator[Line], name: str, field: str | None, delimiter: st
         if header is None:
             header = record
             place = header.index(_column(name, header, field))
+        elif any(record[len(header) :]):  # more delimiters alone lose nothing
+            yield Row(None, f"line {start}", f"has {len(record)} fields, and the header {len(header)}")
         elif any(_TOO_LONG in value for value in record):
             yield Row(None, f"line {start}", f"longer than {MOST_LINE >> 20} MiB")
         elif place >= len(record):
@@ -274,4 +293,6 @@ def _column(name: str, columns: list[str], field: str | None) -> str:
     wanted = "text" if field is None else field
     if wanted not in columns:
         raise ValueError(f"{name}: there is no column {wanted!r} among {', '.join(map(repr, columns))}: give --field")
+    if columns.count(wanted) > 1:
+        raise ValueError(f"{name}: {columns.count(wanted)} columns are called {wanted!r}, expected one")
     return wanted

@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns 0; 1 after an error, told in one line; 2 for wrong usage or a missing extra; 128 + n after signal n.
     """
+    _open_closed_streams()
     options = _parser().parse_args(arguments)
     try:
         status = options.run(options)
@@ -34,6 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         return status or 0
     return 0
+
+
+def _open_closed_streams() -> None:
+    """Output that was closed before we began, as a service manager may do, goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _fail(error: Exception, status: int) -> int:

@@ -34,6 +34,7 @@ def add_embed(commands: Any) -> None:
         metavar="FILE",
         help="write the vectors: .npy, (texts, dim) float32; of a corpus also .parquet",
     )
+    embed.add_argument("--force", action="store_true", help="begin anew, over an existing output or an unfinished job")
     embed.add_argument("--batch-size", type=int, metavar="N", help="texts at a time (default: the encoder's choice)")
     embed.add_argument("--prompt", metavar="TEXT", help="put before each text (default: the checkpoint's)")
     embed.add_argument("--normalize", action="store_true", help="vectors of length 1, also where the model has others")
@@ -59,7 +60,6 @@ def _add_corpus(corpus: argparse._ArgumentGroup) -> None:
         help="a bad row ends the job (default), or is reported: NaN in .npy, left out of .parquet",
     )
     corpus.add_argument("--part-rows", type=int, metavar="N", help="rows from one saving to the next (default: 1024)")
-    corpus.add_argument("--force", action="store_true", help="begin anew, over an unfinished job or an existing output")
     corpus.add_argument("--quiet", action="store_true", help="neither progress nor counts")
     corpus.add_argument("--engine", choices=("local", "dask", "ray"), help="where to compute (default: local)")
     corpus.add_argument(
@@ -73,7 +73,7 @@ def _add_corpus(corpus: argparse._ArgumentGroup) -> None:
     )
 
 
-_CORPUS_ONLY = ("format", "field", "on_error", "part_rows", "force", "quiet", "engine", "scheduler", "workers")
+_CORPUS_ONLY = ("format", "field", "on_error", "part_rows", "quiet", "engine", "scheduler", "workers")
 
 
 def _embed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -99,8 +99,14 @@ def _check_texts(parser: argparse.ArgumentParser, options: argparse.Namespace) -
     for name in _CORPUS_ONLY:
         if getattr(options, name):
             parser.error(f"argument {_flag(name)}: only with --input")
-    if options.output and options.output.suffix != ".npy":
+    if options.output is None:
+        if options.force:
+            parser.error("argument --force: only with --output")
+        return
+    if options.output.suffix != ".npy":
         parser.error(f"argument --output: {str(options.output)!r} does not end in .npy")
+    if options.output.exists() and not options.force:
+        raise FileExistsError(f"{options.output}: is there already; --force writes it anew")
 
 
 def _check_corpus(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -162,6 +168,7 @@ def _model(options: argparse.Namespace) -> str:
 
 
 def _embed_texts(options: argparse.Namespace) -> None:
+    from ..bulk.store import replacing
     from ..embedding import SentenceEncoder
 
     encoder = SentenceEncoder(_model(options))
@@ -169,7 +176,8 @@ def _embed_texts(options: argparse.Namespace) -> None:
     settings = {name: value for name, value in settings.items() if value is not None}
     vectors = encoder.encode(options.texts, normalize_embeddings=options.normalize, **settings)
     if options.output:
-        np.save(options.output, vectors)
+        with replacing(options.output) as file:
+            np.save(file, vectors)
         _tell(f"{options.output}: {vectors.shape[0]} x {vectors.shape[1]} float32")
     similarity = encoder.similarity(vectors, vectors)
     if options.json:

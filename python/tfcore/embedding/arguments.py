@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,20 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         raise ValueError(f"{name} is {value!r}, expected {', '.join(map(repr, choices))}")
 
 
+def check_iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
+    """Several of something, not one thing that happens to be iterable."""
+    try:
+        if not isinstance(value, str | bytes | Mapping):
+            iter(value)
+            return value  # type: ignore[no-any-return]
+    except TypeError:
+        pass
+    raise TypeError(f"{name} is {type(value).__name__}, expected {expected}")
+
+
 def check_device(device: Any) -> None:
     """Takes the devices that code written for sentence-transformers may name, where they are this one."""
-    if device is not None and str(device) != "cpu":
+    if device is not None and str(device) not in ("cpu", "cpu:0"):
         raise ValueError(f"device is {device!r}, expected 'cpu': there is no other here")
 
 

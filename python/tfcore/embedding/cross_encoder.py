@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from .. import ops
 from ..models.checkpoint import Float32Array
 from ..models.config import Config
-from .arguments import check_device, check_positive, converted
+from .arguments import check_device, check_iterable, check_positive, converted
 from .batching import Window, passes, read_windows, tokenize_ahead
 from .modules import Activation, activation_of, read_entries
 from .opened import Opened, Options
@@ -109,7 +110,7 @@ class CrossEncoder(Opened[_Parts]):
         show_progress_bar : bool, optional
             None: on long work on a terminal, where `rich` is installed.
         activation_fn : callable, optional
-            From logits (n, labels) to scores, instead of the checkpoint's own.
+            From logits (n, labels) to scores, instead of the checkpoint's own. PyTorch's modules are given tensors.
         apply_softmax : bool
             Whether the scores of several labels are to sum to 1.
         prompt_name, prompt : str, optional
@@ -131,10 +132,11 @@ class CrossEncoder(Opened[_Parts]):
             A text is no Unicode, or an argument is out of range.
         """
         check_device(device)
+        activate = self._parts.activation if activation_fn is None else _callable(activation_fn)
         if batch_size is not None:
             check_positive("batch_size", batch_size)
         alone = _is_pair(inputs)
-        pairs: Iterable[Any] = [inputs] if alone else inputs
+        pairs = [inputs] if alone else check_iterable("inputs", inputs, "a pair of strings or several")
         total = len(pairs) if isinstance(pairs, Sized) else None
         tally = Tally()
         logits = self._logits(
@@ -142,7 +144,7 @@ class CrossEncoder(Opened[_Parts]):
         )
         if not return_info and not self._warned:
             self._warned = tally.warn(self.max_seq_length, "inputs", stacklevel=2)
-        scores = np.asarray((activation_fn or self._parts.activation)(logits))
+        scores = np.asarray(activate(logits))
         if self.num_labels == 1:
             scores = scores.reshape(len(logits))
         elif apply_softmax:
@@ -193,9 +195,10 @@ class CrossEncoder(Opened[_Parts]):
             check_positive("top_k", top_k)
         if not isinstance(query, str):
             raise TypeError(f"query is {type(query).__name__}, expected a string")
-        if isinstance(documents, str):
-            raise TypeError("documents is a string, expected a list of strings")
-        texts = list(documents)
+        texts = list(check_iterable("documents", documents, "a list of strings"))
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"documents[{row}] is {type(text).__name__}, expected a string")
         options |= {"convert_to_numpy": True, "convert_to_tensor": False, "return_info": True}
         scores, info = self.predict([(query, text) for text in texts], **options)
         order = np.argsort(-scores, kind="stable")[:top_k].tolist()
@@ -247,13 +250,22 @@ def _activation(model: Config, options: Config, labels: int) -> Activation:
     return activation_of(model, "sbert_ce_default_activation_function", default)
 
 
+def _callable(activation_fn: Any) -> Callable[[Float32Array], Any]:
+    if not callable(activation_fn):
+        raise TypeError(f"activation_fn is {type(activation_fn).__name__}, expected a function of logits")
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(activation_fn, torch.nn.Module):
+        return lambda logits: activation_fn(torch.from_numpy(logits)).detach()
+    return activation_fn  # type: ignore[no-any-return]
+
+
 def _is_pair(value: Any) -> bool:
     return isinstance(value, list | tuple | np.ndarray) and len(value) == 2 and all(isinstance(v, str) for v in value)
 
 
 def _pair(row: int, value: Any, prompt: str) -> tuple[str, str]:
     if not _is_pair(value):
-        what = f"of {len(value)}" if isinstance(value, list | tuple) else ""
-        raise TypeError(f"inputs[{row}] is {type(value).__name__} {what}".rstrip() + ", expected a pair of strings")
+        what = f" of {', '.join(type(v).__name__ for v in value[:3])}" if isinstance(value, list | tuple) else ""
+        raise TypeError(f"inputs[{row}] is {type(value).__name__}{what}, expected a pair of strings")
     first, second = value
     return prompt + first, second

@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from ..models.checkpoint import Float32Array
 from ..models.packing import IntArray, PackedTokens
-from .arguments import check_choice, check_device, check_positive, converted
+from .arguments import check_choice, check_device, check_iterable, check_positive, converted
 from .batching import Window, passes, read_windows, tokenize_ahead
 from .modules import SENTENCE, TOKENS, Features, Module, Normalize, normalized, open_modules, read_entries
 from .opened import Opened, Options
 from .pooling import Pooling
 from .precision import PRECISIONS, quantize_embeddings, row_by_row, stored_type, stored_width
 from .report import Tally, progress
-from .similarity import PAIRWISE, SIMILARITIES, Pairwise, rows
+from .similarity import PAIRWISE, SIMILARITIES, Pairwise, comparable
 from .transformer import Transformer
 
 _QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")  # the names under which prompts are looked for
@@ -191,13 +191,15 @@ class SentenceEncoder(Opened[_Parts]):
         """
         check_choice("output_value", output_value, (SENTENCE, TOKENS, None))
         check_choice("precision", precision, PRECISIONS)
+        if output_value == TOKENS and precision != "float32":
+            raise ValueError(f"precision is {precision!r}, expected 'float32' where output_value is {TOKENS!r}")
         check_device(device)
         if batch_size is not None:
             check_positive("batch_size", batch_size)
         if truncate_dim is not None:
             check_positive("truncate_dim", truncate_dim, self._parts.dimension)
         alone = isinstance(sentences, str)
-        texts: Iterable[str] = [sentences] if isinstance(sentences, str) else sentences
+        texts: Iterable[Any] = [sentences] if alone else check_iterable("sentences", sentences, "a string or several")
         total = len(texts) if isinstance(texts, Sized) else None
         prompt = self._parts.options.prompt(prompt, prompt_name)
         finish = _Finish(self._parts, normalize_embeddings, truncate_dim, precision, ranges, calibration_embeddings)
@@ -232,12 +234,16 @@ class SentenceEncoder(Opened[_Parts]):
         The cosine, or what the checkpoint names as `similarity_fn_name`: "dot", or the negative of the "euclidean" or
         "manhattan" distance.
         """
-        return SIMILARITIES[self.similarity_fn_name](rows("a", a), rows("b", b))
+        compare: Pairwise = SIMILARITIES[self.similarity_fn_name]
+        return compare(*comparable(a, b))
 
     def similarity_pairwise(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Float32Array:
         """How alike n vectors are to n others, one by one: (n, dim), (n, dim) → (n,)."""
         compare: Pairwise = PAIRWISE[self.similarity_fn_name]
-        return compare(rows("a", a), rows("b", b))
+        first, second = comparable(a, b)
+        if len(first) != len(second):
+            raise ValueError(f"b has shape {second.shape}, expected as many vectors as a, {first.shape}")
+        return compare(first, second)
 
     def _run(
         self, texts: Iterable[str], prompt: str, batch_size: int | None, tally: Tally

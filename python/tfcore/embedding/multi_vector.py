@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ..models.checkpoint import Float32Array
 from ..models.config import Config
-from .arguments import check_device, check_positive
+from .arguments import check_device, check_iterable, check_positive
 from .batching import Tokenized, Window, passes, read_windows, tokenize_ahead
 from .modules import TOKENS, Features, Module, Normalize, dense_of_tokens, normalized, open_modules, read_entries
 from .opened import Opened, Options
@@ -212,7 +212,7 @@ class MultiVectorEncoder(Opened[_Parts]):
             prompt = options.prompts.get(side, "")
         prompt = options.prompt(prompt, prompt_name)
         alone = isinstance(sentences, str)
-        texts: Iterable[str] = [sentences] if isinstance(sentences, str) else sentences
+        texts: Iterable[Any] = [sentences] if alone else check_iterable("sentences", sentences, "a string or several")
         total = len(texts) if isinstance(texts, Sized) else None
         tally = Tally()
         results: list[Any] = []

@@ -22,8 +22,8 @@ class Opened(Generic[Parts]):
     """A checkpoint by name, and its `Parts`, made by `_open` once."""
 
     def __init__(self, name: str | os.PathLike[str], *, revision: str | None = None) -> None:
-        self._name, self._revision = os.fspath(name), revision
         self.folder = resolve(name, SENTENCE_FILES, revision=revision).resolve()
+        self._name, self._revision = os.fspath(name), revision
         self._settings: dict[str, Any] = {}
         self._warned = False
         self._lock = threading.Lock()
@@ -92,6 +92,8 @@ class Options:
         if prompt is not None:
             if not isinstance(prompt, str):
                 raise TypeError(f"prompt is {type(prompt).__name__}, expected a string")
+            if any("\ud800" <= character <= "\udfff" for character in prompt):
+                raise ValueError(f"prompt is {prompt!r}, which holds half of a surrogate pair")
             return prompt
         if name is not None:
             if name not in self.prompts:

@@ -91,6 +91,8 @@ def _ranges(vectors: npt.NDArray[Any], precision: str, ranges: Any, calibration:
         given = np.asarray(ranges, np.float32)
         if given.shape != (2, vectors.shape[1]):
             raise ValueError(f"ranges has shape {given.shape}, expected {(2, vectors.shape[1])}: minima and maxima")
+        if not np.all(given[0] <= given[1]):
+            raise ValueError("ranges has a minimum above its maximum or a NaN, expected minima, then maxima")
         return given
     if calibration is None and len(vectors) == 1:
         raise ValueError(

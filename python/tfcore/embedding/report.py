@@ -78,7 +78,8 @@ def progress(total: int | None, show: bool | None) -> Iterator[Callable[[int], N
     None shows it for long work, on a terminal, where `rich` is installed.
     """
     if show is None:
-        show = (total is None or total > _LONG) and sys.stderr.isatty() and find_spec("rich") is not None
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        show = (total is None or total > _LONG) and terminal and find_spec("rich") is not None
     if not show:
         yield lambda done: None
         return

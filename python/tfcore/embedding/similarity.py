@@ -44,8 +44,17 @@ PAIRWISE: dict[str, Pairwise] = {  # (n, dim), (n, dim) → (n,)
 }
 
 
-def rows(name: str, vectors: npt.ArrayLike) -> Float32Array:
-    """Vectors, or one, as (n, dim)."""
+def comparable(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Float32Array, Float32Array]:
+    """Vectors, or one, and others as (n, dim) and (m, dim)."""
+    first, second = _rows("a", a), _rows("b", b)
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"b has shape {second.shape}, expected vectors as long as those of a, {first.shape}")
+    return first, second
+
+
+def _rows(name: str, vectors: npt.ArrayLike) -> Float32Array:
+    if vectors is None or isinstance(vectors, str | bytes):
+        raise TypeError(f"{name} is {type(vectors).__name__}, expected vectors")
     found = np.atleast_2d(np.asarray(vectors, np.float32))
     if found.ndim > 2:
         raise ValueError(f"{name} has shape {found.shape}, expected (n, dim)")

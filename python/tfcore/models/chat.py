@@ -23,6 +23,8 @@ def chat_templates(config: Config) -> Templates:
 
 def choose_template(templates: Templates, wanted: str | None, *, tools: bool) -> str:
     """The template to use: `wanted`, or the one it names; else the tokenizer's only one, or the one for the purpose."""
+    if wanted is not None and not isinstance(wanted, str):
+        raise TypeError(f"chat_template is {type(wanted).__name__}, expected a template or the name of one")
     if isinstance(templates, dict):
         name = wanted or ("tool_use" if tools and "tool_use" in templates else "default")
         if name not in templates and wanted is None:

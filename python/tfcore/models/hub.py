@@ -71,6 +71,10 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
     ConnectionError
         The hub cannot be reached, and the cache does not hold the checkpoint.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"name is {type(name).__name__}, expected a checkpoint's folder or hub name")
+    if not os.fspath(name):
+        raise ValueError("name is empty, expected a checkpoint's folder or hub name")
     folder = Path(name).expanduser()
     if folder.is_dir() or (folder.is_file() and folder.suffix == GGUF):
         return folder

@@ -16,6 +16,7 @@ from .hub import TOKENIZER_FILES, resolve
 from .tokenizer_families import SPECIAL, added_token, family_of
 from .tokenizer_files import extra_special, named_special, open_tokenizer
 
+_MOST_ID = 1 << 32
 _LARGE = int(1e20)  # from here on Transformers takes a length for none
 _SETTINGS = (
     *SPECIAL,
@@ -279,12 +280,9 @@ class Tokenizer:
         ['hello']
         """
         ids = _as_lists(token_ids)
-        if isinstance(ids, int):
-            return self.decode([ids], skip_special_tokens, clean_up_tokenization_spaces)
-        if ids and isinstance(ids[0], list):
+        if isinstance(ids, list) and ids and isinstance(ids[0], list):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
-        if any(token < 0 for token in ids):
-            raise ValueError(f"token_ids holds {min(ids)}, expected ids >= 0")
+        ids = _checked("token_ids", ids if isinstance(ids, list) else [ids])
         text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
         if _default(clean_up_tokenization_spaces, self._clean_up) and self._made_of_words:
             return clean_up(text)
@@ -298,10 +296,11 @@ class Tokenizer:
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
         """The token of an id, or the tokens of a sequence of ids."""
-        if isinstance(ids, int):
-            return self._backend.id_to_token(ids)
+        ids = _as_lists(ids)
+        if not isinstance(ids, list):
+            return self._backend.id_to_token(_checked("ids", [ids])[0])
         skip = set(self.all_special_ids) if skip_special_tokens else set()
-        return [self._backend.id_to_token(token) for token in _as_lists(ids) if token not in skip]
+        return [self._backend.id_to_token(token) for token in _checked("ids", ids) if token not in skip]
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
         """The id of a token, or the ids of a sequence of tokens; the unknown token's where there is none."""
@@ -560,6 +559,15 @@ def _as_lists(ids: Any) -> Any:
     """Arrays and tensors, at any depth of lists, as lists; a single id as itself."""
     ids = ids.tolist() if hasattr(ids, "tolist") else ids
     return [_as_lists(row) for row in ids] if isinstance(ids, list | tuple) else ids
+
+
+def _checked(name: str, ids: list[Any]) -> list[int]:
+    for token in ids:
+        if type(token) is not int:
+            raise TypeError(f"{name} holds {type(token).__name__}, expected integers")
+        if not 0 <= token < _MOST_ID:
+            raise ValueError(f"{name} holds {token}, expected ids from 0 to 2**32 - 1")
+    return ids
 
 
 def clean_up(text: str) -> str:

@@ -26,11 +26,21 @@ def dask_setup(worker: Any) -> None:
     _quieten()
 
 
+def _check(address: str) -> None:
+    """Refuses what is no address: a client of it would wait for a minute when it is given up."""
+    try:
+        extra("distributed.comm", "dask", "--engine dask").get_address_host_port(address)
+    except (ValueError, NotImplementedError) as error:
+        raise ValueError(f"--scheduler is {address!r}, expected the address of a Dask scheduler ({error})") from None
+
+
 class DaskCluster:
     """A client of the cluster whose scheduler is at `address`, or of one on this machine."""
 
     def __init__(self, address: str | None, workers: int | None) -> None:
         self._distributed = extra("distributed", "dask", "--engine dask")
+        if address is not None:
+            _check(address)
         _quieten()
         self._local: Any = None
         if address is None:
