@@ -156,7 +156,7 @@ class Example:
         which = list(range(len(self.texts)) if which is None else which)
         cut = cut or slice(None)
         tokens = PackedTokens.from_texts([self.texts[b][cut] for b in which], past=cut.start or 0)
-        tokens = replace(tokens, token_type_ids=np.concatenate([self.types[b][cut] for b in which]))
+        tokens = replace(tokens, token_type_ids=np.concatenate([self.types[b][cut] for b in which]), typed=True)
         sources = self.sources[which] if self.cross else None
         return self.stack.run(tokens, cache=cache, encoded=self.keys(), sources=sources, **wanted)
 
@@ -219,6 +219,18 @@ def test_every_description_is_the_references(i):
                     check(mine[k][b, :, :n, : weights.shape[2]], weights, case.roundings, f"{what} {kind} {k}")
                     assert not mine[k][b, :, n:].any()
                     assert not mine[k][b, :, :, weights.shape[2] :].any()
+
+
+def test_token_types_that_are_words(isa):
+    case = Example(SIMPLE, seed=4)
+    case.data = replace(case.data, embeddings=replace(case.data.embeddings, typed_by_words=True))
+    case.types = [np.flip(text) for text in case.texts]
+    (got,) = case.run().states
+    check(got, np.concatenate([want.states[-1] for want in case.wanted]), case.roundings, "token types that are words")
+    tokens = PackedTokens.from_texts(case.texts)
+    assert_same_bits(case.stack.run(tokens).states[-1], Example(SIMPLE, seed=4).run().states[-1])
+    with pytest.raises(ValueError, match="token_type_ids holds 23, but token types known are 23"):
+        case.stack.run(replace(tokens, token_type_ids=tokens.input_ids * 0 + 23, typed=True))
 
 
 def test_the_cases_meet_every_pair():

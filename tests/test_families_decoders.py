@@ -23,6 +23,7 @@ LLAMA = {
     "max_position_embeddings": 64,
 }
 GPT2 = {"vocab_size": 64, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}
+T5 = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 4}
 NEOX = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"}
 BART = {
     "vocab_size": 64,
@@ -40,7 +41,7 @@ FACTORS = {"short_factor": [1.0, 1.1, 1.3, 1.6], "long_factor": [1.5, 2.0, 3.0, 
 
 
 def describe(model_type, fields):
-    return FAMILIES[model_type].describe(Config({"model_type": model_type} | fields, "config.json"))
+    return FAMILIES[model_type].read(Config({"model_type": model_type} | fields, "config.json"))
 
 
 def opened(folder, recording, weights=None, **fields):
@@ -86,6 +87,23 @@ def test_the_default_length_ends_where_positions_do(tmp_path, name):
     prompt = [[7, 8, 9, 10, 11] * (positions // 5)]
     assert model.generate([[7, 8]], eos_token_id=None).shape == (1, 22)
     assert model.generate([prompt[0][: positions - 3]], eos_token_id=None).shape == (1, positions)
+
+
+def test_a_decoder_that_reads_both_ways_does_not_write(tmp_path):
+    model = opened(tmp_path, family_checkpoints.load("llama.causal_lm"), is_causal=False)
+    logits = model([[7, 8, 9]]).logits
+    assert not np.array_equal(model([[7, 8, 10]]).logits[0, 0], logits[0, 0])
+    with pytest.raises(ValueError, match="field 'is_causal' is false: the model reads both ways"):
+        model.generate([[7, 8]])
+
+
+def test_settings_by_which_checkpoints_say_none(tmp_path):
+    model = opened(tmp_path, family_checkpoints.load("llama.causal_lm"))
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": -1, "top_k": -1}')
+    assert np.array_equal(
+        model.generate([[7, 8]], max_new_tokens=8), model.generate([[7, 8]], max_new_tokens=8, eos_token_id=None)
+    )
+    assert model.generate([[7, 8]], max_new_tokens=3, do_sample=True, seed=1).shape == (1, 5)
 
 
 def test_a_checkpoint_without_a_padding_token(tmp_path):
@@ -412,6 +430,7 @@ REFUSED = [
     ("llama", LLAMA, {"rope_theta": "big"}, "rotary positions"),
     ("llama", LLAMA, {"num_hidden_layers": 10**9}, "num_hidden_layers"),
     ("mistral", LLAMA, {"sliding_window": 0}, "field 'sliding_window' is 0"),
+    ("mistral", LLAMA, {"layer_types": [FULL]}, "field 'layer_types' is .* expected 3 of"),
     ("qwen2", LLAMA, {"use_mrope": True}, "use_mrope"),
     ("qwen2", LLAMA, {"layer_types": [FULL]}, "field 'layer_types' is .* expected 3 of"),
     ("qwen3", LLAMA, {"layer_types": [FULL, FULL, "linear_attention"]}, "layer_types"),
@@ -419,6 +438,7 @@ REFUSED = [
     ("gemma3_text", LLAMA, {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
     ("gemma3_text", LLAMA, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
     ("gemma3_text", LLAMA, {"final_logit_softcapping": 0}, "final_logit_softcapping"),
+    ("gemma3_text", LLAMA, {"rope_parameters": {"rope_theta": 500.0}}, "rope_parameters"),
     ("phi3", LLAMA, {"lm_head_bias": True}, "lm_head_bias"),
     (
         "phi3",
@@ -437,6 +457,7 @@ REFUSED = [
     ("bart", BART, {"add_final_layer_norm": True}, "add_final_layer_norm"),
     ("bart", BART, {"normalize_embedding": False}, "normalize_embedding"),
     ("bart", BART, {"is_decoder": True}, "is_decoder"),
+    ("bart", BART, {"is_causal": False}, "is_causal"),
     ("marian", MARIAN, {"normalize_embedding": True}, "normalize_embedding"),
     ("marian", MARIAN, {"static_position_embeddings": False}, "static_position_embeddings"),
 ]
@@ -508,7 +529,24 @@ VARIANTS = [
         | {"original_max_position_embeddings": 8, "partial_rotary_factor": 0.75, "tie_word_embeddings": True},
         "AutoModelForCausalLM",
     ),
+    *(
+        (kind, fields | {"is_causal": False}, "AutoModel")
+        for kind, fields in (
+            ("gpt2", GPT2),
+            ("gpt_neox", NEOX),
+            ("qwen2", LLAMA),
+            ("mistral", LLAMA | {"sliding_window": 3}),
+            ("gemma3_text", LLAMA | {"sliding_window": 4, "head_dim": 12}),
+        )
+    ),
+    (
+        "ministral",
+        LLAMA | {"head_dim": 8, "sliding_window": 3, "layer_types": [FULL, SLIDING, FULL]},
+        "AutoModelForCausalLM",
+    ),
     ("bart", BART | {"scale_embedding": True, "activation_function": "swish"}, "AutoModelForSequenceClassification"),
+    ("bart", BART | {"tie_word_embeddings": False}, "AutoModelForSeq2SeqLM"),
+    ("t5", T5 | {"dense_act_fn": "silu"}, "AutoModel"),
     (
         "marian",
         MARIAN | {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 64, "decoder_layers": 3},
@@ -529,9 +567,15 @@ def test_variants_against_transformers(tmp_path, model_type, fields, auto_class)
         for name, weight in named.items():
             weight.copy_(torch.from_numpy(values[name]))
     model.save_pretrained(tmp_path)
+    if model_type == "ministral":  # what Transformers makes of a Mistral whose layers differ
+        config_file = tmp_path / "config.json"
+        config_file.write_text(config_file.read_text().replace('"ministral"', '"mistral"'))
     ids = np.random.RandomState(3).randint(5, 60, (2, 21))
     ids[:, -1] = config.eos_token_id
-    inputs = {"input_ids": ids} | ({"decoder_input_ids": ids[:, :7]} if auto_class == "AutoModelForSeq2SeqLM" else {})
+    two_texts = config.is_encoder_decoder and auto_class != "AutoModelForSequenceClassification"
+    inputs = {"input_ids": ids} | ({"decoder_input_ids": ids[:, :7]} if two_texts else {})
+    if model_type == "gpt2":
+        inputs["token_type_ids"] = ids[:, ::-1] % 3
     with torch.no_grad():
         want = model.double()(**{name: torch.from_numpy(value) for name, value in inputs.items()})[0].numpy()
     got = getattr(tfcore, auto_class).from_pretrained(tmp_path)(**inputs)[0]

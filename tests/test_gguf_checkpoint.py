@@ -198,6 +198,12 @@ def test_fields_of_mistral(tmp_path):
     assert (fields["model_type"], fields["sliding_window"]) == ("mistral", 64)
 
 
+def test_a_decoder_that_reads_both_ways(tmp_path):
+    fields = open_model(tmp_path, metadata={"llama.attention.causal": False}).config_fields()
+    assert fields["is_causal"] is False
+    assert "is_causal" not in open_model(tmp_path, metadata={"llama.attention.causal": True}).config_fields()
+
+
 def test_fields_that_follow_from_others(tmp_path):
     parts = ("attention.key_length", "attention.value_length", "attention.head_count_kv", "rope.freq_base")
     without = [f"qwen2.{part}" for part in (*parts, "rope.dimension_count", "vocab_size")] + ["output.weight"]

@@ -75,7 +75,7 @@ struct Call {
     const Embeddings& e = stack.parts().embeddings;
     expect_below(door, ids, e.vocabulary, "input_ids");
     if (!types_in.is_none()) types = door.integers(types_in, "token_type_ids");
-    if (e.token_type.rows) expect_below(door, types, e.token_type.rows, "token_type_ids");
+    expect_below(door, types, e.token_type.rows ? e.token_type.rows : e.vocabulary, "token_type_ids");
     if (e.position.rows) expect_below(door, positions, e.position.rows, "position_ids");
     const Array turns = exactly(door, turns_in, "turns", NPY_DOUBLE, 1);
     held.push_back(turns);
@@ -83,7 +83,8 @@ struct Call {
           (types.size() == ids.size() || (types.empty() && !e.token_type.rows))))
       door.value_error("token_type_ids, position_ids and turns must have as many entries as input_ids, " +
                        std::to_string(ids.size()));
-    batch.ids = ids.data(), batch.token_types = types.data(), batch.positions = positions.data();
+    batch.ids = ids.data(), batch.positions = positions.data();
+    batch.token_types = types.empty() ? nullptr : types.data();
     batch.turns = turns.data<double>();
     batch.cu_seqlens = cu.data(), batch.sequences = Index(cu.size()) - 1;
   }

@@ -35,11 +35,21 @@ void Stack::embed(const Batch& batch, float* out) const {
   AlignedArray<float> narrow;
   if (!e.projection.empty()) narrow = allocate_aligned<float>(std::size_t(tokens * width));
   float* const x = narrow ? narrow.get() : out;
-  parallel_for(tokens, 8.0 * double(tokens) * double(width), 0, [&](Index token, void*) {
+  const auto word_of = [&](Index id, float* room) -> const float* {
+    if (!e.word.values.empty()) return e.word.values.data() + id * width;
+    unpack_row(parts_.head.front().weight, id, room);
+    return room;
+  };
+  const auto type_of = [&](Index token, float* room) -> const float* {
+    if (!batch.token_types) return nullptr;
+    const Index type = batch.token_types[token];
+    return e.token_type.rows ? e.token_type.values.data() + type * width : word_of(type, room);
+  };
+  const std::size_t room = std::size_t(width) * sizeof(float);
+  parallel_for(tokens, 8.0 * double(tokens) * double(width), room, [&](Index token, void* scratch) {
     float* const row = x + token * width;
-    if (e.word.values.empty()) unpack_row(parts_.head.front().weight, batch.ids[token], row);
-    const float* word = e.word.values.empty() ? row : e.word.values.data() + batch.ids[token] * width;
-    const float* type = e.token_type.rows ? e.token_type.values.data() + batch.token_types[token] * width : nullptr;
+    const float* word = word_of(batch.ids[token], row);
+    const float* type = type_of(token, static_cast<float*>(scratch));
     const float* position = e.position.rows ? e.position.values.data() + batch.positions[token] * width : nullptr;
     for (Index c = 0; c < width; ++c) row[c] = e.scale * word[c];
     if (type)

@@ -52,7 +52,7 @@ def stack(
     Token types are 0 and positions 0, 1, …, L - 1 unless given. `encoded` (S, C) is what cross-attention looks at.
     """
     ids = np.asarray(input_ids)
-    types = np.zeros_like(ids) if token_type_ids is None else np.asarray(token_type_ids)
+    types = None if token_type_ids is None else np.asarray(token_type_ids)
     positions = np.arange(len(ids)) if position_ids is None else np.asarray(position_ids)
     bias = None if data.relative is None else relative_bias(weights["relative.weight"], data.relative, len(ids))
     first = data.blocks[0]
@@ -76,12 +76,16 @@ def stack(
     return result
 
 
-def _embed(ids: NDArray[Any], types: NDArray[Any], positions: NDArray[Any], weights: Weights, data: Any) -> Float64:
+def _embed(
+    ids: NDArray[Any], types: NDArray[Any] | None, positions: NDArray[Any], weights: Weights, data: Any
+) -> Float64:
     """norm(word[id] · scale + token_type[t] + position[p]) W, each part but the first where the stack has it."""
     e, own = data.embeddings, _part(weights, "embeddings")
     x: Float64 = own["word.weight"].astype(np.float64)[ids] * e.scale
     if e.token_types:
-        x = x + own["token_type.weight"][types]
+        x = x + own["token_type.weight"][np.zeros_like(ids) if types is None else types]
+    elif e.typed_by_words and types is not None:
+        x = x + own["word.weight"].astype(np.float64)[types]
     if e.positions:
         sinusoids = reference.positional_encoding(e.positions, e.width, layout="split")
         x = x + (sinusoids if e.sinusoidal else own["position.weight"])[positions + e.position_offset]

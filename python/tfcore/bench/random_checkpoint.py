@@ -35,7 +35,7 @@ def stored(config: Mapping[str, Any], task: str | None = None) -> dict[str, tupl
 
     fields = Config(config, "config.json")
     family = find_family(fields)
-    return stored_shapes(family, family.describe(fields), task)
+    return stored_shapes(family, family.read(fields), task)
 
 
 def write_checkpoint(folder: Path, config: Mapping[str, Any], weights: Weights) -> None:

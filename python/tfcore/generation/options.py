@@ -51,8 +51,8 @@ class GenerationOptions:
     Parameters
     ----------
     max_new_tokens, max_length
-        The most tokens to add, and the most with the prompt; where both are given the first counts, where neither is,
-        20 are added.
+        The most tokens to add, and the most with the prompt, of which padding is no part; where both are given the
+        first counts, where neither is, 20 are added.
     min_new_tokens, min_length
         No end token comes before so many; where both are given the first counts.
     do_sample, temperature, top_k, top_p, min_p, seed
@@ -152,8 +152,11 @@ class GenerationOptions:
         if unknown:
             raise TypeError(f"generate has no setting {', '.join(unknown)}; the settings are {', '.join(known)}")
         said = {name: value for name, value in (checkpoint or {}).items() if value is not None}
-        if said.get("pad_token_id") == -1:  # how some checkpoints say that they have none
-            del said["pad_token_id"]
+        for name in ("pad_token_id", "eos_token_id"):
+            if said.get(name) == -1:  # how some checkpoints say that they have none
+                del said[name]
+        if said.get("top_k") == -1:  # and that they draw from all
+            said["top_k"] = 0
         for limit, total in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
             if given.get(total) is not None:  # the caller's limit is not undone by the checkpoint's of the other kind
                 said.pop(limit, None)

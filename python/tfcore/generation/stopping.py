@@ -29,7 +29,7 @@ class Stopping:
         self._decode = decode
         self._window = max((len(text.encode()) for text in self._strings), default=0)
         if self._strings and decode is None:
-            raise ValueError("decode is None, expected a tokenizer's decode: stop_strings are looked for in the text")
+            raise ValueError("stop_strings are looked for in the text: pass tokenizer=, or a tokenizer's decode")
 
     def ends(self, tokens: IntArray, token: int, most: int) -> bool:
         """Whether `tokens` (L,) end with `token`, where `most` is the length they may have."""

@@ -8,7 +8,7 @@ Letters: V vocabulary, C width, H heads, G key heads, D head size, F width of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Shape = tuple[int, ...]
@@ -123,6 +123,7 @@ class Embeddings:
                      None where all tokens are counted
     sinusoidal       the table of positions is computed, not stored: sines in the first half, cosines in the second
     norm             whether a norm follows
+    typed_by_words   token types, where they are given, are rows of the words' table (GPT-2)
     """
 
     vocabulary: int
@@ -134,6 +135,7 @@ class Embeddings:
     sinusoidal: bool = False
     token_types: int = 0
     norm: bool = False
+    typed_by_words: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,12 @@ class Stack:
         for i, block in enumerate(self.blocks):
             shapes |= {f"blocks.{i}.{name}": shape for name, shape in block.shapes(self.width).items()}
         return shapes | (norm_shapes("final_norm", self.width, bias) if self.final_norm else {})
+
+    def both_ways(self) -> Stack:
+        """The same without causality: a window of n keys, the own one among them, reaches n keys to each side."""
+        reach = [block.window[0] + 1 if max(block.window) >= 0 else -1 for block in self.blocks]
+        both = [replace(block, causal=False, window=(n, n)) for block, n in zip(self.blocks, reach, strict=True)]
+        return replace(self, blocks=tuple(both))
 
 
 @dataclass(frozen=True)

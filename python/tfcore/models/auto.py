@@ -63,7 +63,7 @@ class AutoModel:
         check_ways_to_hold(held)
         path = resolve(name, MODEL_FILES, revision=revision)
         opened = config, _ = open_checkpoint(path)
-        both = len(find_family(config).describe(config).stacks()) > 1
+        both = len(find_family(config).read(config).stacks()) > 1
         kinds: dict[str | None, type[Pretrained]] = {CAUSAL_LM: CausalLM, SEQ2SEQ_LM: Seq2SeqLM}
         return kinds.get(cls.task, EncoderDecoderModel if both else Model)(path, cls.task, opened)
 

@@ -7,7 +7,7 @@ to an `Architecture`, and tables of names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -30,6 +30,7 @@ class Source:
     shift       added to every number: Gemma stores its norms' weights less 1
     row         stored with a leading axis of one (BART's bias of its logits)
     optional    of a head: what is not stored is not there
+    preferred   where the files hold it, it counts before the module's other sources
     suffixes    what follows the name for a weight and for a bias; one that is left out is not stored
     """
 
@@ -40,6 +41,7 @@ class Source:
     shift: float = 0.0
     row: bool = False
     optional: bool = False
+    preferred: bool = False
     suffixes: Mapping[str, str] = field(default_factory=lambda: _BOTH, hash=False)
 
     def stored_shape(self, shapes: list[Shape]) -> Shape:
@@ -108,3 +110,12 @@ class Family:
     prefixes: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+
+    def read(self, config: Config) -> Architecture:
+        """What a config describes. A decoder whose `is_causal` is false, as of texts' vectors, reads both ways."""
+        architecture = self.describe(config)
+        if architecture.decoder is None or config.flag("is_causal", default=True):
+            return architecture
+        if architecture.encoder is not None:
+            config.expect("is_causal", True)
+        return replace(architecture, decoder=architecture.decoder.both_ways())

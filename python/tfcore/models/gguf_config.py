@@ -108,7 +108,9 @@ def _shared(keys: _Keys) -> Fields:
     turn = _turn_end(keys, vocabulary)
     if turn is not None and ids["eos_token_id"] not in (None, turn):  # a chat's answer ends there
         ids["eos_token_id"] = [ids["eos_token_id"], turn]
-    return {"vocab_size": vocabulary, "tie_word_embeddings": "output.weight" not in tensors, **ids}
+    both_ways = keys.all.get(f"{keys.architecture}.attention.causal") is False
+    reading = {"is_causal": False} if both_ways else {}
+    return {"vocab_size": vocabulary, "tie_word_embeddings": "output.weight" not in tensors, **ids, **reading}
 
 
 def _vocabulary_size(file: GgufFile) -> int:

@@ -67,7 +67,8 @@ class Model(Pretrained):
             1 for real tokens, 0 for padding, on either side; in the midst of a text, too, where the model has no window
             that the text exceeds and no relative bias. All real if not given.
         token_type_ids : (B, L) integers, optional
-            The segment each token belongs to. 0 if not given; of no consequence to models without segments.
+            The segment each token belongs to. 0 if not given; of no consequence to models without segments. GPT-2 adds
+            a word's embedding for each, if given.
         position_ids : (B, L) or (1, L) integers, optional
             Positions as Transformers counts them for this family.
         output_hidden_states, output_attentions : bool
@@ -93,7 +94,7 @@ class Model(Pretrained):
             raise TypeError("input_ids is missing")
         ids = integers("input_ids", input_ids)
         batch = padded_batch(ids.shape, attention_mask)
-        types = np.zeros_like(ids) if token_type_ids is None else integers("token_type_ids", token_type_ids, ids.shape)
+        types = None if token_type_ids is None else integers("token_type_ids", token_type_ids, ids.shape)
         check_holes(batch, self.stack)
         if position_ids is None:
             check_length(batch, self.stack)

@@ -26,6 +26,7 @@ class PackedTokens:
     """T tokens of B texts, end to end: three arrays (T,) and the texts' borders (B + 1,).
 
     `seen` (B,) says how many of each text's first tokens are attended to, by all of its tokens; all, if it is None.
+    `typed` says whether the caller gave token types.
     """
 
     input_ids: IntArray
@@ -33,6 +34,7 @@ class PackedTokens:
     position_ids: IntArray
     cu_seqlens: IntArray
     seen: IntArray | None = None
+    typed: bool = False
 
     @classmethod
     def from_texts(
@@ -109,17 +111,20 @@ class PaddedBatch:
         first = np.arange(rows) * length + self.real.argmax(axis=1)
         return _count(~padding.ravel(), np.repeat(first, length)).reshape(rows, length)
 
-    def pack(self, input_ids: IntArray, token_type_ids: IntArray, position_ids: IntArray) -> PackedTokens:
-        """Three arrays (B, L) without their masked columns."""
+    def pack(self, input_ids: IntArray, token_type_ids: IntArray | None, position_ids: IntArray) -> PackedTokens:
+        """Three arrays (B, L) without their masked columns; token types are 0 where none are given."""
+        types = np.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        typed = token_type_ids is not None
         if self.full:
             rows, length = self.real.shape
             cu_seqlens = np.arange(rows + 1) * length
-            return PackedTokens(input_ids.ravel(), token_type_ids.ravel(), position_ids.ravel(), cu_seqlens)
+            return PackedTokens(input_ids.ravel(), types.ravel(), position_ids.ravel(), cu_seqlens, typed=typed)
         return PackedTokens(
             input_ids[self.real],
-            token_type_ids[self.real],
+            types[self.real],
             position_ids[self.real],
             _borders(self.real.sum(axis=1)),
+            typed=typed,
         )
 
     def unpack_tokens(self, packed: Float32Array) -> Float32Array:

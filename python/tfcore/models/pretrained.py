@@ -41,7 +41,7 @@ class Pretrained:
         self.task = task
         self.config, checkpoint = opened or open_checkpoint(self.path)
         self._family = find_family(self.config)
-        self.architecture: Architecture = self._family.describe(self.config)
+        self.architecture: Architecture = self._family.read(self.config)
         if task and task not in self.architecture.heads:
             heads = ", ".join(sorted(self.architecture.heads)) or "none"
             kind = self._family.model_type

@@ -12,7 +12,7 @@ from .. import _core
 from ..ops import positional_encoding
 from ..relative import relative_bias
 from ..rope import rope_type, rotary_frequencies
-from .architecture import Block, Rotary
+from .architecture import Block, Embeddings, Rotary
 from .architecture import Stack as StackData
 from .checkpoint import Float32Array
 from .packing import IntArray, PackedTokens
@@ -65,7 +65,7 @@ class Stack:
         try:
             found = self.core.forward(
                 tokens.input_ids,
-                tokens.token_type_ids if embeddings.token_types else None,
+                tokens.token_type_ids if _takes_types(embeddings, tokens) else None,
                 tokens.position_ids + embeddings.position_offset,
                 tokens.position_ids.astype(np.float64),
                 tokens.cu_seqlens,
@@ -125,8 +125,10 @@ class Stack:
         """What the core refuses, in the words of the model's tables."""
         e = self.data.embeddings
         _check_range("input_ids", tokens.input_ids, e.vocabulary, "the vocabulary has")
-        if e.token_types:
-            _check_range("token_type_ids", tokens.token_type_ids, e.token_types, "token types known are")
+        if _takes_types(e, tokens):
+            _check_range(
+                "token_type_ids", tokens.token_type_ids, e.token_types or e.vocabulary, "token types known are"
+            )
         if e.positions:
             _check_range("position_ids", tokens.position_ids + e.position_offset, e.positions, "positions known are")
 
@@ -198,6 +200,10 @@ def _rotation(rotary: Rotary, lengths: Sequence[int] | IntArray) -> _Rotation:
         for length in (list(lengths) or [0])
     ]
     return np.array([frequencies for frequencies, _ in each]), np.array([m for _, m in each]), rotary.interleaved
+
+
+def _takes_types(embeddings: Embeddings, tokens: PackedTokens) -> bool:
+    return bool(embeddings.token_types) or (embeddings.typed_by_words and tokens.typed)
 
 
 def _check_range(name: str, values: IntArray, size: int, what: str) -> None:

@@ -179,14 +179,14 @@ class _Plan:
         for kind, suffix in source.suffixes.items():
             ours = [f"{at}{name}.{kind}" for name in source.ours]
             stored = theirs + suffix
-            if all(name in shapes and self._is_better(stored, name) for name in ours):
+            if all(name in shapes and self._is_better(source, stored, name) for name in ours):
                 each = [shapes[name] for name in ours]
                 self.pieces |= {name: _Piece(source, stored, each, i, heads) for i, name in enumerate(ours)}
 
-    def _is_better(self, stored: str, name: str) -> bool:
+    def _is_better(self, source: Source, stored: str, name: str) -> bool:
         """Whether `stored` is where to read `name` from: no source is known so far, or none that the files hold."""
         known = self.pieces.get(name)
-        return known is None or (stored in self._files and known.stored not in self._files)
+        return known is None or (stored in self._files and (source.preferred or known.stored not in self._files))
 
     def _expect(self, shapes: Shapes) -> None:
         nameless = sorted(shapes.keys() - self.pieces.keys())

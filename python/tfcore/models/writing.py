@@ -90,6 +90,8 @@ class Writing(Pretrained):
         return stream(session, prompts, options, decode=_decode(tokenizer))
 
     def _options(self, settings: dict[str, Any]) -> GenerationOptions:
+        if self.architecture.decoder and not self.architecture.decoder.blocks[0].causal:
+            raise ValueError(f"{self.path}: field 'is_causal' is false: the model reads both ways, and does not write")
         return GenerationOptions.merged(generation_settings(self.path, self.config), **settings)
 
     def _begin(

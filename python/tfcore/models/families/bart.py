@@ -81,7 +81,7 @@ def part(role: str) -> Part:
     ]
     outside = (
         module("embeddings.word", "shared"),
-        module("embeddings.word", f"{role}.embed_tokens"),  # Marian's, where each has its own
+        Source(f"{role}.embed_tokens", ("embeddings.word",), preferred=True),  # where each has its own
         module("embeddings.position", f"{role}.embed_positions"),
         module("embeddings.norm", f"{role}.layernorm_embedding"),
     )
@@ -108,7 +108,7 @@ BART = Family(
     },
     prefixes=("model.",),
     ignored=(
-        r"shared\.weight",  # one table under three names
+        r"shared\.weight",  # one table under three names, or of no use beside two others
         r"(encoder|decoder)\.embed_tokens\.weight",
         r"(encoder|decoder)\.version",  # of the first trainers' files
     ),

@@ -49,7 +49,12 @@ def _block(config: Config, kind: str) -> Block:
 
 
 def _rotary(config: Config, size: int, kind: str) -> Rotary:
-    if kind == SLIDING and not config.get("rope_parameters"):
+    parameters = config.get("rope_parameters") or {}
+    if parameters and not (isinstance(parameters, dict) and parameters.keys() <= {FULL, SLIDING}):
+        raise ValueError(
+            f"{config.path}: field 'rope_parameters' is {parameters}, expected some for {FULL} and {SLIDING}"
+        )
+    if kind == SLIDING and SLIDING not in parameters:
         return Rotary(size, config.positive_number("rope_local_base_freq", default=1e4))
     return rotary(config, size, kind=kind, base=1e4 if kind == SLIDING else 1e6)
 

@@ -27,7 +27,8 @@ def describe(config: Config) -> Architecture:
     blocks = [block] * layers(config, "n_layer")
     if config.flag("scale_attn_by_inverse_layer_idx", default=False):
         blocks = [replace(block, scale=(block.scale or 1.0) / (i + 1)) for i in range(len(blocks))]
-    embeddings = Embeddings(words, width, positions=config.positive_int("n_positions", default=1024))
+    positions = config.positive_int("n_positions", default=1024)
+    embeddings = Embeddings(words, width, positions=positions, typed_by_words=True)
     return Architecture(
         decoder=Stack(width, embeddings, tuple(blocks), final_norm=True),
         heads=decoder_heads(config, tied=True),

@@ -2,7 +2,7 @@
 
 from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, RelativeBuckets, Stack
 from ..config import Config
-from ..family import Family, Part, module
+from ..family import Family, Part, Source, module
 from .common import activation, labels, layers
 
 _ENCODERS = {"T5EncoderModel", "T5ForTokenClassification"}  # the classes whose checkpoints have no decoder
@@ -41,7 +41,7 @@ def _stack(config: Config, words: int, width: int, count: int, *, decoder: bool)
         norm="rms",
         placement="pre",
         eps=config.positive_number("layer_norm_epsilon", default=1e-6),
-        activation=activation(Config({"feed_forward_proj": name}, config.path), "feed_forward_proj"),
+        activation=activation(config, "dense_act_fn", name),
         gated=gated,
         biases=NO_BIAS,
         scale=1.0,
@@ -79,7 +79,7 @@ def _part(role: str) -> Part:
     ]
     outside = (
         module("embeddings.word", "shared"),
-        module("embeddings.word", f"{role}.embed_tokens"),
+        Source(f"{role}.embed_tokens", ("embeddings.word",), preferred=True),  # where each has its own
         module("relative", f"{role}.block.0.layer.0.SelfAttention.relative_attention_bias"),
         module("final_norm", f"{role}.final_layer_norm"),
     )
@@ -101,7 +101,7 @@ T5 = Family(
     },
     prefixes=("transformer.",),
     ignored=(
-        r"shared\.weight",  # one table under three names
+        r"shared\.weight",  # one table under three names, or of no use beside two others
         r"(encoder|decoder)\.embed_tokens\.weight",
         r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",  # never used, often saved
     ),
