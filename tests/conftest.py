@@ -1,12 +1,17 @@
-"""Every instruction set of this machine and several thread counts, as fixtures."""
+"""Fixtures of many tests: instruction sets and thread counts, random numbers, a model's folder, tokenizers' folders."""
 
 from __future__ import annotations
+
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tfcore
+from checkpoints import write_bert
 from isas import ISAS
 
+ARCHIVE = Path(__file__).parent / "golden" / "tokenizers.zip"
 MACHINES = [(isa, 2) for isa in ISAS] + [(ISAS[0], 1), (ISAS[0], 5)]
 
 
@@ -29,3 +34,18 @@ def machine(request):
 def rng(request):
     """Random numbers that depend on the test's name and on nothing else, so that a failure can be run again."""
     return np.random.default_rng([ord(c) for c in request.node.name])
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """The folder of a tiny encoder with random weights."""
+    return write_bert(tmp_path_factory.mktemp("models") / "bert")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """A folder with a folder for each recorded tokenizer."""
+    path = tmp_path_factory.mktemp("tokenizers")
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        archive.extractall(path)
+    return path

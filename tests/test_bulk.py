@@ -18,11 +18,6 @@ TEXTS = sentences(70)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_bert(tmp_path_factory.mktemp("models") / "bert")
-
-
-@pytest.fixture(scope="module")
 def want(model):
     """What one call of the encoder gives for all texts: (70, 32) float32."""
     return encoded(model, TEXTS)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 from bulk_cases import command, job, left, run, sentences, write_corpus
-from checkpoints import write_bert
 from tfcore.bulk.store import working_folder
 
 TEXTS = sentences(2400)
@@ -30,11 +29,6 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,  # Ray wants one, and would put it into the home folder
 }
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_bert(tmp_path_factory.mktemp("models") / "bert")
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,6 @@ from tfcore.bulk.recipe import Recipe, checkpoint_fingerprint, embed
 TEXTS = sentences(50)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_bert(tmp_path_factory.mktemp("models") / "bert")
-
-
 # ---- a cluster
 
 

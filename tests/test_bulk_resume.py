@@ -13,16 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bulk_cases import command, job, left, run, sentences, write_corpus
-from checkpoints import write_bert
 from tfcore.bulk.store import Store, working_folder
 
 TEXTS = sentences(70)
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "open")  # what changes a folder, as Python's audit names it
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_bert(tmp_path_factory.mktemp("models") / "bert")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """Text as its tokens come: the pieces, joined, are what `decode` says of all tokens, and none is taken back."""
 
 import random
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,16 +8,7 @@ from tfcore import AutoTokenizer
 from tfcore.models.text_stream import TextStream
 from tokenizer_cases import TEXTS
 
-ARCHIVE = Path(__file__).parent / "golden" / "tokenizers.zip"
 FOLDERS = ["bert", "gpt2", "llama", "gemma", "marian", "mpnet", "qwen2-json", "roberta-json", "t5", "xlm-roberta"]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tokenizers")
-    with zipfile.ZipFile(ARCHIVE) as archive:
-        archive.extractall(path)
-    return path
 
 
 def pieces(stream, ids, sizes=(1,), seed=0):

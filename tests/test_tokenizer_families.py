@@ -25,14 +25,6 @@ def recorded():
 FOLDERS = sorted(recorded()["folders"])
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tokenizers")
-    with zipfile.ZipFile(ARCHIVE) as archive:
-        archive.extractall(path)
-    return path
-
-
 @pytest.fixture
 def copy(folders, tmp_path):
     """A folder of one's own, to be changed."""

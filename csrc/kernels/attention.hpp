@@ -48,7 +48,7 @@ template <class T, class L> void add_mask(const ScoreBlock<T>& b) {
 template <class T, class L> void hide_outside(const ScoreBlock<T>& b) {
   T first[kQueryBlock], last[kQueryBlock];
   for (Index r = 0; r < b.count; ++r) {
-    const auto within = [&](Index key) { return T(key < b.begin ? 0 : (key > b.end ? b.end : key) - b.block); };
+    const auto within = [&](Index key) { return T(key < b.begin ? 0 : min(key, b.end) - b.block); };
     first[r] = within(b.rows.first[b.row + r]), last[r] = within(b.rows.last[b.row + r]);
   }
   for (Index r = b.count; r < padded<T>(b.count); ++r) first[r] = last[r] = 0;
@@ -138,8 +138,8 @@ template <class T, class L> void write_weights(ScoreBlock<T>& b) {
     const Index row = b.row + r;
     T* to = b.a.weights + b.rows.head[row] * b.a.weights_head + b.rows.query[row] * b.a.weights_row;
     const T factor = b.rows.sum[row];
-    const Index first = b.rows.first[row] > b.begin ? b.rows.first[row] : b.begin;
-    const Index last = b.rows.last[row] < b.end ? b.rows.last[row] : b.end;
+    const Index first = max(b.rows.first[row], b.begin);
+    const Index last = min(b.rows.last[row], b.end);
     for (Index key = first; key < last; ++key) {
       const Index at = (key - b.block) * L::key_stride + r * L::row_stride;
       if (b.a.mask_kind == MaskKind::none || b.bias[at] != kMinusInfinity<T>) to[key] = factor * b.scores[at];
@@ -162,12 +162,11 @@ template <class T, class Block, class Visit>
 TFCORE_INLINE void for_each_block(const AttentionArgs<T>& a, RowState<T>& s, const Workspace<T>& w, Index tile_rows,
                                   KeySpan span, Block on_block, Visit visit) {
   TileSpan tiles[kQueryBlock];
-  for (Index row = 0; row < s.count; row += tile_rows)
-    tiles[row] = tile_span(s, row, s.count - row < tile_rows ? s.count - row : tile_rows);
+  for (Index row = 0; row < s.count; row += tile_rows) tiles[row] = tile_span(s, row, min(s.count - row, tile_rows));
   for (Index block = span.begin / kKeyBlock * kKeyBlock; block < span.end; block += kKeyBlock) {
     on_block(block, within(span, block, block + kKeyBlock));
     for (Index row = 0; row < s.count; row += tile_rows) {
-      const Index count = s.count - row < tile_rows ? s.count - row : tile_rows;
+      const Index count = min(s.count - row, tile_rows);
       ScoreBlock<T> b = block_of(a, s, w, tiles[row], row, count, {block, block + kKeyBlock}, 0);
       if (b.begin < b.end) visit(b);
     }
@@ -208,8 +207,7 @@ template <class T, class L> struct Rows {
     else attend_blocks(keys, fresh);
     for (Index row = 0; row < s.count; row += tile)
       if (fresh[row])
-        __builtin_memset(w.out + row * width, 0,
-                         std::size_t((s.count - row < tile ? s.count - row : tile) * width) * sizeof(T));
+        __builtin_memset(w.out + row * width, 0, std::size_t(min(s.count - row, tile) * width) * sizeof(T));
   }
 
   void attend_blocks(KeySpan keys, bool (&fresh)[kQueryBlock]) {
@@ -300,7 +298,7 @@ template <class T, class L> struct Rows {
 template <class T> void attention(const AttentionArgs<T>& a, Index row_begin, Index row_end, T* scratch) {
   const Workspace<T> w = lay_out(a, scratch);
   for (Index row = row_begin; row < row_end; row += kQueryBlock) {
-    const Index end = row + kQueryBlock < row_end ? row + kQueryBlock : row_end;
+    const Index end = min(row + kQueryBlock, row_end);
     if (end - row <= kFewRows) Rows<T, KeyLanes<T>>(a, row, end, w).run();
     else Rows<T, QueryLanes<T>>(a, row, end, w).run();
   }

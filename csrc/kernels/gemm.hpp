@@ -31,7 +31,7 @@ template <class T> TFCORE_INLINE void pack_square(const T* b, Index b_column, T*
 
 // Depths [k0, k1) of one panel: panel[k - k0][j] = b[k][first + j], zero past the last column.
 template <class T> void pack_panel(const GemmArgs<T>& g, Index first, Index k0, Index k1, T* panel) {
-  const Index columns = g.n - first < kPanel<T> ? g.n - first : kPanel<T>;
+  const Index columns = min(g.n - first, kPanel<T>);
   const T* b = g.b + first * g.b_column;
   if (columns == kPanel<T> && g.b_column == 1) {
     for (Index k = k0; k < k1; ++k) __builtin_memcpy(panel + (k - k0) * kPanel<T>, b + k * g.b_row, 64);
@@ -65,7 +65,7 @@ template <class T, Activation activation> TFCORE_INLINE Vec<T> activate(Vec<T> x
 // x = activation(x + bias) + residual over one row of a block that is still in the nearest cache.
 template <class T, Activation activation> void finish_row(T* x, const T* bias, const T* residual, Index n) {
   for (Index j = 0; j < n; j += lanes<T>) {
-    const int count = n - j < lanes<T> ? int(n - j) : lanes<T>;
+    const int count = lanes_of<T>(n - j);
     const bool whole = count == lanes<T>;
     const auto at = [&](const T* p) TFCORE_LAMBDA { return whole ? load(p + j) : load_first(p + j, count); };
     Vec<T> y = at(x);
@@ -84,7 +84,7 @@ template <class T, Activation activation> void gate_row(const T* x, const T* bia
     const Index at = j / kPanel<T> * pair + j % kPanel<T>;
     Vec<T> gate = load(x + at), up = load(x + at + kPanel<T>);
     if (bias) gate = gate + load(bias + at), up = up + load(bias + at + kPanel<T>);
-    store_first(out + j, activate<T, activation>(gate) * up, n - j < lanes<T> ? int(n - j) : lanes<T>);
+    store_first(out + j, activate<T, activation>(gate) * up, lanes_of<T>(n - j));
   }
 }
 
@@ -105,7 +105,7 @@ template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Ind
   const Index left = g.gated_width - column / 2;
   for (Index i = row0; i < row1; ++i) {
     T* x = g.c + i * g.c_row + column;
-    if (g.gated) f.gated(x, bias, g.gated + i * g.gated_row + column / 2, n / 2 < left ? n / 2 : left);
+    if (g.gated) f.gated(x, bias, g.gated + i * g.gated_row + column / 2, min(n / 2, left));
     else f.row(x, bias, g.residual ? g.residual + i * g.residual_row + column : nullptr, n);
   }
 }
@@ -149,7 +149,7 @@ template <class T> constexpr Index kCopyStride = kDepthBlock + kCacheLine / Inde
 
 // In this order: a ragged panel's columns of a row block, the panels of b, the copy of a block of a.
 template <class T> Index panels_scratch(const GemmArgs<T>& g) {
-  return g.packed ? 0 : kPanelsToPack * (g.k < kDepthBlock ? g.k : kDepthBlock) * kPanel<T>;
+  return g.packed ? 0 : kPanelsToPack * min(g.k, kDepthBlock) * kPanel<T>;
 }
 
 template <class T> std::size_t gemm_scratch(const GemmArgs<T>& g) {
@@ -184,15 +184,15 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
   T* const buffer = scratch;
   T* const panels = scratch + kRowBlock * kPanel<T>;
   T* const copy = panels + panels_scratch(g);
-  const Index whole = g.n / kPanel<T> < last ? g.n / kPanel<T> : last;  // panels [first, whole) are full
+  const Index whole = min(g.n / kPanel<T>, last);  // panels [first, whole) are full
   const bool in_place = !g.packed && g.b_column == 1 && whole == last && g.m <= kInPlaceRows;
-  const Index columns = (g.n < last * kPanel<T> ? g.n : last * kPanel<T>)-first * kPanel<T>;
+  const Index columns = min(g.n, last * kPanel<T>) - first * kPanel<T>;
   for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepthBlock) {
-    const Index k1 = g.k < k0 + kDepthBlock ? g.k : k0 + kDepthBlock;
+    const Index k1 = min(g.k, k0 + kDepthBlock);
     Tile<T> t{};
     read_panels(g, first, last, k0, k1, in_place, panels, t);
     for (Index i = range.row_begin; i < range.row_end; i += kRowBlock) {
-      const Index rows = range.row_end - i < kRowBlock ? range.row_end - i : kRowBlock;
+      const Index rows = min(range.row_end - i, kRowBlock);
       read_rows(g, i, rows, k0, copy, t);
       t.c = g.c + i * g.c_row + first * kPanel<T>, t.c_stride = g.c_row;
       t.accumulate = k0 > 0;
@@ -210,7 +210,7 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
 template <class T> void gemm(const GemmArgs<T>& g, const GemmRange& range, T* scratch) {
   const Index step = g.packed ? range.panel_end - range.panel_begin : kPanelsToPack;
   for (Index p = range.panel_begin; p < range.panel_end; p += step)
-    multiply_panels(g, range, p, p + step < range.panel_end ? p + step : range.panel_end, scratch);
+    multiply_panels(g, range, p, min(p + step, range.panel_end), scratch);
 }
 
 }  // namespace

@@ -45,8 +45,8 @@ template <class T, class L> bool read_mask(ScoreBlock<T>& b) {
   bool shows = false;
   for (Index r0 = 0; r0 < b.count; r0 += lanes<T>)
     for (Index key = b.begin; key < b.end; key += lanes<T>) {
-      const int rows = b.count - r0 < lanes<T> ? int(b.count - r0) : lanes<T>;
-      const int keys = b.end - key < lanes<T> ? int(b.end - key) : lanes<T>;
+      const int rows = lanes_of<T>(b.count - r0);
+      const int keys = lanes_of<T>(b.end - key);
       Vec<T> square[lanes<T>] = {};
       for (int r = 0; r < rows; ++r) {
         const Index row = b.row + r0 + r;

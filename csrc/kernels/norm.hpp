@@ -66,7 +66,7 @@ template <class T> struct Total {
 template <class T, Next next, class F> TFCORE_INLINE T sum_of(const T* x, Index n, F f) {
   Total<T> total;
   for (Index block = 0; block < n; block += kSumBlock) {
-    const Index end = n < block + kSumBlock ? n : block + kSumBlock;
+    const Index end = min(n, block + kSumBlock);
     Lanes16<T> chain[2] = {};
     Index i = block;
     for (; i + 32 <= end; i += 32)
@@ -127,7 +127,7 @@ template <class T> TFCORE_INLINE Index elements_to_line(const T* out) {
 template <Next next, class T, class F> TFCORE_INLINE void map_row(const T* x, T* out, Index n, F f) {
   if (n < 2 * lanes<T>) {
     for (Index i = 0; i < n; i += lanes<T>) {
-      const int count = n - i < lanes<T> ? int(n - i) : lanes<T>;
+      const int count = lanes_of<T>(n - i);
       const auto at = [i, count](const T* p) TFCORE_LAMBDA { return load_first(p + i, count); };
       store_first(out + i, f(at(x), at), count);
     }

@@ -42,7 +42,7 @@ TFCORE_INLINE void sines_at(double position, const double* frequency, int count,
 template <class T>
 TFCORE_INLINE void tabulate(const double* frequencies, Index columns, double position, double magnitude, T* table) {
   for (Index i = 0; i < columns; i += lanes<T>) {
-    const int count = columns - i < lanes<T> ? int(columns - i) : lanes<T>;
+    const int count = lanes_of<T>(columns - i);
     Vec<T> s, c;
     sines_at<T>(position, frequencies + i, count, s, c);
     store_first(table + i, c * T(magnitude), count);
@@ -223,7 +223,7 @@ template <class T> void rotary_tables(const RotaryArgs<T>& a, Index row_begin, I
 // Columns i and i + half turn together.
 template <class T> TFCORE_INLINE void rotate_halves(const T* x, const T* table, T* out, Index half) {
   for (Index i = 0; i < half; i += lanes<T>) {
-    const int count = half - i < lanes<T> ? int(half - i) : lanes<T>;
+    const int count = lanes_of<T>(half - i);
     const Vec<T> c = load_up_to(table + i, count), s = load_up_to(table + half + i, count);
     const Vec<T> low = load_up_to(x + i, count), high = load_up_to(x + half + i, count);
     store_first(out + i, fma(-high, s, low * c), count);
@@ -239,7 +239,7 @@ template <class T, int part> TFCORE_INLINE void rotate_pairs_with(Vec<T> c, Vec<
 
 template <class T> TFCORE_INLINE void rotate_pairs(const T* x, const T* table, T* out, Index half) {
   for (Index i = 0; i < half; i += lanes<T>) {
-    const int count = half - i < lanes<T> ? int(half - i) : lanes<T>;
+    const int count = lanes_of<T>(half - i);
     const Vec<T> c = load_up_to(table + i, count), s = load_up_to(table + half + i, count);
     rotate_pairs_with<T, 0>(c, s, x + 2 * i, out + 2 * i, 2 * count < lanes<T> ? 2 * count : lanes<T>);
     if (2 * count > lanes<T>)
@@ -251,7 +251,7 @@ template <class T> TFCORE_INLINE void rotate_pairs(const T* x, const T* table, T
 template <class T> void rotary(const RotaryArgs<T>& a, Index row_begin, Index row_end, T* scratch) {
   const std::size_t unturned = std::size_t(a.width - a.rotary) * sizeof(T);
   for (Index first = row_begin; first < row_end; first += kRotaryRows) {
-    const Index end = row_end - first < kRotaryRows ? row_end : first + kRotaryRows;
+    const Index end = min(row_end, first + kRotaryRows);
     for (Index row = first; !a.tables && row < end; ++row) tabulate(a, row, scratch + (row - first) * a.rotary);
     const T* const tables = a.tables ? a.tables + first * a.rotary : scratch;
     for (Index i = 0; i < a.lead; ++i)

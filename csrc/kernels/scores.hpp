@@ -35,8 +35,8 @@ template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, I
   for (Index r = 0; r < s.count; ++r) {
     const Index position = query + a.offset, first = position - a.left, last = position + a.right + 1;
     s.head[r] = head, s.query[r] = query;
-    s.first[r] = first > 0 ? first : 0;
-    s.last[r] = last < a.key_count ? last : a.key_count;
+    s.first[r] = max(first, Index(0));
+    s.last[r] = min(last, a.key_count);
     s.slope[r] = a.slopes ? T(a.slopes[head] * kLog2e) : T(0);
     s.position[r] = T(position);
     if (++query == a.queries) query = 0, ++head;
@@ -57,18 +57,18 @@ template <class T> TileSpan tile_span(const RowState<T>& s, Index row, Index cou
   TileSpan t{{beyond, 0}, {0, s.last[row]}};
   for (Index r = row; r < row + count; ++r) {
     const Index first = s.first[r], last = s.last[r];
-    t.every.begin = first > t.every.begin ? first : t.every.begin;
-    t.every.end = last < t.every.end ? last : t.every.end;
+    t.every.begin = max(first, t.every.begin);
+    t.every.end = min(last, t.every.end);
     if (first >= last) continue;
-    t.some.begin = first < t.some.begin ? first : t.some.begin;
-    t.some.end = last > t.some.end ? last : t.some.end;
+    t.some.begin = min(first, t.some.begin);
+    t.some.end = max(last, t.some.end);
   }
   return t;
 }
 
 // What of `span` falls into [begin, end), from whole vectors of keys on; empty where begin >= end.
 TFCORE_INLINE KeySpan within(KeySpan span, Index begin, Index end) {
-  return {(span.begin < begin ? begin : span.begin) & ~Index(15), span.end < end ? span.end : end};
+  return {max(span.begin, begin) & ~Index(15), min(span.end, end)};
 }
 
 // --- scratch ---------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ template <class T> struct ScoreBlock {
 
 // f(begin, end) for the keys of the block that some row does not see, and a few more, from whole vectors on.
 template <class T, class F> TFCORE_INLINE void for_each_edge(const ScoreBlock<T>& b, F f) {
-  const auto inside = [&](Index key) { return key < b.begin ? b.begin : key > b.end ? b.end : key; };
+  const auto inside = [&](Index key) { return key < b.begin ? b.begin : min(key, b.end); };
   const Index before = inside(b.every.begin), after = inside(b.every.end) & ~Index(15);
   if (after <= before) return f(b.begin, b.end);
   if (b.begin < before) f(b.begin, before);
@@ -191,7 +191,7 @@ template <class T> struct QueryLanes {
     for (Index r0 = 0; r0 < s.count; r0 += lanes<T>) {
       T* tile = queries + r0 / kTileQueries<T> * a.head_size * kTileQueries<T> + r0 % kTileQueries<T>;
       const T* rows[lanes<T>];
-      for (Index r = 0; r < lanes<T>; ++r) rows[r] = query_row(a, s, r0 + r < s.count ? r0 + r : s.count - 1);
+      for (Index r = 0; r < lanes<T>; ++r) rows[r] = query_row(a, s, min(r0 + r, s.count - 1));
       const auto turn = [&](Index d, int columns) TFCORE_LAMBDA {
         Vec<T> square[lanes<T>];
 #pragma GCC unroll 16

@@ -36,7 +36,7 @@ template <class T, class L> void accumulate_seen(const ScoreBlock<T>& b) {
   for (Index r = 0; r < b.count; ++r) {
     T* out = b.w.out + (b.row + r) * width;
     for (Index d = 0; d < width; d += lanes<T>) {
-      const int columns = b.a.value_size - d < lanes<T> ? int(b.a.value_size - d) : lanes<T>;
+      const int columns = lanes_of<T>(b.a.value_size - d);
       Vec<T> sum{};
       for (Index key = b.begin; key < b.end; ++key) {
         const Index at = (key - b.block) * L::key_stride + r * L::row_stride;
@@ -106,7 +106,7 @@ template <class T, int R, bool far> void accumulate_rows(const ScoreBlock<T> (&p
       const T* const weights = b.scores - b.block;
       const T* const v = values_of(b.a, b.block);
       Index key = b.begin + turn;
-      const Index last = key + kKeysInTurn < b.end ? key + kKeysInTurn : b.end;
+      const Index last = min(key + kKeysInTurn, b.end);
       for (; key + count <= last; key += count)
         add_values<T, R, count>(weights + key, v + key * v_row, v_row, width, sums + i * R * width);
       for (; key < last; ++key) add_values<T, R, 1>(weights + key, v + key * v_row, v_row, width, sums + i * R * width);

@@ -68,6 +68,12 @@ template <class T> TFCORE_INLINE IntVec<T> lane_index() {  // {0, 1, 2, …}
   return v;
 }
 
+TFCORE_INLINE std::int64_t min(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+TFCORE_INLINE std::int64_t max(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+
+// How many lanes hold numbers where n are left.
+template <class T> TFCORE_INLINE int lanes_of(std::int64_t n) { return n < lanes<T> ? int(n) : lanes<T>; }
+
 // The first n lanes (0 <= n <= lanes), zero beyond; nothing past p + n is touched.
 template <class T> TFCORE_INLINE Vec<T> load_first(const T* p, int n) {
 #if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
