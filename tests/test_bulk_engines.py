@@ -182,7 +182,8 @@ def test_an_interrupt_on_a_cluster_made_here(tmp_path, corpus, model, want):
         told = process.communicate(timeout=60)[1].splitlines()
     assert process.returncode == 130
     assert told[0] == "no address was given: dask runs on this machine, for this job alone"
-    assert told[1:] == ["tfcore: stopped; what is done is kept: the same command goes on from there"]
+    assert told[-1] == "tfcore: stopped; what is done is kept: the same command goes on from there"
+    assert all("rows/s" in line for line in told[1:-1])  # on a slow machine there are lines of progress
     wait_for(lambda: not alive_in(process.pid), 20)
     assert job(corpus, output, model, part_rows=PART_ROWS).run().earlier > 160
     assert output.read_bytes() == want

@@ -48,6 +48,14 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
+    from . import bench as bench
+    from . import bulk as bulk
+    from . import drop_in as drop_in
+    from . import embedding as embedding
+    from . import generation as generation
+    from . import models as models
+    from . import nn as nn
+    from . import reference as reference
     from .embedding import CrossEncoder, MultiVectorEncoder, SentenceEncoder
     from .models import (
         AutoModel,
@@ -116,15 +124,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
+_SUBMODULES = ("bench", "bulk", "drop_in", "embedding", "generation", "models", "nn", "reference")
 
-    if name in _LATER:
-        return getattr(import_module(f".{_LATER[name]}", __name__), name)
-    if name in ("drop_in", "reference", "nn", "models", "embedding"):
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # to a type checker, any name would be one of ours
+
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
+
+        if name in _LATER:
+            return getattr(import_module(f".{_LATER[name]}", __name__), name)
+        if name in _SUBMODULES:
+            return import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*__all__, *_SUBMODULES, "__version__", "runtime"})

@@ -309,7 +309,7 @@ def feed_forward(
     *,
     activation: str = "gelu",
 ) -> Array:
-    """activation(x @ w1.T + b1) @ w2.T + b2: x (..., C), w1 (F, C), w2 (C, F) → (..., C).
+    """activation(x @ w1.T + b1) @ w2.T + b2: x (..., C), w1 (F, C), w2 (C, F) → (..., C); activations as in `linear`.
 
     >>> feed_forward(np.ones((5, 8)), np.ones((32, 8)), None, np.ones((8, 32)), None).shape
     (5, 8)

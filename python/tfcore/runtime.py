@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from . import _core
-from ._core import available_isas, get_num_threads, isa, set_num_threads
 
 __all__ = [
     "available_isas",
@@ -27,6 +26,43 @@ __all__ = [
     "show_config",
     "use_isa",
 ]
+
+
+def get_num_threads() -> int:
+    """How many threads an operator uses at most.
+
+    >>> get_num_threads() >= 1
+    True
+    """
+    return _core.get_num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Let operators use up to n threads, from 1 to 4096. The setting is the process's, not the calling thread's.
+
+    TypeError where n is no integer, ValueError where it is out of range.
+
+    >>> set_num_threads(get_num_threads())
+    """
+    _core.set_num_threads(n)
+
+
+def isa() -> str:
+    """The instruction set in use: "x86-64-v2", "x86-64-v3", "x86-64-v4" or "neon".
+
+    >>> isa() in available_isas()
+    True
+    """
+    return _core.isa()
+
+
+def available_isas() -> tuple[str, ...]:
+    """The instruction sets that this CPU has and this build holds, the best first.
+
+    >>> len(available_isas()) >= 1
+    True
+    """
+    return _core.available_isas()
 
 
 @contextmanager

@@ -49,9 +49,9 @@ class AutoTokenizer:
         Parameters
         ----------
         name : str or path
-            A folder, or a name in the cache or on the hub. A folder has a `tokenizer.json`, or the files of older
-            checkpoints: `vocab.txt`; `vocab.json` and `merges.txt`; `spiece.model`, `sentencepiece.bpe.model` or
-            `tokenizer.model`; `source.spm`, `target.spm` and `vocab.json` (which take `tfcore[sentencepiece]`).
+            A folder, a `.gguf` file, or a name in the cache or on the hub. A folder has `tokenizer.json`, or the files
+            of older checkpoints: `vocab.txt`; `vocab.json` and `merges.txt`; `spiece.model`, `sentencepiece.bpe.model`
+            or `tokenizer.model`; `source.spm`, `target.spm` and `vocab.json` (which take `tfcore[sentencepiece]`).
         revision : str, optional
             A branch, tag or commit of the hub's.
         use_fast : bool
