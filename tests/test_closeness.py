@@ -7,8 +7,6 @@ import pytest
 from arrays import normal
 from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, attention_bound, dot_bound, roundings, unit
 
-SHAPE = (7, 33)
-
 
 @pytest.fixture
 def product(rng):

@@ -400,6 +400,21 @@ def test_one_warning_when_texts_are_cut(folder):
     encoder.encode(texts)  # tests take a warning for an error
 
 
+def test_options_that_sentence_transformers_takes_first(folder):
+    encoder = SentenceEncoder(folder, truncate_dim=7, device="cpu", trust_remote_code=False)
+    assert encoder.eval().to("cpu") is encoder
+    assert (encoder.dimension, encoder.get_sentence_embedding_dimension()) == (7, 7)
+    assert encoder.get_max_seq_length() == encoder.max_seq_length
+    want = SentenceEncoder(folder).encode(TEXTS)
+    assert np.array_equal(encoder.encode(TEXTS), want[:, :7])
+    assert np.array_equal(pickle.loads(pickle.dumps(encoder)).encode(TEXTS), want[:, :7])
+    assert encoder.encode(TEXTS, truncate_dim=9).shape == (5, 9)
+    with pytest.raises(ValueError, match="truncate_dim is 33, expected a positive integer up to 32"):
+        SentenceEncoder(folder, truncate_dim=33)
+    with pytest.raises(ValueError, match="device is 'cuda', expected 'cpu'"):
+        SentenceEncoder(folder, device="cuda")
+
+
 def test_what_was_cut_is_told(folder):
     texts = ["a", "b " * 30, "c", "d " * 40] * 30
     vectors, info = SentenceEncoder(folder).encode(texts, return_info=True)

@@ -70,6 +70,13 @@ def test_a_function_of_torch(reranker):
     assert np.array_equal(got, torch.sigmoid(torch.from_numpy(logits)).numpy())
 
 
+def test_a_length_from_the_beginning(reranker):
+    short = CrossEncoder(reranker.folder, max_length=9, device="cpu")
+    assert short.max_seq_length == 9
+    with pytest.raises(ValueError, match="max_length is 0, expected a positive integer"):
+        CrossEncoder(reranker.folder, max_length=0)
+
+
 def test_several_labels(classifier):
     logits = classifier.predict(PAIRS)
     assert logits.shape == (4, classifier.num_labels)

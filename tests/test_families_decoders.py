@@ -97,6 +97,37 @@ def test_a_decoder_that_reads_both_ways_does_not_write(tmp_path):
         model.generate([[7, 8]])
 
 
+def test_arguments_of_code_written_for_transformers(tmp_path):
+    model = opened(tmp_path, family_checkpoints.load("llama.causal_lm"))
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 3, "max_new_tokens": 2}')
+    want = model.generate([[7, 8]], max_new_tokens=5, eos_token_id=3)
+    neutral = {
+        "logits_processor": [],
+        "stopping_criteria": [],
+        "output_scores": False,
+        "return_dict_in_generate": False,
+    }
+    assert np.array_equal(model.generate(inputs=[[7, 8]], max_new_tokens=5, **neutral), want)
+    assert np.array_equal(model.generate([[7, 8]], generation_config={"max_new_tokens": 5}), want)
+    assert model.generate([[7, 8]], generation_config={"max_new_tokens": 5}, max_new_tokens=1).shape == (1, 3)
+    assert_same_bits(model([[7, 8]], use_cache=False).logits, model([[7, 8]]).logits)
+    assert model.cpu() is model
+    with pytest.raises(TypeError, match="input_ids and inputs are both given"):
+        model.generate([[7, 8]], inputs=[[7, 8]])
+    with pytest.raises(TypeError, match="generation_config is int, expected a GenerationConfig or a dict"):
+        model.generate([[7, 8]], generation_config=5)
+    with pytest.raises(ValueError, match=r"stopping_criteria is .*not implemented"):
+        model.generate([[7, 8]], stopping_criteria=[print])
+
+
+def test_settings_of_transformers_in_one_object(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model = opened(tmp_path, family_checkpoints.load("llama.causal_lm"))
+    config = transformers.GenerationConfig(max_new_tokens=5, num_beams=2)
+    want = model.generate([[7, 8]], max_new_tokens=5, num_beams=2)
+    assert np.array_equal(model.generate([[7, 8]], generation_config=config), want)
+
+
 def test_settings_by_which_checkpoints_say_none(tmp_path):
     model = opened(tmp_path, family_checkpoints.load("llama.causal_lm"))
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": -1, "top_k": -1}')

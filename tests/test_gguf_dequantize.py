@@ -13,7 +13,6 @@ from isas import ISAS
 from tfcore import _core
 
 QUANTIZED = [kind for kind, (numbers, _) in BLOCKS.items() if numbers > 1]
-HALF = {"F16", "BF16"}
 
 
 # ---- the definitions: a number at a time, in float32

@@ -33,12 +33,6 @@ def check_iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
     raise TypeError(f"{name} is {type(value).__name__}, expected {expected}")
 
 
-def check_device(device: Any) -> None:
-    """Takes the devices that code written for sentence-transformers may name, where they are this one."""
-    if device is not None and str(device) not in ("cpu", "cpu:0"):
-        raise ValueError(f"device is {device!r}, expected 'cpu': there is no other here")
-
-
 def converted(array: npt.NDArray[Any], to_numpy: bool, to_tensor: bool) -> Any:
     """The array, or a CPU tensor of PyTorch on its memory, or the list of its rows."""
     if to_tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import numpy.typing as npt
 from .. import ops
 from ..models.checkpoint import Float32Array
 from ..models.config import Config
-from .arguments import check_device, check_iterable, check_positive, converted
+from ..models.device import check_device
+from .arguments import check_iterable, check_positive, converted
 from .batching import Window, passes, read_windows, tokenize_ahead
 from .modules import Activation, activation_of, read_entries
 from .opened import Opened, Options
@@ -51,6 +53,11 @@ class CrossEncoder(Opened[_Parts]):
         (`activation_fn`), else the sigmoid for one label and nothing for several.
     revision : str, optional
         A branch, tag or commit of the hub's.
+    max_length : int, optional
+        `max_seq_length` from the beginning.
+    device, trust_remote_code
+        Taken for the sake of code written for sentence-transformers: the device is "cpu", and no code of a checkpoint
+        ever runs.
 
     Attributes
     ----------
@@ -64,6 +71,12 @@ class CrossEncoder(Opened[_Parts]):
     ValueError
         A file is broken, names an unknown function, or holds no sequence classifier.
     """
+
+    def __init__(self, name: str | os.PathLike[str], *, max_length: int | None = None, **options: Any) -> None:
+        super().__init__(name, **options)
+        if max_length is not None:
+            check_positive("max_length", max_length, self._transformer.model.max_length)
+            self.max_seq_length = max_length
 
     def _open(self, folder: Path) -> _Parts:
         entries = read_entries(folder)
@@ -131,7 +144,8 @@ class CrossEncoder(Opened[_Parts]):
         ValueError
             A text is no Unicode, or an argument is out of range.
         """
-        check_device(device)
+        if device is not None:
+            check_device(device)
         activate = self._parts.activation if activation_fn is None else _callable(activation_fn)
         if batch_size is not None:
             check_positive("batch_size", batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..models.checkpoint import Float32Array
+from ..models.device import check_device
 from ..models.packing import IntArray, PackedTokens
-from .arguments import check_choice, check_device, check_iterable, check_positive, converted
+from .arguments import check_choice, check_iterable, check_positive, converted
 from .batching import Window, passes, read_windows, tokenize_ahead
 from .modules import SENTENCE, TOKENS, Features, Module, Normalize, normalized, open_modules, read_entries
 from .opened import Opened, Options
@@ -55,6 +57,11 @@ class SentenceEncoder(Opened[_Parts]):
         the last token's state of a model that was made to write.
     revision : str, optional
         A branch, tag or commit of the hub's.
+    truncate_dim : int, optional
+        How many leading dimensions to keep, instead of the checkpoint's own number.
+    device, trust_remote_code
+        Taken for the sake of code written for sentence-transformers: the device is "cpu", and no code of a checkpoint
+        ever runs.
 
     Attributes
     ----------
@@ -70,6 +77,12 @@ class SentenceEncoder(Opened[_Parts]):
     ValueError
         A file is broken, or names a module that is not implemented.
     """
+
+    def __init__(self, name: str | os.PathLike[str], *, truncate_dim: int | None = None, **options: Any) -> None:
+        super().__init__(name, **options)
+        if truncate_dim is not None:
+            check_positive("truncate_dim", truncate_dim, self._parts.dimension)
+            self._settings["truncate_dim"] = truncate_dim
 
     def _open(self, folder: Path) -> _Parts:
         entries = read_entries(folder)
@@ -96,10 +109,14 @@ class SentenceEncoder(Opened[_Parts]):
     @property
     def dimension(self) -> int:
         """The length of a vector."""
-        return self._parts.truncate_dim or self._parts.dimension
+        return int(self._settings.get("truncate_dim") or self._parts.truncate_dim or self._parts.dimension)
 
     def get_embedding_dimension(self) -> int:
         """The length of a vector: the same as `dimension`, by sentence-transformers' name."""
+        return self.dimension
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """The same, by its earlier name."""
         return self.dimension
 
     @property
@@ -193,7 +210,8 @@ class SentenceEncoder(Opened[_Parts]):
         check_choice("precision", precision, PRECISIONS)
         if output_value == TOKENS and precision != "float32":
             raise ValueError(f"precision is {precision!r}, expected 'float32' where output_value is {TOKENS!r}")
-        check_device(device)
+        if device is not None:
+            check_device(device)
         if batch_size is not None:
             check_positive("batch_size", batch_size)
         if truncate_dim is not None:
@@ -202,7 +220,8 @@ class SentenceEncoder(Opened[_Parts]):
         texts: Iterable[Any] = [sentences] if alone else check_iterable("sentences", sentences, "a string or several")
         total = len(texts) if isinstance(texts, Sized) else None
         prompt = self._parts.options.prompt(prompt, prompt_name)
-        finish = _Finish(self._parts, normalize_embeddings, truncate_dim, precision, ranges, calibration_embeddings)
+        normalizes = normalize_embeddings or (self._parts.normalizes and truncate_dim is not None)
+        finish = _Finish(truncate_dim or self.dimension, normalizes, precision, ranges, calibration_embeddings)
         vectors, items = finish.rows(total if output_value == SENTENCE else 0), _List()
         tally = Tally()
         with progress(total, show_progress_bar) as advance:
@@ -300,11 +319,8 @@ def _normalizes(modules: list[Module]) -> bool:
 class _Finish:
     """From the modules' vectors to those a call asked for: fewer dimensions, length 1, fewer bits."""
 
-    def __init__(
-        self, parts: _Parts, normalize: bool, truncate_dim: int | None, precision: str, ranges: Any, calibration: Any
-    ) -> None:
-        self._dim = truncate_dim or parts.truncate_dim or parts.dimension
-        self._normalize = normalize or (parts.normalizes and truncate_dim is not None)
+    def __init__(self, dim: int, normalize: bool, precision: str, ranges: Any, calibration: Any) -> None:
+        self._dim, self._normalize = dim, normalize
         self._precision, self._ranges, self._calibration = precision, ranges, calibration
         self._at_once = row_by_row(precision, ranges, calibration)
 

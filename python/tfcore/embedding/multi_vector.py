@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from ..models.checkpoint import Float32Array
 from ..models.config import Config
-from .arguments import check_device, check_iterable, check_positive
+from ..models.device import check_device
+from .arguments import check_iterable, check_positive
 from .batching import Tokenized, Window, passes, read_windows, tokenize_ahead
 from .modules import TOKENS, Features, Module, Normalize, dense_of_tokens, normalized, open_modules, read_entries
 from .opened import Opened, Options
@@ -202,7 +203,8 @@ class MultiVectorEncoder(Opened[_Parts]):
         convert_to_numpy: bool = True,
         device: Any = None,
     ) -> Any:
-        check_device(device)
+        if device is not None:
+            check_device(device)
         if batch_size is not None:
             check_positive("batch_size", batch_size)
         if not convert_to_numpy:

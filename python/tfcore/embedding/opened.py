@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..models.config import Config
+from ..models.device import check_device
 from ..models.hub import SENTENCE_FILES, resolve
 from .arguments import check_positive
 from .transformer import Transformer, read_optional
@@ -21,10 +22,19 @@ Parts = TypeVar("Parts")
 class Opened(Generic[Parts]):
     """A checkpoint by name, and its `Parts`, made by `_open` once."""
 
-    def __init__(self, name: str | os.PathLike[str], *, revision: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        device: Any = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if device is not None:
+            check_device(device)
         self.folder = resolve(name, SENTENCE_FILES, revision=revision).resolve()
         self._name, self._revision = os.fspath(name), revision
-        self._settings: dict[str, Any] = {}
+        self._settings: dict[str, Any] = {}  # that the caller has made
         self._warned = False
         self._lock = threading.Lock()
         self._opened: Parts | None = self._open(self.folder)
@@ -56,6 +66,19 @@ class Opened(Generic[Parts]):
     def max_seq_length(self, value: int) -> None:
         check_positive("max_seq_length", value, self._transformer.model.max_length)
         self._settings["max_seq_length"] = value
+
+    def get_max_seq_length(self) -> int:
+        """The same as `max_seq_length`, by sentence-transformers' name."""
+        return self.max_seq_length
+
+    def eval(self) -> Any:
+        """The encoder itself."""
+        return self
+
+    def to(self, device: Any) -> Any:
+        """The encoder itself, if `device` is the CPU."""
+        check_device(device)
+        return self
 
     @property
     def tokenizer(self) -> Any:

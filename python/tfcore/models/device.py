@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-# Arguments of Transformers' from_pretrained that choose how a model is held, not what it computes.
-_HELD = ("attn_implementation", "device_map", "dtype", "low_cpu_mem_usage", "torch_dtype", "use_safetensors")
+# Arguments of Transformers' from_pretrained that choose how a model is held, not what it computes; and one that lets a
+# checkpoint's own code run, which never does here.
+_HELD = (
+    *("attn_implementation", "device_map", "dtype", "low_cpu_mem_usage", "torch_dtype", "trust_remote_code"),
+    "use_safetensors",
+)
 
 
 def check_device(device: Any) -> None:
@@ -28,7 +32,7 @@ def check_ways_to_hold(arguments: dict[str, Any]) -> None:
     >>> check_ways_to_hold({"tensor_type": "auto"})
     Traceback (most recent call last):
     TypeError: unknown argument 'tensor_type', expected one of attn_implementation, device_map, dtype, \
-low_cpu_mem_usage, torch_dtype, use_safetensors
+low_cpu_mem_usage, torch_dtype, trust_remote_code, use_safetensors
     """
     for name, value in arguments.items():
         if name not in _HELD:

@@ -52,6 +52,8 @@ class Model(Pretrained):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         return_dict: bool = True,
+        *,
+        use_cache: bool | None = None,
     ) -> Any:
         """What the model makes of a batch of texts.
 
@@ -73,6 +75,8 @@ class Model(Pretrained):
             Positions as Transformers counts them for this family.
         output_hidden_states, output_attentions : bool
             Whether to return every layer's hidden states, attention weights.
+        use_cache : bool, optional
+            Taken for the sake of code written for Transformers: a call returns no cache, `generate` always has one.
         return_dict : bool
             False returns the tuple of the output's values.
 

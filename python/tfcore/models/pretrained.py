@@ -95,6 +95,10 @@ class Pretrained:
         check_device(device)
         return self
 
+    def cpu(self) -> Any:
+        """The model itself."""
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.task)
 

@@ -38,7 +38,12 @@ class AutoTokenizer:
 
     @staticmethod
     def from_pretrained(
-        name: str | os.PathLike[str], *, revision: str | None = None, use_fast: bool = True, **settings: Any
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        use_fast: bool = True,
+        trust_remote_code: bool = False,
+        **settings: Any,
     ) -> Tokenizer:
         """The tokenizer of a checkpoint folder or hub name.
 
@@ -54,8 +59,9 @@ class AutoTokenizer:
             or `tokenizer.model`; `source.spm`, `target.spm` and `vocab.json` (which take `tfcore[sentencepiece]`).
         revision : str, optional
             A branch, tag or commit of the hub's.
-        use_fast : bool
-            Taken for the sake of code written for Transformers; there is only the fast one.
+        use_fast, trust_remote_code : bool
+            Taken for the sake of code written for Transformers; there is only the fast one, and no code of a checkpoint
+            ever runs.
         **settings
             `padding_side`, `truncation_side`, `model_max_length`, `add_bos_token`, `add_eos_token` and special tokens
             (`pad_token="[PAD]"`), instead of the files'; `add_prefix_space` for files without a `tokenizer.json`.

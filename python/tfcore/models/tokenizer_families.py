@@ -155,9 +155,7 @@ def added_token(config: Config, field: str, token: Any) -> Any:
     from tokenizers import AddedToken
 
     stated = token if isinstance(token, dict) else {}
-    flags = {
-        name: stated[name] for name in ("single_word", "lstrip", "rstrip", "normalized", "special") if name in stated
-    }
+    flags = {name: stated[name] for name in _FLAGS if name in stated}
     if not all(isinstance(flag, bool) for flag in flags.values()):
         raise ValueError(f"{config.path}: field {field!r} holds {token!r}, expected its flags to be true or false")
     return AddedToken(token_text(config, field, token), **{"special": True, "normalized": False, **flags})

@@ -28,6 +28,8 @@ class Writing(Pretrained):
         streamer: Streamer | Callable[[IntArray], Any] | None = None,
         tokenizer: Any = None,
         use_cache: bool = True,
+        inputs: Any = None,
+        generation_config: Any = None,
         **settings: Any,
     ) -> IntArray:
         """Texts and their continuations.
@@ -52,6 +54,10 @@ class Writing(Pretrained):
             Whose `decode` finds `stop_strings` in the text.
         use_cache : bool
             Taken for the sake of code written for Transformers; there is always a cache.
+        inputs : optional
+            Another name of `input_ids`.
+        generation_config : Transformers' GenerationConfig or dict, optional
+            Settings instead of the checkpoint's, but for the tokens that it names.
         **settings
             Those of `tfcore.generation.GenerationOptions`, instead of the checkpoint's: `max_new_tokens`, `do_sample`,
             `temperature`, `top_k`, `top_p`, `min_p`, `num_beams`, `eos_token_id` (None never stops early), `seed`, …
@@ -69,7 +75,11 @@ class Writing(Pretrained):
         ValueError
             A setting is out of range, an id is outside the vocabulary, the model has too few positions.
         """
-        options = self._options(settings)
+        if inputs is not None:
+            if input_ids is not None:
+                raise TypeError("input_ids and inputs are both given, and are the same argument: expected one")
+            input_ids = inputs
+        options = self._options(settings, generation_config)
         session, prompts, shown, options = self._begin(input_ids, attention_mask, options)
         written = generate(session, prompts, options, streamer=streamer, decode=_decode(tokenizer))
         return _padded(shown, prompts, written.sequences, options)
@@ -89,10 +99,17 @@ class Writing(Pretrained):
         session, prompts, _, options = self._begin(input_ids, attention_mask, options)
         return stream(session, prompts, options, decode=_decode(tokenizer))
 
-    def _options(self, settings: dict[str, Any]) -> GenerationOptions:
+    def _options(self, settings: dict[str, Any], instead: Any = None) -> GenerationOptions:
+        """The caller's settings over the checkpoint's, or over what the caller says instead of those."""
         if self.architecture.decoder and not self.architecture.decoder.blocks[0].causal:
             raise ValueError(f"{self.path}: field 'is_causal' is false: the model reads both ways, and does not write")
-        return GenerationOptions.merged(generation_settings(self.path, self.config), **settings)
+        said = generation_settings(self.path, self.config)
+        if instead is not None:
+            instead = instead.to_diff_dict() if hasattr(instead, "to_diff_dict") else instead
+            if not isinstance(instead, dict):
+                raise TypeError(f"generation_config is {type(instead).__name__}, expected a GenerationConfig or a dict")
+            said = {name: value for name, value in said.items() if name.endswith("_token_id")} | instead
+        return GenerationOptions.merged(said, **settings)
 
     def _begin(
         self, input_ids: Any, attention_mask: Any, options: GenerationOptions
