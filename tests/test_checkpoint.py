@@ -149,6 +149,16 @@ LIES = {
     ),
     "too few bytes for the shape": (safetensors_bytes({"a": entry([3], 0, 8)}, bytes(8)), "tensor 'a'.*is 12 bytes.*8"),
     "too many bytes for the shape": (safetensors_bytes({"a": entry([1], 0, 8)}, bytes(8)), "tensor 'a'.*is 4 bytes.*8"),
+    "sizes without end": (
+        safetensors_bytes(
+            b'{"a": {"dtype": "F32", "data_offsets": [0, 0], "shape": [' + b"9999999999, " * 10**5 + b"0]}}"
+        ),
+        "tensor 'a': shape is .{60}, expected a list of at most 64 integers >= 0",
+    ),
+    "a size of thousands of digits": (
+        safetensors_bytes(b'{"a": {"dtype": "F32", "data_offsets": [0, 0], "shape": [' + b"9" * 4000 + b"]}}"),
+        "tensor 'a': shape is .{60}, expected a list",
+    ),
     "a product that overflows": (
         safetensors_bytes({"a": entry([2**32, 2**32], 0, 0)}),
         f"tensor 'a'.*is {4 * 2**64} bytes",

@@ -26,6 +26,16 @@ def test_positive_number(value):
         Config({"eps": value}, "config.json").positive_number("eps")
 
 
+def test_numbers_that_nothing_holds():
+    config = Config({"n": 10**400, "digits": 10**5000, "eps": 1e39, "whole": 10**400}, "config.json")
+    for name in ("n", "digits"):
+        with pytest.raises(ValueError, match=rf"field '{name}' is .*, expected a positive integer below 2\*\*53"):
+            config.positive_int(name)
+    for name in ("eps", "whole"):
+        with pytest.raises(ValueError, match=f"field '{name}' is .*, expected a positive number within float32"):
+            config.positive_number(name)
+
+
 def test_text_flag_and_choice():
     config = Config({"act": "gelu", "decoder": False, "n": 3}, "config.json")
     assert config.text("act") == "gelu"

@@ -24,6 +24,7 @@ LLAMA = {
 }
 GPT2 = {"vocab_size": 64, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}
 T5 = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 4}
+YARN = {"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}}
 NEOX = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"}
 BART = {
     "vocab_size": 64,
@@ -126,6 +127,23 @@ def test_settings_of_transformers_in_one_object(tmp_path):
     config = transformers.GenerationConfig(max_new_tokens=5, num_beams=2)
     want = model.generate([[7, 8]], max_new_tokens=5, num_beams=2)
     assert np.array_equal(model.generate([[7, 8]], generation_config=config), want)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ('{"temperature": "x"}', "temperature is 'x', expected a non-negative number"),
+        ('{"temperature": 1' + "0" * 400 + "}", "temperature is beyond float64"),
+        ('{"eos_token_id": 4294967296}', "eos_token_id is 4294967296, expected a token id or several"),
+    ],
+)
+def test_a_checkpoints_wrong_settings_are_told_from_the_callers(tmp_path, said, message):
+    model = opened(tmp_path, family_checkpoints.load("llama.causal_lm"))
+    (tmp_path / "generation_config.json").write_text(said)
+    with pytest.raises(ValueError, match=f"{tmp_path}: the checkpoint's generation settings: {message}"):
+        model.generate([[7, 8]], max_new_tokens=2)
+    with pytest.raises(ValueError, match=r"^max_new_tokens is -1"):
+        model.generate([[7, 8]], max_new_tokens=-1)
 
 
 def test_settings_by_which_checkpoints_say_none(tmp_path):
@@ -460,6 +478,15 @@ REFUSED = [
     ("llama", LLAMA, {"rope_parameters": {FULL: {"rope_theta": 1.0}}}, "rope_parameters"),
     ("llama", LLAMA, {"rope_theta": "big"}, "rotary positions"),
     ("llama", LLAMA, {"num_hidden_layers": 10**9}, "num_hidden_layers"),
+    ("llama", LLAMA, {"rope_theta": 0}, "rotary positions: base is 0.0, expected a positive number"),
+    ("llama", LLAMA, {"rope_theta": True}, "rotary positions: rope_theta is True, expected a number"),
+    *(
+        ("llama", LLAMA | YARN, {"rope_scaling": YARN["rope_scaling"] | {name: value}}, f"{name}' is {value}, expected")
+        for name in ("attention_factor", "mscale", "mscale_all_dim")
+        for value in (float("nan"), -1.0)
+    ),
+    ("marian", MARIAN, {"max_position_embeddings": 10**8}, "'max_position_embeddings' is 100000000, expected at most"),
+    ("t5", T5, {"relative_attention_max_distance": 1}, "relative attention: .* a distance above a quarter"),
     ("mistral", LLAMA, {"sliding_window": 0}, "field 'sliding_window' is 0"),
     ("mistral", LLAMA, {"layer_types": [FULL]}, "field 'layer_types' is .* expected 3 of"),
     ("qwen2", LLAMA, {"use_mrope": True}, "use_mrope"),

@@ -265,6 +265,12 @@ def test_a_pickle(tokenizer):
             "multiple of pad_to_multiple_of, 4",
         ),
         (("half \ud800",), {}, ValueError, "surrogate"),
+        (
+            ("a",),
+            {"padding": "max_length", "max_length": 10**9},
+            ValueError,
+            "max_length is 1000000000, expected at most",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(tokenizer, arguments, options, error, message):
@@ -358,6 +364,7 @@ def test_a_tokenizer_without_padding_token(folder):
             '{"do_lower_case": "yes"}',
             "field 'do_lower_case' is \"yes\", expected true or false",
         ),
+        ("tokenizer_config.json", '{"model_max_length": 1e300}', "field 'model_max_length' is 1e\\+300, expected a"),
         ("special_tokens_map.json", '{"pad_token": 3}', "field 'pad_token' holds 3, expected a string"),
     ],
 )

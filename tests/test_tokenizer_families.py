@@ -123,6 +123,27 @@ def test_ends_asked_for_by_the_caller(folders):
         AutoTokenizer.from_pretrained(folders / "qwen2-json", add_bos_token=True)
 
 
+@pytest.mark.parametrize("end", ["$A", "a:b", "$B:0", "é x"])
+def test_an_end_is_what_it_is_whatever_it_looks_like(folders, end):
+    tokenizer = AutoTokenizer.from_pretrained(folders / "gpt2-json", add_eos_token=True, eos_token=end)
+    the = tokenizer.tokenize("the")
+    assert tokenizer("the", "the").tokens() == [*the, end, *the, end]
+
+
+def test_a_panic_of_the_library_is_an_error_of_the_file(copy):
+    folder = copy("gpt2-json")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "no such token", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"not a tokenizer|cannot tokenize"):
+        AutoTokenizer.from_pretrained(folder)("the")
+
+
 def test_a_space_before_the_first_word(folders):
     for name in ("gpt2", "gpt2-json"):
         plain_, spaced = (AutoTokenizer.from_pretrained(folders / name, add_prefix_space=on) for on in (False, True))
@@ -242,7 +263,11 @@ def drop_token(token):
         ("gpt2", set_file("merges.txt", "#version: 0.2\nnosuch token\n"), r"not a vocabulary and its merges"),
         ("gpt2", set_file("tokenizer_config.json", '{"add_bos_token": 1}'), "'add_bos_token' is 1, expected true or"),
         ("gpt2", set_file("config.json", '{"model_type": 3}'), "'model_type' is 3, expected a string"),
+        ("gpt2", set_file("config.json", '{"model_type": []}'), r"'model_type' is \[\], expected a string"),
         ("gpt2", set_file("config.json", "["), r"config\.json: not valid JSON"),
+        ("gpt2", set_file("tokenizer_config.json", '{"model_input_names": 5}'), "'model_input_names' is 5, expected a"),
+        ("gpt2", set_file("tokenizer_config.json", '{"additional_special_tokens": "abc"}'), "'abc', expected a list"),
+        ("gpt2", set_file("tokenizer_config.json", '{"add_eos_token": true, "eos_token": ""}'), "'eos_token' is empty"),
         ("gpt2", set_file("tokenizer_config.json", '{"tokenizer_class": []}'), "'tokenizer_class' is"),
         ("gpt2", set_file("tokenizer_config.json", '{"chat_template": 3}'), "neither a template nor a list of named"),
         ("gpt2", set_file("tokenizer_config.json", '{"chat_template": [{"name": "a"}]}'), "neither a template nor"),

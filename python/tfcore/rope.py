@@ -121,7 +121,7 @@ def _yarn(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequen
 
 def _yarn_attention_factor(factor: float, scaling: Scaling) -> float:
     names = ("attention_factor", "mscale", "mscale_all_dim")
-    given, mscale, all_dim = (None if scaling.get(name) is None else _number(scaling, name) for name in names)
+    given, mscale, all_dim = (_positive(scaling, name) if scaling.get(name) else None for name in names)
     if given is not None:
         return given
 
@@ -142,7 +142,7 @@ def _longrope(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Fre
         raise ValueError(f"scaling: {name!r} is {given}, expected {dim // 2} positive numbers")
     divisors = np.asarray(given, np.float64)
     if scaling.get("attention_factor") is not None:
-        return _plain(dim, base) / divisors, _number(scaling, "attention_factor")
+        return _plain(dim, base) / divisors, _positive(scaling, "attention_factor")
     magnitude = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(trained))
     return _plain(dim, base) / divisors, magnitude
 
@@ -150,7 +150,7 @@ def _longrope(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Fre
 def _llama3(dim: int, base: float, scaling: Scaling, length: int) -> tuple[Frequencies, float]:
     """Llama 3.1: long waves are divided by the factor, short ones kept, those between blended by their turns."""
     factor, trained = _positive(scaling, "factor"), _positive(scaling, "original_max_position_embeddings")
-    low, high = _number(scaling, "low_freq_factor"), _number(scaling, "high_freq_factor")
+    low, high = _positive(scaling, "low_freq_factor"), _positive(scaling, "high_freq_factor")
     plain = _plain(dim, base)
     turns = trained * plain / (2 * math.pi)  # over the trained length
     kept = np.clip((turns - low) / (high - low or 1e-9), 0.0, 1.0)  # equal factors: a step, not a blend

@@ -224,6 +224,8 @@ class _Rule:
             converted = self.convert(value)
         except TypeError:
             raise TypeError(f"{name} is {value!r}, expected {self.wanted}") from None
+        except OverflowError:
+            raise ValueError(f"{name} is beyond float64, expected {self.wanted}") from None
         if not self.fits(converted):
             raise ValueError(f"{name} is {value!r}, expected {self.wanted}")
         return converted
@@ -281,8 +283,9 @@ def _share(none: float | None) -> _Rule:
     return _Rule("a number from 0 to 1", _number, lambda value: 0 <= value <= 1, none)
 
 
-_TOKEN = _Rule("a token id", _integer, lambda value: value >= 0)
-_TOKENS = _Rule("a token id or several", _tokens, lambda value: min(value, default=0) >= 0)
+_MOST_ID = 1 << 31
+_TOKEN = _Rule("a token id", _integer, lambda value: 0 <= value < _MOST_ID)
+_TOKENS = _Rule("a token id or several", _tokens, lambda value: all(0 <= token < _MOST_ID for token in value))
 _SWITCH = _Rule("True or False", _flag, none=False)
 
 _RULES: dict[str, _Rule] = {

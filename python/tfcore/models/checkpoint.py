@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .config import read_json
+from .config import described, read_json
 
 Float32Array = npt.NDArray[np.float32]
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
+_MOST_AXES = 64
 _MAX_HEADER = 100_000_000  # the format's own limit
 _ITEM_BYTES = {
     **dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
@@ -184,10 +185,10 @@ def _read_entry(path: Path, name: str, entry: Any) -> TensorInfo:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
         raise refuse(f"unknown dtype {dtype!r}, expected one of {', '.join(_ITEM_BYTES)}")
-    if not _are_sizes(shape):
-        raise refuse(f"shape is {shape!r}, expected a list of integers >= 0")
+    if not _are_sizes(shape) or len(shape) > _MOST_AXES:
+        raise refuse(f"shape is {described(shape)}, expected a list of at most {_MOST_AXES} integers >= 0, below 2**63")
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise refuse(f"data_offsets is {offsets!r}, expected [begin, end] with 0 <= begin <= end")
+        raise refuse(f"data_offsets is {described(offsets)}, expected [begin, end] with 0 <= begin <= end")
     wanted = math.prod(shape) * _ITEM_BYTES[dtype]
     if offsets[1] - offsets[0] != wanted:
         raise refuse(f"{dtype} of shape {shape} is {wanted} bytes, but data_offsets span {offsets[1] - offsets[0]}")
@@ -195,7 +196,7 @@ def _read_entry(path: Path, name: str, entry: Any) -> TensorInfo:
 
 
 def _are_sizes(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 63 for value in values)
 
 
 def _check_layout(path: Path, tensors: Mapping[str, TensorInfo], size: int) -> None:

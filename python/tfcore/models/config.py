@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 _REQUIRED: Any = object()
+_MOST, _MOST_FLOAT32 = (1 << 53) - 1, 3.4028234663852886e38
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
@@ -26,7 +27,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
         raise ValueError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(value, kind):
         wanted = "an object" if kind is dict else "an array"
-        raise ValueError(f"{path}: holds {_describe(value)}, expected {wanted}")
+        raise ValueError(f"{path}: holds {described(value)}, expected {wanted}")
     return value
 
 
@@ -52,8 +53,8 @@ class Config(Mapping[str, Any]):
 
     def positive_int(self, name: str, default: int = _REQUIRED) -> int:
         value = self._field(name, default)
-        if type(value) is not int or value <= 0:  # a bool is an int to isinstance, but not here
-            self._refuse(name, "a positive integer")
+        if type(value) is not int or not 0 < value <= _MOST:  # a bool is an int to isinstance, but not here
+            self._refuse(name, "a positive integer" + " below 2**53" * (type(value) is int and value > 0))
         return int(value)
 
     def token_id(self, name: str, default: int = _REQUIRED) -> int:
@@ -79,8 +80,9 @@ class Config(Mapping[str, Any]):
 
     def positive_number(self, name: str, default: float = _REQUIRED) -> float:
         value = self._field(name, default)
-        if type(value) not in (int, float) or not 0 < value < float("inf"):
-            self._refuse(name, "a positive number")
+        if type(value) not in (int, float) or not 0 < value <= _MOST_FLOAT32:
+            beyond = type(value) in (int, float) and _MOST_FLOAT32 < value < float("inf")
+            self._refuse(name, "a positive number" + " within float32" * beyond)
         return float(value)
 
     def text(self, name: str, default: str = _REQUIRED) -> str:
@@ -105,7 +107,7 @@ class Config(Mapping[str, Any]):
     def expect(self, name: str, value: Any) -> None:
         """Refuses a field that is present and says anything but `value`: a variant that is not implemented."""
         if self._fields.get(name) not in (None, value):
-            self._refuse(name, f"{_describe(value)}: nothing else is implemented")
+            self._refuse(name, f"{described(value)}: nothing else is implemented")
 
     def _field(self, name: str, default: Any) -> Any:
         value = self._fields.get(name)
@@ -116,7 +118,7 @@ class Config(Mapping[str, Any]):
         return default
 
     def _refuse(self, name: str, wanted: str) -> NoReturn:
-        raise ValueError(f"{self.path}: field {name!r} is {_describe(self._fields[name])}, expected {wanted}")
+        raise ValueError(f"{self.path}: field {name!r} is {described(self._fields[name])}, expected {wanted}")
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as read."""
@@ -152,6 +154,10 @@ class Config(Mapping[str, Any]):
         return f"Config({json.dumps(self._fields, indent=2)})"
 
 
-def _describe(value: Any, limit: int = 60) -> str:
-    text = json.dumps(value)
+def described(value: Any, limit: int = 60) -> str:
+    """A value as JSON, cut where it is long."""
+    try:
+        text = json.dumps(value)
+    except ValueError:  # Python writes no integer of thousands of digits
+        text = "a number of thousands of digits"
     return text if len(text) <= limit else text[: limit - 1] + "…"

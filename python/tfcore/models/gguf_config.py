@@ -108,8 +108,7 @@ def _shared(keys: _Keys) -> Fields:
     turn = _turn_end(keys, vocabulary)
     if turn is not None and ids["eos_token_id"] not in (None, turn):  # a chat's answer ends there
         ids["eos_token_id"] = [ids["eos_token_id"], turn]
-    both_ways = keys.all.get(f"{keys.architecture}.attention.causal") is False
-    reading = {"is_causal": False} if both_ways else {}
+    reading = {} if keys.all.get(f"{keys.architecture}.attention.causal", True) else {"is_causal": False}
     return {"vocab_size": vocabulary, "tie_word_embeddings": "output.weight" not in tensors, **ids, **reading}
 
 

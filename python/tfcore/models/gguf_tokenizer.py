@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from .config import Config
 from .extras import import_tokenizers
 from .gguf import GgufFile
+from .tokenizer_families import put_ends
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # kinds of tokens
 _SPECIAL = {
@@ -253,16 +254,6 @@ def _add_tokens(backend: Any, vocabulary: _Vocabulary) -> None:
 
 def _put_around(backend: Any, fields: Mapping[str, Any]) -> None:
     """The tokens that texts begin and end with."""
-    from tokenizers import processors
-
     bos, eos = (fields[f"{end}_token"] if fields[f"add_{end}_token"] else None for end in ("bos", "eos"))
-    if bos is None and eos is None:
-        return
-    single, second = (
-        [*([f"{bos}:{i}"] if bos else []), f"${text}:{i}", *([f"{eos}:{i}"] if eos else [])]
-        for i, text in enumerate("AB")
-    )
-    ends = [(token, backend.token_to_id(token)) for token in (bos, eos) if token is not None]
-    backend.post_processor = processors.TemplateProcessing(
-        single=single, pair=[*single, *second], special_tokens=list(dict.fromkeys(ends))
-    )
+    if bos is not None or eos is not None:
+        put_ends(backend, bos, eos)

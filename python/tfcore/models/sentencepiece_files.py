@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .tokenizer_families import from_the_library
+
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # the types of pieces
 _UNIGRAM, _BPE = 1, 2
 _SPACE = "▁"
@@ -155,7 +157,9 @@ def _word_wise(model: SentencePieces, vocabulary: list[tuple[str, float]], unk_i
     if model.characters:
         try:
             tokenizer.normalizer = normalizers.Precompiled(model.characters)
-        except Exception as error:  # the library raises nothing more precise
+        except BaseException as error:
+            if not from_the_library(error):
+                raise
             raise ValueError(f"{model.path}: its table of characters is broken: {error}") from None
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(_SPACE, prepend_scheme="always")]

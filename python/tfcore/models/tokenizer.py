@@ -13,10 +13,11 @@ from .batch_encoding import BatchEncoding, Text, as_batch, as_tensor
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
 from .hub import TOKENIZER_FILES, resolve
-from .tokenizer_families import SPECIAL, added_token, family_of
+from .tokenizer_families import SPECIAL, added_token, family_of, from_the_library
 from .tokenizer_files import extra_special, named_special, open_tokenizer
 
 _MOST_ID = 1 << 32
+_MOST_COLUMNS = 1 << 24  # that a text is padded to
 _LARGE = int(1e20)  # from here on Transformers takes a length for none
 _SETTINGS = (
     *SPECIAL,
@@ -177,7 +178,7 @@ class Tokenizer:
         self.padding_side = config.choice("padding_side", _SIDES, default=side)
         side = truncation.get("direction", "right")
         self.truncation_side = config.choice("truncation_side", _SIDES, default=side)
-        self.model_input_names: list[str] = config.get("model_input_names") or family.input_names
+        self.model_input_names = config.texts("model_input_names") or family.input_names
 
     # ---- texts to ids
 
@@ -454,6 +455,8 @@ class Tokenizer:
         if max_length and max_length > _LARGE:
             warnings.warn("this tokenizer states no model_max_length: pass max_length to truncate or pad", stacklevel=3)
             cut, pad, max_length = None, None if pad == "max_length" else pad, None
+        if pad == "max_length" and max_length and max_length > _MOST_COLUMNS:
+            raise ValueError(f"max_length is {max_length}, expected at most {_MOST_COLUMNS} to pad to")
         if cut and pad and multiple and max_length and max_length % multiple:
             raise ValueError(f"max_length is {max_length}, expected a multiple of pad_to_multiple_of, {multiple}")
         return _Layout(cut, pad, max_length, multiple, _choose("padding_side", side, _SIDES))
@@ -485,7 +488,9 @@ class Tokenizer:
                 return list(backend.encode_batch(batch, add_special_tokens=add_special_tokens))
             except TypeError:  # the texts are strings, so one of them is not Unicode
                 raise ValueError("text holds half of a surrogate pair, which is no character") from None
-            except Exception as error:  # the library raises nothing more precise
+            except BaseException as error:
+                if not from_the_library(error):
+                    raise
                 raise ValueError(
                     f"cannot tokenize with truncation={layout.truncation!r}, max_length={layout.length}: {error}"
                 ) from None

@@ -125,12 +125,12 @@ def family_of(config: Config, backend: Any = None) -> TokenizerFamily:
     >>> family_of(Config({"tokenizer_class": "RobertaTokenizerFast"}, "tokenizer_config.json")).special["mask_token"]
     '<mask>'
     """
-    if config.get("model_type") in _STATED_IN_VAIN:
+    model_type = config.text("model_type", default="")
+    if model_type in _STATED_IN_VAIN:
         return GENERIC
     stated = config.text("tokenizer_class", default="").removesuffix("Fast")
     if stated == "PreTrainedTokenizer" or _is_byte_level_llama(stated, backend):
         return GENERIC
-    model_type = config.text("model_type", default="")
     known = FAMILIES.get(stated) or FAMILIES.get(_CLASS_OF_MODEL.get(model_type, ""))
     return known or (BERT if type(getattr(backend, "model", None)).__name__ == "WordPiece" else GENERIC)
 
@@ -148,6 +148,29 @@ def token_text(config: Config, field: str, token: Any) -> str:
             f"{config.path}: field {field!r} holds {token!r}, expected a string or an object with its content"
         )
     return text
+
+
+def from_the_library(error: BaseException) -> bool:
+    """Whether the `tokenizers` library may have raised it: nothing more precise, and its panics are no Exception."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def put_ends(backend: Any, begin: str | None, end: str | None) -> None:
+    """Has each text begin and end with these tokens. Names stand for them: their own text may read as a template's."""
+    from tokenizers import processors
+
+    ends = {name: token for name, token in (("begin", begin), ("end", end)) if token is not None}
+    order = [name for name in ("begin", "$", "end") if name in ends or name == "$"]
+    first, second = (
+        [f"${text}:{i}" if name == "$" else f"{name}:{i}" for name in order] for i, text in enumerate("AB")
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single=first,
+        pair=[*first, *second],
+        special_tokens=[
+            {"id": name, "ids": [backend.token_to_id(token)], "tokens": [token]} for name, token in ends.items()
+        ],
+    )
 
 
 def added_token(config: Config, field: str, token: Any) -> Any:

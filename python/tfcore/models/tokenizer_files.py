@@ -21,7 +21,17 @@ from .sentencepiece_files import (
     t5_tokenizer,
     xlm_roberta_tokenizer,
 )
-from .tokenizer_families import BERT, FAMILIES, SPECIAL, TokenizerFamily, added_token, family_of, token_text
+from .tokenizer_families import (
+    BERT,
+    FAMILIES,
+    SPECIAL,
+    TokenizerFamily,
+    added_token,
+    family_of,
+    from_the_library,
+    put_ends,
+    token_text,
+)
 
 _BERT_NORMALIZER = {  # fields of tokenizer_config.json → its attributes
     "do_lower_case": "lowercase",
@@ -56,7 +66,9 @@ def _open_json(file: Path, config: Config) -> Any:
 
     try:
         backend = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing more precise
+    except BaseException as error:
+        if not from_the_library(error):
+            raise
         raise ValueError(f"{file}: not a tokenizer: {error}") from None
     _follow(config, backend)
     _add_ends(backend, config)
@@ -96,7 +108,10 @@ def _open_word_piece(vocabulary: Path, config: Config) -> Any:
 
     stated = family_of(config)
     family = stated if "cls_token" in stated.special else BERT
-    tokens = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    try:
+        tokens = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{vocabulary}: not UTF-8 (byte {error.start + 1})") from None
     ids = {token: i for i, token in enumerate(tokens)}
     special = _special(config, family, ids, vocabulary)
     backend = Tokenizer(models.WordPiece(ids, unk_token=special["unk_token"]))
@@ -172,8 +187,6 @@ def _follow(config: Config, backend: Any) -> None:
 
 def _add_ends(backend: Any, config: Config) -> None:
     """The beginning and end tokens around each text that `add_bos_token` and `add_eos_token` ask for."""
-    from tokenizers import processors
-
     if config.get("add_bos_token") is None and config.get("add_eos_token") is None:
         return
     special = named_special(config, backend)
@@ -181,20 +194,14 @@ def _add_ends(backend: Any, config: Config) -> None:
         _end(backend, special.get(name), name, config) if config.flag(f"add_{name}", default=False) else None
         for name in ("bos_token", "eos_token")
     )
-    single, pair = (
-        [token for token in (begin and f"{begin}:{kind}", f"${text}:{kind}", end and f"{end}:{kind}") if token]
-        for text, kind in (("A", 0), ("B", 1))
-    )
-    backend.post_processor = processors.TemplateProcessing(
-        single=single,
-        pair=single + pair,
-        special_tokens=[(token, backend.token_to_id(token)) for token in {begin, end} - {None}],
-    )
+    put_ends(backend, begin, end)
 
 
 def _end(backend: Any, token: Any, name: str, config: Config) -> str:
     if token is None:
         raise ValueError(f"{config.path}: field 'add_{name}' asks for a token, and no {name!r} is stated")
+    if not token.content:
+        raise ValueError(f"{config.path}: field {name!r} is empty, and 'add_{name}' puts it around texts")
     backend.add_special_tokens([token])
     return str(token.content)
 
@@ -303,4 +310,6 @@ def extra_special(config: Config) -> list[Any]:
     """Special tokens without a name of their own: a list, or by name in an object."""
     field = "extra_special_tokens" if config.get("extra_special_tokens") else "additional_special_tokens"
     tokens = config.get(field) or []
+    if not isinstance(tokens, list | dict):
+        raise ValueError(f"{config.path}: field {field!r} is {tokens!r}, expected a list of tokens or an object")
     return [added_token(config, field, token) for token in (tokens.values() if isinstance(tokens, dict) else tokens)]

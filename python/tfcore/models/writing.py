@@ -109,7 +109,11 @@ class Writing(Pretrained):
             if not isinstance(instead, dict):
                 raise TypeError(f"generation_config is {type(instead).__name__}, expected a GenerationConfig or a dict")
             said = {name: value for name, value in said.items() if name.endswith("_token_id")} | instead
-        return GenerationOptions.merged(said, **settings)
+        try:
+            return GenerationOptions.merged(said, **settings)
+        except (TypeError, ValueError) as error:
+            GenerationOptions.merged(None, **settings)  # raises what is wrong with the caller's own
+            raise ValueError(f"{self.path}: the checkpoint's generation settings: {error}") from None
 
     def _begin(
         self, input_ids: Any, attention_mask: Any, options: GenerationOptions

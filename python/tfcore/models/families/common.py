@@ -94,9 +94,11 @@ def rotary(config: Config, size: int, *, kind: str | None = None, base: float = 
     base, part   where the config does not say: the base, and the share of the head that turns
     """
     fields = _rope_fields(config, kind)
-    theta = fields.pop("rope_theta", None) or config.get("rope_theta") or base
-    part = fields.pop("partial_rotary_factor", None) or config.get("partial_rotary_factor") or part
+    theta = _stated(fields, config, "rope_theta", base)
+    part = _stated(fields, config, "partial_rotary_factor", part)
     try:
+        if isinstance(theta, bool | str):
+            raise TypeError(f"rope_theta is {theta!r}, expected a number")
         if not 0 < part <= 1:
             raise ValueError(f"partial_rotary_factor is {part}, expected a share of the head, above 0 and at most 1")
         if size > _MOST_HEAD_SIZE:
@@ -107,6 +109,13 @@ def rotary(config: Config, size: int, *, kind: str | None = None, base: float = 
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{config.path}: rotary positions: {error}") from None
     return found
+
+
+def _stated(fields: dict[str, Any], config: Config, name: str, default: float) -> Any:
+    """What the rotation's own fields say, and takes it out of them; or the config, or neither."""
+    said = fields.pop(name, None)
+    said = config.get(name) if said is None else said
+    return default if said is None else said
 
 
 def _rope_fields(config: Config, kind: str | None) -> dict[str, Any]:

@@ -7,17 +7,24 @@ from ..config import Config
 from ..family import Family
 from .bart import BART, PARTS, SEQ2SEQ_HEAD, embedding_scale, stack
 
+_MOST_POSITIONS = 1 << 20  # whose sinusoids are computed when a model is opened
+
 
 def describe(config: Config) -> Architecture:
     for field, value in {"normalize_embedding": False, "static_position_embeddings": True}.items():
         config.expect(field, value)
     words, width = config.positive_int("vocab_size"), config.positive_int("d_model")
+    positions = config.positive_int("max_position_embeddings", default=1024)
+    if positions > _MOST_POSITIONS:
+        raise ValueError(
+            f"{config.path}: field 'max_position_embeddings' is {positions}, expected at most {_MOST_POSITIONS}"
+        )
     written = config.positive_int("decoder_vocab_size", default=words)
     embeddings = Embeddings(
         vocabulary=words,
         width=width,
         scale=embedding_scale(config),
-        positions=config.positive_int("max_position_embeddings", default=1024),
+        positions=positions,
         sinusoidal=True,
     )
     return Architecture(

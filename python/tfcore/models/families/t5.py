@@ -1,5 +1,10 @@
 """T5 and Flan-T5 (Raffel et al. 2020): relative positions, RMS norms before, no biases. Also its encoder alone."""
 
+from dataclasses import astuple
+
+import numpy as np
+
+from ...relative import relative_buckets
 from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, RelativeBuckets, Stack
 from ..config import Config
 from ..family import Family, Part, Source, module
@@ -54,6 +59,10 @@ def _stack(config: Config, words: int, width: int, count: int, *, decoder: bool)
         config.positive_int("relative_attention_max_distance", default=128),
         bidirectional=not decoder,
     )
+    try:
+        relative_buckets(np.zeros(1, np.int64), *astuple(relative)[:2], bidirectional=relative.bidirectional)
+    except ValueError as error:
+        raise ValueError(f"{config.path}: relative attention: {error}") from None
     return Stack(width, Embeddings(words, width), (block,) * count, final_norm=True, relative=relative)
 
 
