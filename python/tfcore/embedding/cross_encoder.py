@@ -144,8 +144,7 @@ class CrossEncoder(Opened[_Parts]):
         ValueError
             A text is no Unicode, or an argument is out of range.
         """
-        if device is not None:
-            check_device(device)
+        check_device(device)
         activate = self._parts.activation if activation_fn is None else _callable(activation_fn)
         if batch_size is not None:
             check_positive("batch_size", batch_size)

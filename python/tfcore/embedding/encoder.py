@@ -210,8 +210,7 @@ class SentenceEncoder(Opened[_Parts]):
         check_choice("precision", precision, PRECISIONS)
         if output_value == TOKENS and precision != "float32":
             raise ValueError(f"precision is {precision!r}, expected 'float32' where output_value is {TOKENS!r}")
-        if device is not None:
-            check_device(device)
+        check_device(device)
         if batch_size is not None:
             check_positive("batch_size", batch_size)
         if truncate_dim is not None:

@@ -203,8 +203,7 @@ class MultiVectorEncoder(Opened[_Parts]):
         convert_to_numpy: bool = True,
         device: Any = None,
     ) -> Any:
-        if device is not None:
-            check_device(device)
+        check_device(device)
         if batch_size is not None:
             check_positive("batch_size", batch_size)
         if not convert_to_numpy:

@@ -30,8 +30,7 @@ class Opened(Generic[Parts]):
         device: Any = None,
         trust_remote_code: bool = False,
     ) -> None:
-        if device is not None:
-            check_device(device)
+        check_device(device)
         self.folder = resolve(name, SENTENCE_FILES, revision=revision).resolve()
         self._name, self._revision = os.fspath(name), revision
         self._settings: dict[str, Any] = {}  # that the caller has made

@@ -13,7 +13,7 @@ _HELD = (
 
 
 def check_device(device: Any) -> None:
-    """Refuses any device but the CPU.
+    """Refuses any device but the CPU; None is no wish.
 
     >>> check_device("cpu")
     >>> check_device("cuda:0")
@@ -21,7 +21,7 @@ def check_device(device: Any) -> None:
     ValueError: device is 'cuda:0', expected 'cpu': tfcore runs on the CPU
     """
     name = str(device)
-    if name != "cpu" and not name.startswith("cpu:"):
+    if device is not None and name != "cpu" and not name.startswith("cpu:"):
         raise ValueError(f"device is {name!r}, expected 'cpu': tfcore runs on the CPU")
 
 

@@ -1,7 +1,5 @@
 """T5 and Flan-T5 (Raffel et al. 2020): relative positions, RMS norms before, no biases. Also its encoder alone."""
 
-from dataclasses import astuple
-
 import numpy as np
 
 from ...relative import relative_buckets
@@ -54,13 +52,11 @@ def _stack(config: Config, words: int, width: int, count: int, *, decoder: bool)
         relative=True,
         cross=decoder,
     )
-    relative = RelativeBuckets(
-        config.positive_int("relative_attention_num_buckets", default=32),
-        config.positive_int("relative_attention_max_distance", default=128),
-        bidirectional=not decoder,
-    )
+    buckets = config.positive_int("relative_attention_num_buckets", default=32)
+    farthest = config.positive_int("relative_attention_max_distance", default=128)
+    relative = RelativeBuckets(buckets, farthest, bidirectional=not decoder)
     try:
-        relative_buckets(np.zeros(1, np.int64), *astuple(relative)[:2], bidirectional=relative.bidirectional)
+        relative_buckets(np.zeros(1, np.int64), buckets, farthest, bidirectional=not decoder)
     except ValueError as error:
         raise ValueError(f"{config.path}: relative attention: {error}") from None
     return Stack(width, Embeddings(words, width), (block,) * count, final_norm=True, relative=relative)
