@@ -247,6 +247,27 @@ def test_a_step_that_fails_leaves_the_cache_as_it_was(rng, monkeypatch):
         assert_same_bits(model(tgt[:, done:], memory, cache=cache), want[:, done:])
 
 
+def test_a_layers_own_step_that_fails_leaves_its_cache_as_it_was(rng, monkeypatch):
+    layer = decoder_of({}, np.float32).layers[0]
+    tgt, memory = normal(rng, 2, 8, 32), normal(rng, 2, 5, 32)
+    want = layer(tgt, memory, tgt_is_causal=True)
+    for done in (0, 4):
+        cache = nn.KVCache().layer(0)
+        if done:
+            layer(tgt[:, :done], memory, cache=cache)
+        with monkeypatch.context() as patch:
+            patch.setattr(layer.feed_forward, "linear1", _interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                layer(tgt[:, done:], memory, cache=cache)
+        assert (cache.length, cache.memory_length) == (done, 5 if done else None)
+        assert_same_bits(layer(tgt[:, done:], memory, cache=cache), want[:, done:])
+    attention, keys = nn.MultiHeadAttention(32, 4), nn.KVCache().layer(0).self_attn
+    monkeypatch.setattr(attention, "out_proj", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        attention(tgt, tgt, tgt, cache=keys)
+    assert (keys.length, keys.rows) == (0, None)
+
+
 def _interrupted(*args, **options):
     raise KeyboardInterrupt
 

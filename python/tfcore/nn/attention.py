@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from .. import ops
 from . import initial
 from .arrays import Array, Layout, as_array, expect_divides, expect_rows, size
-from .cache import KeyValues, check_cache, expect_cache
+from .cache import KeyValues, check_cache, expect_cache, step_of
 from .layer import Layer, Seed, Weight
 from .linear import Linear
 from .masks import Scope, Visible
@@ -171,7 +171,8 @@ class MultiHeadAttention(Layer):
         visible = Visible.read(
             scope, attn_mask, key_padding_mask, is_causal or cache is not None, ("attn_mask", "key_padding_mask")
         )
-        output, weights = self.attend(queries, keys, values, visible, cache=cache, need_weights=need_weights)
+        with step_of(cache):
+            output, weights = self.attend(queries, keys, values, visible, cache=cache, need_weights=need_weights)
         if weights is not None:
             weights = weights.mean(axis=1) if average_attn_weights else weights
             weights = weights if layout.batched else weights[0]

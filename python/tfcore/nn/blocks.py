@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from .arrays import Array, choice, expect_divides, size
 from .attention import MultiHeadAttention
-from .cache import LayerCache, expect_cache
+from .cache import LayerCache, expect_cache, step_of
 from .entry import Target, TargetMasks, enter_source, enter_target
 from .feed_forward import FeedForward
 from .layer import Layer, Seed
@@ -150,7 +150,8 @@ class EncoderLayer(Block):
         expect_cache(cache, LayerCache)
         names = ("src_mask", "src_key_padding_mask")
         x, visible, layout = enter_source(self, src, src_mask, src_key_padding_mask, is_causal, cache, names)
-        return layout.leave(self.run(x, visible, cache))
+        with step_of(cache):
+            return layout.leave(self.run(x, visible, cache))
 
     def run(self, x: Array, beside: Visible, cache: LayerCache | None) -> Array:
         return self._feed_forward(self.norm2, self._attend_to_itself(x, beside, cache))
@@ -200,7 +201,8 @@ class DecoderLayer(Block):
             tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal, memory_is_causal
         )
         target, layout = enter_target(self, tgt, memory, masks, cache)
-        return layout.leave(self.run(target.x, target, cache))
+        with step_of(cache):
+            return layout.leave(self.run(target.x, target, cache))
 
     def run(self, x: Array, beside: Target, cache: LayerCache | None) -> Array:
         x = self._attend_to_itself(x, beside.visible, cache)

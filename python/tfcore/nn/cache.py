@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,16 @@ class KeyValues:
     def truncate(self, length: int) -> None:
         self.length = min(self.length, length)
 
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Positions are kept or not: what an error or Ctrl-C leaves half done is forgotten."""
+        before = self.length, self._arrays
+        try:
+            yield
+        except BaseException:
+            self.length, self._arrays = before
+            raise
+
     def _reserve(self, positions: int, like: Sequence[Array]) -> None:
         """Room for so many positions of arrays such as those of `like`, with what is kept at its front."""
         room = tuple(_room((*array.shape[:2], positions, array.shape[3]), array.dtype) for array in like)
@@ -125,6 +135,12 @@ class LayerCache:
     def memory_length(self) -> int | None:
         """How many positions the memory has; None as long as nothing was kept of it."""
         return None if self.cross_attn.rows is None else self.cross_attn.length
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Both keep what a step adds, or neither."""
+        with self.self_attn.step(), self.cross_attn.step():
+            yield
 
 
 class KVCache:
@@ -232,6 +248,11 @@ class KVCache:
 
     def __repr__(self) -> str:
         return f"KVCache({self.rows} rows, {self.length} positions, {len(self._layers)} layers)"
+
+
+def step_of(cache: KeyValues | LayerCache | None) -> AbstractContextManager[None]:
+    """What a layer does within is a step of its cache, if it has one: all of it or none."""
+    return nullcontext() if cache is None else cache.step()
 
 
 _HOW: dict[type, str] = {
