@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from .config import Config
 from .extras import import_tokenizers
 from .gguf import GgufFile
+from .sentencepiece_files import halves
 from .tokenizer_families import put_ends
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # kinds of tokens
@@ -228,15 +229,9 @@ def _scored_merges(vocabulary: _Vocabulary) -> list[tuple[str, str]]:
     scores: list[float] = vocabulary.array("scores", float, len(vocabulary.tokens))
     if any(math.isnan(score) for score in scores):
         raise vocabulary.refuse("scores", "holds nan, expected numbers")
-    ids = vocabulary.ids
-    pairs = [
-        (token[:cut], token[cut:], score)
-        for token, score in zip(vocabulary.tokens, scores, strict=True)
-        for cut in range(1, len(token))
-        if token[:cut] in ids and token[cut:] in ids
-    ]
-    pairs.sort(key=lambda pair: (pair[2], len(pair[0]), len(pair[1])), reverse=True)
-    return [(left, right) for left, right, _ in pairs]
+    pairs = [(scores[place], pair) for place, pair in halves(vocabulary.tokens, vocabulary.ids)]
+    pairs.sort(key=lambda scored: (scored[0], len(scored[1][0]), len(scored[1][1])), reverse=True)
+    return [pair for _, pair in pairs]
 
 
 # ---- special tokens

@@ -7,7 +7,8 @@ becomes a tokenizer of the `tokenizers` library with the ids that the models of 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,12 +142,21 @@ def gemma_tokenizer(model: SentencePieces, special: Iterable[str] = ()) -> Any:
 
 def merges_of(vocabulary: dict[str, int]) -> list[tuple[str, str]]:
     """The merges of a BPE whose file has pieces alone: every way to make one piece of two others, best piece first."""
-    return [
-        (piece[:i], piece[i:])
-        for piece in sorted(vocabulary, key=vocabulary.__getitem__)
-        for i in range(1, len(piece))
-        if piece[:i] in vocabulary and piece[i:] in vocabulary
-    ]
+    pieces = sorted(vocabulary, key=vocabulary.__getitem__)
+    return [pair for _, pair in halves(pieces, vocabulary)]
+
+
+def halves(pieces: Iterable[str], vocabulary: Mapping[str, int]) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Every way to make one of `pieces`, whose place is told, of two of the vocabulary; shorter first halves first.
+
+    Cuts are tried at the lengths of the vocabulary alone: a piece of a megabyte would take a minute at each of its own.
+    """
+    lengths = sorted({len(piece) for piece in vocabulary} - {0})
+    known = set(lengths)
+    for place, piece in enumerate(pieces):
+        for i in takewhile(len(piece).__gt__, lengths):
+            if len(piece) - i in known and piece[:i] in vocabulary and piece[i:] in vocabulary:
+                yield place, (piece[:i], piece[i:])
 
 
 def _word_wise(model: SentencePieces, vocabulary: list[tuple[str, float]], unk_id: int) -> Any:
