@@ -29,11 +29,15 @@ def test_positive_number(value):
 def test_numbers_that_nothing_holds():
     config = Config({"n": 10**400, "digits": 10**5000, "eps": 1e39, "whole": 10**400}, "config.json")
     for name in ("n", "digits"):
-        with pytest.raises(ValueError, match=rf"field '{name}' is .*, expected a positive integer below 2\*\*53"):
+        with pytest.raises(ValueError, match=rf"field '{name}' is .*, expected a positive integer up to 10\*\*36"):
             config.positive_int(name)
     for name in ("eps", "whole"):
         with pytest.raises(ValueError, match=f"field '{name}' is .*, expected a positive number within float32"):
             config.positive_number(name)
+
+
+def test_a_length_that_stands_for_none():
+    assert Config({"n": 10**30}, "config.json").positive_int("n") == Config({}, "config.json").positive_int("n", 10**30)
 
 
 def test_text_flag_and_choice():

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 _REQUIRED: Any = object()
-_MOST, _MOST_FLOAT32 = (1 << 53) - 1, 3.4028234663852886e38
+_MOST = 10**36  # lengths of 10**30 stand for none
+_MOST_FLOAT32 = 3.4028234663852886e38
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
@@ -54,7 +55,7 @@ class Config(Mapping[str, Any]):
     def positive_int(self, name: str, default: int = _REQUIRED) -> int:
         value = self._field(name, default)
         if type(value) is not int or not 0 < value <= _MOST:  # a bool is an int to isinstance, but not here
-            self._refuse(name, "a positive integer" + " below 2**53" * (type(value) is int and value > 0))
+            self._refuse(name, "a positive integer" + " up to 10**36" * (type(value) is int and value > 0))
         return int(value)
 
     def token_id(self, name: str, default: int = _REQUIRED) -> int:
