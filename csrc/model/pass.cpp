@@ -100,8 +100,8 @@ void Pass::attend_encoder(Index i, const float* x, float* out) const {
   finish(a.norms, s, a.output, buffers_.inner, x, out);
 }
 
-// (All of it in one region, blocks of 24 to 96 rows one after the other through both products and the norm: within 1 %
-// of this at 8 x 128 tokens.)
+// (All of it in one region, blocks of 24 to 96 rows one after the other through both products and the norm, is 0.96 to
+// 1.00 times as fast at 8 x 128 tokens.)
 void Pass::feed_forward(Index i, const float* x, const float* residual, float* out) const {
   const FeedForward& f = parts_.blocks[i].feed_forward;
   const BlockSpec& s = parts_.blocks[i].spec;

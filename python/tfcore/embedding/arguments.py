@@ -33,6 +33,11 @@ def check_iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
     raise TypeError(f"{name} is {type(value).__name__}, expected {expected}")
 
 
+def half_a_pair(text: str) -> bool:
+    """Whether it holds half of a surrogate pair, which is no character."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def converted(array: npt.NDArray[Any], to_numpy: bool, to_tensor: bool) -> Any:
     """The array, or a CPU tensor of PyTorch on its memory, or the list of its rows."""
     if to_tensor:

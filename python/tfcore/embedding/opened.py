@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from ..models.config import Config
 from ..models.device import check_device
 from ..models.hub import SENTENCE_FILES, resolve
-from .arguments import check_positive
+from .arguments import check_positive, half_a_pair
 from .transformer import Transformer, read_optional
 
 Parts = TypeVar("Parts")
@@ -114,7 +114,7 @@ class Options:
         if prompt is not None:
             if not isinstance(prompt, str):
                 raise TypeError(f"prompt is {type(prompt).__name__}, expected a string")
-            if any("\ud800" <= character <= "\udfff" for character in prompt):
+            if half_a_pair(prompt):
                 raise ValueError(f"prompt is {prompt!r}, which holds half of a surrogate pair")
             return prompt
         if name is not None:

@@ -10,6 +10,7 @@ from ..models.checkpoint import Float32Array
 from ..models.config import Config
 from ..models.model import Model
 from ..models.packing import PackedTokens
+from .arguments import half_a_pair
 from .batching import Tokenized, Window
 
 _UNBOUNDED = 1 << 40  # tokenizers of models that have no limit state a longer one
@@ -119,6 +120,6 @@ def _lower(text: Any) -> Any:
 def _refuse_surrogates(window: Window, what: str) -> None:
     """Names the row that made a tokenizer refuse its window."""
     for place, text in enumerate(window.texts):
-        if any("\ud800" <= character <= "\udfff" for character in "".join(text)):
+        if half_a_pair("".join(text)):
             row = window.first + place
             raise ValueError(f"{what}[{row}] holds half of a surrogate pair, which is no character") from None
