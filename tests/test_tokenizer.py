@@ -15,6 +15,7 @@ from checkpoints import VOCABULARY, minilm, write_bert
 from tfcore import AutoTokenizer
 
 GOLDEN = Path(__file__).parent / "golden" / "minilm.npz"
+OVERFLOW = {"return_overflowing_tokens": True}
 TEXTS = [
     "Understanding Transformers is fascinating!",
     "",
@@ -265,6 +266,20 @@ def test_a_pickle(tokenizer):
             "multiple of pad_to_multiple_of, 4",
         ),
         (("half \ud800",), {}, ValueError, "surrogate"),
+        (("a",), {"stride": -1}, ValueError, "stride is -1, expected 0 or a positive integer"),
+        (
+            ("a " * 9,),
+            {"max_length": 8, "stride": 6, **OVERFLOW},
+            ValueError,
+            "stride is 6, expected less than the 6 tok",
+        ),
+        (
+            ("a b", "c " * 9),
+            {"max_length": 8, "stride": 3, **OVERFLOW},
+            ValueError,
+            "stride is 3, expected less than the 3",
+        ),
+        (("a",), {"max_length": 8, "stride": 60, **OVERFLOW}, ValueError, "stride.*60"),
         (
             ("a",),
             {"padding": "max_length", "max_length": 10**9},
@@ -345,6 +360,25 @@ def test_a_tokenizer_without_padding_token(folder):
         tokenizer(["a", "a b"], padding=True)
     tokenizer.pad_token = tokenizer.eos_token
     assert tokenizer(["a", "a b"], padding=True)["input_ids"] == [[0, 2], [0, 1]]
+
+
+def test_a_special_token_by_its_id(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token_id = tokenizer.sep_token_id
+    assert tokenizer.pad_token == "[SEP]"
+    assert tokenizer(["a", "b c"], padding=True)["input_ids"][0][-1] == tokenizer.sep_token_id
+    with pytest.raises(ValueError, match=f"pad_token_id is 99999, expected the id of one of {len(tokenizer)} tokens"):
+        tokenizer.pad_token_id = 99999
+
+
+def test_special_tokens_that_the_vocabulary_lacks(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    size = len(tokenizer)
+    assert tokenizer.add_special_tokens({"pad_token": "<fill>", "sep_token": "[SEP]"}) == 1
+    assert tokenizer.pad_token_id == size == len(tokenizer) - 1
+    assert tokenizer(["a", "b c"], padding=True)["input_ids"][0][-1] == size
+    with pytest.raises(ValueError, match="special_tokens_dict is 'no_token', expected one of 'bos_token'"):
+        tokenizer.add_special_tokens({"no_token": "x"})
 
 
 @pytest.mark.parametrize(

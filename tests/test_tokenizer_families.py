@@ -73,7 +73,10 @@ def test_as_transformers_installed(folders, name):
     for skip in (False, True):
         assert ours.batch_decode(ids, skip_special_tokens=skip) == theirs.batch_decode(ids, skip_special_tokens=skip)
     assert ours.convert_ids_to_tokens(ids[4]) == theirs.convert_ids_to_tokens(ids[4])
-    assert ours.tokenize(TEXTS[0]) == theirs.tokenize(TEXTS[0])
+    tokens = ours.tokenize(TEXTS[0])
+    assert tokens == theirs.tokenize(TEXTS[0])
+    assert ours.convert_tokens_to_string(tokens) == theirs.convert_tokens_to_string(tokens)
+    assert ours.is_fast == theirs.is_fast
 
 
 def test_sentencepiece_itself_cuts_the_same(folders):
@@ -176,6 +179,27 @@ def test_labels_are_the_answer_in_the_other_language(folders):
     assert tokenizer(">>fra<< the").tokens()[0] == ">>fra<<"
     with pytest.raises(ValueError, match="return_offsets_mapping is True, and Marian's"):
         tokenizer("the", return_offsets_mapping=True)
+
+
+def test_pieces_do_not_know_where_they_are_from(folders):
+    tokenizer = AutoTokenizer.from_pretrained(folders / "marian")
+    assert not tokenizer.is_fast
+    batch = tokenizer("the fox")
+    assert batch.sequence_ids() == [0] * (len(batch.tokens()) - 1) + [None]
+    for ask in (batch.word_ids, lambda: batch.char_to_token(1), lambda: batch.token_to_chars(0)):
+        with pytest.raises(ValueError, match="Marian's pieces are not told where in the text they are from"):
+            ask()
+
+
+def test_words_are_pieces_one_after_the_other(folders):
+    tokenizer = AutoTokenizer.from_pretrained(folders / "marian")
+    words, pair = ["the", "fox", "jumps"], ["over", "it"]
+    alone = tokenizer(words, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(words, is_split_into_words=True)["input_ids"]
+    assert ids == [*(i for word in alone for i in word), tokenizer.eos_token_id]
+    both = tokenizer([words], [pair], is_split_into_words=True)["input_ids"][0]
+    assert both == ids[:-1] + tokenizer(pair, is_split_into_words=True)["input_ids"]
+    assert tokenizer.convert_tokens_to_string(tokenizer.tokenize("the fox")) == "the fox"
 
 
 def test_one_vocabulary_a_side(copy):

@@ -53,12 +53,20 @@ class MarianSide:
         self._pieces = pieces
         self.target = target or self
 
-    def encode_batch(self, batch: list[Any], add_special_tokens: bool = True) -> list[Any]:
+    @property
+    def decoder(self) -> Any:
+        return self._pieces
+
+    def encode_batch(
+        self, batch: list[Any], is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> list[Any]:
         whole = self._whole()
-        cut = [
-            self._cut(text, whole) if isinstance(text, str) else tuple(self._cut(part, whole) for part in text)
-            for text in batch
-        ]
+
+        def pieces(text: Any) -> list[str]:
+            words = text if is_pretokenized else [text]
+            return [piece for word in words for piece in self._cut(word, whole)]
+
+        cut = [tuple(map(pieces, text)) if isinstance(text, tuple) else pieces(text) for text in batch]
         return list(self._ids.encode_batch(cut, is_pretokenized=True, add_special_tokens=add_special_tokens))
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import os
-import threading
-import warnings
-import weakref
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any
 
-from .batch_encoding import BatchEncoding, Text, as_batch, as_tensor
+from .batch_encoding import BatchEncoding, Text, as_batch, as_columns, as_lists, as_tensors, first_rows
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
+from .fork_lock import fork_lock
 from .hub import TOKENIZER_FILES, resolve
+from .layout import SIDES, Layout, choose, lay_out
 from .tokenizer_families import SPECIAL, added_token, family_of, from_the_library
 from .tokenizer_files import extra_special, named_special, open_tokenizer
 
 _MOST_ID = 1 << 32
-_MOST_COLUMNS = 1 << 24  # that a text is padded to
-_LARGE = int(1e20)  # from here on Transformers takes a length for none
 _SETTINGS = (
     *SPECIAL,
     *("model_max_length", "padding_side", "truncation_side", "add_bos_token", "add_eos_token", "add_prefix_space"),
 )
-_SIDES = {"right": "right", "left": "left"}
-_PADDINGS = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
-_TRUNCATIONS: dict[Any, str | None] = {
-    None: None,
-    False: None,
-    "do_not_truncate": None,
-    True: "longest_first",
-    **{name: name for name in ("longest_first", "only_first", "only_second")},
-}
 
 
 class AutoTokenizer:
@@ -95,39 +85,13 @@ def _token_id(name: str) -> property:
         token = self._special.get(name)
         return None if token is None else self._backend.token_to_id(token)
 
-    return property(read, doc=f"The id of the {name.replace('_', ' ')}, or None.")
+    def write(self: Tokenizer, token_id: int) -> None:
+        token = self.convert_ids_to_tokens(token_id)
+        if token is None:
+            raise ValueError(f"{name}_id is {token_id}, expected the id of one of {len(self)} tokens")
+        setattr(self, name, token)
 
-
-# --- forks -----------------------------------------------------------------------------------------------------------
-
-# A process forks while no thread is within a tokenizer: the child, which has the forking thread alone, would wait for
-# another's lock, ours or the backend's, for ever.
-_forking = threading.Lock()
-_locks: weakref.WeakSet[Any] = weakref.WeakSet()
-_held: list[Any] = []
-
-
-def _new_lock() -> Any:
-    lock = threading.Lock()
-    _locks.add(lock)
-    return lock
-
-
-def _before_fork() -> None:
-    _forking.acquire()
-    for lock in list(_locks):
-        lock.acquire()
-        _held.append(lock)
-
-
-def _after_fork() -> None:
-    while _held:
-        _held.pop().release()
-    _forking.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+    return property(read, write, doc=f"The id of the {name.replace('_', ' ')}, or None.")
 
 
 class Tokenizer:
@@ -145,7 +109,9 @@ class Tokenizer:
     Attributes
     ----------
     pad_token, pad_token_id, …
-        The same for bos, eos, unk, sep, cls and mask. The tokens can be set.
+        The same for bos, eos, unk, sep, cls and mask. Both can be set.
+    is_fast : bool
+        Whether tokens know the words and characters they are from; Marian's do not.
     model_max_length : int
         The length `truncation=True` cuts to when no `max_length` is given.
     padding_side, truncation_side : str
@@ -164,7 +130,7 @@ class Tokenizer:
 
     def __init__(self, backend: Any, config: Config) -> None:
         self._backend = backend
-        self._lock = _new_lock()  # padding and truncation are state of the backend
+        self._lock = fork_lock()  # padding and truncation are state of the backend
         self._special: dict[str, str] = {}
         self._extra_special = [token.content for token in extra_special(config)]
         self._name_special(named_special(config, backend))
@@ -175,30 +141,34 @@ class Tokenizer:
         self.model_max_length = int(config.positive_number("model_max_length", default=family.model_max_length))
         padding, truncation = backend.padding or {}, backend.truncation or {}
         side = padding.get("direction", family.padding_side)
-        self.padding_side = config.choice("padding_side", _SIDES, default=side)
+        self.padding_side = config.choice("padding_side", SIDES, default=side)
         side = truncation.get("direction", "right")
-        self.truncation_side = config.choice("truncation_side", _SIDES, default=side)
+        self.truncation_side = config.choice("truncation_side", SIDES, default=side)
         self.model_input_names = config.texts("model_input_names") or family.input_names
 
     # ---- texts to ids
 
     def __call__(
         self,
-        text: str | Sequence[str] | Sequence[tuple[str, str]] | None = None,
-        text_pair: str | Sequence[str] | None = None,
+        text: str | Sequence[Any] | None = None,
+        text_pair: str | Sequence[Any] | None = None,
         add_special_tokens: bool = True,
         padding: bool | str = False,
         truncation: bool | str | None = None,
         max_length: int | None = None,
         *,
+        stride: int = 0,
+        is_split_into_words: bool = False,
         text_target: str | Sequence[str] | None = None,
         pad_to_multiple_of: int | None = None,
         padding_side: str | None = None,
         return_tensors: str | None = None,
         return_token_type_ids: bool | None = None,
         return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
         return_special_tokens_mask: bool = False,
         return_offsets_mapping: bool = False,
+        return_length: bool = False,
     ) -> BatchEncoding:
         """The token ids of a text, a pair of texts, or a batch of either.
 
@@ -210,6 +180,7 @@ class Tokenizer:
         ----------
         text, text_pair : str or list of str
             A text, or a batch of texts; with a second text each, of as many. A batch may also be a list of pairs.
+            With `is_split_into_words` a text is itself a list of words.
         add_special_tokens : bool
             Whether to put the model's own tokens ([CLS], [SEP], …) around the texts.
         padding : bool or str
@@ -218,6 +189,10 @@ class Tokenizer:
             True or "longest_first": cut the longer text of a pair first; or "only_first", "only_second"; False: do not.
         max_length : int, optional
             Default `model_max_length`. Given alone, it truncates.
+        stride : int
+            How many tokens each part of a cut text repeats of the part before it, if `return_overflowing_tokens`.
+        is_split_into_words : bool
+            Whether the texts are lists of words.
         text_target : str or list of str, optional
             What a model is to answer, as a translator is to in its other language. Beside `text`, its ids are the
             result's `labels`; alone, they are the result.
@@ -229,8 +204,11 @@ class Tokenizer:
             "np": NumPy arrays (B, L) of int64; "pt": PyTorch tensors; None: lists.
         return_token_type_ids, return_attention_mask : bool, optional
             Default: whether the model takes them.
-        return_special_tokens_mask, return_offsets_mapping : bool
-            Also 1 for each special token; also where in the text each token begins and ends.
+        return_overflowing_tokens : bool
+            Whether what truncation cuts off makes rows of its own, behind the text's first; the number of each row's
+            text is `overflow_to_sample_mapping` then. So a text of any length is read in windows.
+        return_special_tokens_mask, return_offsets_mapping, return_length : bool
+            Also 1 for each special token; where in the text each token begins and ends; how many tokens a row has.
 
         Raises
         ------
@@ -240,25 +218,34 @@ class Tokenizer:
             Rows of different lengths cannot be a tensor (padding=True makes them equal), an option is unknown, or
             `max_length` has no room for the text.
         """
-        layout = self._layout(padding, truncation, max_length, pad_to_multiple_of, padding_side or self.padding_side)
-        if return_offsets_mapping and not getattr(self._backend, "has_offsets", True):
+        stride = stride if return_overflowing_tokens or stride < 0 else 0
+        layout = self._layout(padding, truncation, max_length, stride, pad_to_multiple_of, padding_side)
+        if return_offsets_mapping and not self.is_fast:
             raise ValueError("return_offsets_mapping is True, and Marian's pieces are not told where they are from")
-        takes = self.model_input_names
-        columns = {
-            "input_ids": ("ids", True),
-            "token_type_ids": ("type_ids", _default(return_token_type_ids, "token_type_ids" in takes)),
-            "attention_mask": ("attention_mask", _default(return_attention_mask, "attention_mask" in takes)),
-            "special_tokens_mask": ("special_tokens_mask", return_special_tokens_mask),
-            "offset_mapping": ("offsets", return_offsets_mapping),
+        takes_types = "token_type_ids" in self.model_input_names
+        columns: dict[str, tuple[Callable[[Any], Any], bool]] = {
+            "input_ids": (attrgetter("ids"), True),
+            "token_type_ids": (attrgetter("type_ids"), _default(return_token_type_ids, takes_types)),
+            "attention_mask": (attrgetter("attention_mask"), self._takes_mask(return_attention_mask)),
+            "special_tokens_mask": (attrgetter("special_tokens_mask"), return_special_tokens_mask),
+            "offset_mapping": (attrgetter("offsets"), return_offsets_mapping),
+            "length": (len, return_length),
         }
-        asked = {key: field for key, (field, wanted) in columns.items() if wanted}
+        call = partial(
+            self._call,
+            add_special_tokens=add_special_tokens,
+            words=is_split_into_words,
+            layout=layout,
+            overflow=return_overflowing_tokens,
+            asked={key: read for key, (read, wanted) in columns.items() if wanted},
+            kind=return_tensors,
+        )
         if text_target is None:
-            return self._call(self._backend, text, text_pair, add_special_tokens, layout, asked, return_tensors)
-        target = getattr(self._backend, "target", self._backend)
-        answer = self._call(target, text_target, None, add_special_tokens, layout, asked, return_tensors)
+            return call(self._backend, text, text_pair)
+        answer = call(getattr(self._backend, "target", self._backend), text_target, None)
         if text is None:
             return answer
-        result = self._call(self._backend, text, text_pair, add_special_tokens, layout, asked, return_tensors)
+        result = call(self._backend, text, text_pair)
         result["labels"] = answer["input_ids"]
         return result
 
@@ -270,9 +257,64 @@ class Tokenizer:
         """The tokens of a text as strings."""
         return self(text, text_pair, add_special_tokens).tokens()
 
+    def add_special_tokens(self, special_tokens_dict: Mapping[str, str]) -> int:
+        """Names special tokens: {"pad_token": "[PAD]"}. How many of them the vocabulary lacked and now ends with.
+
+        A model has no embedding for those: they can pad beside an attention mask, and are refused elsewhere.
+        """
+        before = len(self)
+        for name, token in special_tokens_dict.items():
+            setattr(self, choose("special_tokens_dict", name, {name: name for name in SPECIAL}), token)
+        return len(self) - before
+
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many tokens a call puts around a text, or a pair of texts."""
         return int(self._backend.num_special_tokens_to_add(pair))
+
+    def pad(
+        self,
+        encoded_inputs: Any,
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchEncoding:
+        """Rows of ids that were made one by one, filled up to one length.
+
+        >>> rows = [tokenizer("one"), tokenizer("two words")]  # doctest: +SKIP
+        >>> tokenizer.pad(rows, return_tensors="np").attention_mask  # doctest: +SKIP
+        array([[1, 1, 1, 0],
+               [1, 1, 1, 1]])
+
+        Parameters
+        ----------
+        encoded_inputs : dict of lists or arrays, or list of such dicts
+            `input_ids` of one text or of several, and `attention_mask`, `token_type_ids`, `special_tokens_mask` beside
+            them; whatever else there is stays as it is.
+        padding, max_length, pad_to_multiple_of, padding_side, return_tensors
+            As in a call. Arrays and tensors come back as such.
+        return_attention_mask : bool, optional
+            Whether to add a mask where there is none. Default: whether the model takes it.
+
+        Raises
+        ------
+        ValueError
+            There are no `input_ids`, or what is beside them has rows of other lengths.
+        """
+        layout = self._layout(padding, False, max_length, 0, pad_to_multiple_of, padding_side)
+        columns, one, kind = as_columns(encoded_inputs)
+        ids = columns["input_ids"]
+        if self._takes_mask(return_attention_mask):
+            columns.setdefault("attention_mask", [[1] * len(row) for row in ids])
+        fills = {"input_ids": self.pad_token_id, "attention_mask": 0, "token_type_ids": 0, "special_tokens_mask": 1}
+        lengths = [len(row) for row in ids]
+        for key in columns.keys() & fills.keys():
+            if [len(row) for row in columns[key]] != lengths:
+                raise ValueError(f"{key} has rows of other lengths than input_ids")
+            columns[key] = layout.pad(columns[key], fills[key])
+        return BatchEncoding(as_tensors(first_rows(columns) if one else columns, return_tensors or kind))
 
     # ---- ids to texts
 
@@ -286,7 +328,7 @@ class Tokenizer:
         >>> tokenizer.decode([[101, 7592, 102]], skip_special_tokens=True)  # doctest: +SKIP
         ['hello']
         """
-        ids = _as_lists(token_ids)
+        ids = as_lists(token_ids)
         if isinstance(ids, list) and ids and isinstance(ids[0], list):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
         ids = _checked("token_ids", ids if isinstance(ids, list) else [ids])
@@ -299,11 +341,11 @@ class Tokenizer:
         self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> list[str]:
         """The text of each of several sequences of ids."""
-        return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in _as_lists(sequences)]
+        return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in as_lists(sequences)]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
-        """The token of an id, or the tokens of a sequence of ids."""
-        ids = _as_lists(ids)
+        """The token of an id, or the tokens of a sequence of ids; None for an id that is no token's."""
+        ids = as_lists(ids)
         if not isinstance(ids, list):
             return self._backend.id_to_token(_checked("ids", [ids])[0])
         skip = set(self.all_special_ids) if skip_special_tokens else set()
@@ -316,7 +358,17 @@ class Tokenizer:
             return self.unk_token_id if token is None else token
         return [self.convert_tokens_to_ids(token) for token in tokens]
 
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """The text that tokens make."""
+        decoder = self._backend.decoder
+        text: str = decoder.decode(list(tokens)) if decoder else " ".join(tokens)
+        return text
+
     # ---- the vocabulary
+
+    @property
+    def is_fast(self) -> bool:
+        return getattr(self._backend, "has_offsets", True)
 
     @property
     def vocab_size(self) -> int:
@@ -436,92 +488,86 @@ class Tokenizer:
         """A BPE of bytes has put no spaces of its own before punctuation."""
         return type(self._backend.model).__name__ != "BPE"
 
+    def _takes_mask(self, asked: bool | None) -> bool:
+        return _default(asked, "attention_mask" in self.model_input_names)
+
     def _layout(
-        self, padding: Any, truncation: Any, max_length: int | None, multiple: int | None, side: str
-    ) -> _Layout:
-        """How the rows of one call are to be cut and padded, by Transformers' rules."""
-        for name, value in (("max_length", max_length), ("pad_to_multiple_of", multiple)):
-            if value is not None and (type(value) is not int or value < 1):
-                raise ValueError(f"{name} is {value!r}, expected a positive integer")
-        if truncation is None and max_length is not None and padding is False:
-            truncation = True  # max_length given alone
-        cut, pad = _choose("truncation", truncation, _TRUNCATIONS), _choose("padding", padding, _PADDINGS)
-        if pad and self.pad_token_id is None:
-            raise ValueError(
-                "padding needs a padding token: set tokenizer.pad_token = tokenizer.eos_token, for example"
-            )
-        if max_length is None and (cut or pad == "max_length"):
-            max_length = self.model_max_length
-        if max_length and max_length > _LARGE:
-            warnings.warn("this tokenizer states no model_max_length: pass max_length to truncate or pad", stacklevel=3)
-            cut, pad, max_length = None, None if pad == "max_length" else pad, None
-        if pad == "max_length" and max_length and max_length > _MOST_COLUMNS:
-            raise ValueError(f"max_length is {max_length}, expected at most {_MOST_COLUMNS} to pad to")
-        if cut and pad and multiple and max_length and max_length % multiple:
-            raise ValueError(f"max_length is {max_length}, expected a multiple of pad_to_multiple_of, {multiple}")
-        return _Layout(cut, pad, max_length, multiple, _choose("padding_side", side, _SIDES))
+        self,
+        padding: Any,
+        truncation: Any,
+        max_length: int | None,
+        stride: int,
+        multiple: int | None,
+        padding_side: str | None,
+    ) -> Layout:
+        return lay_out(
+            padding,
+            truncation,
+            max_length,
+            stride,
+            multiple,
+            padding_side or self.padding_side,
+            model_max_length=self.model_max_length,
+            has_pad_token=self.pad_token_id is not None,
+        )
 
     def _call(
         self,
         backend: Any,
         text: Any,
         pair: Any,
+        *,
         add_special_tokens: bool,
-        layout: _Layout,
-        asked: dict[str, str],
+        words: bool,
+        layout: Layout,
+        overflow: bool,
+        asked: Mapping[str, Callable[[Any], Any]],
         kind: str | None,
     ) -> BatchEncoding:
         """What is asked of the texts' tokens, as lists or as tensors of one kind."""
-        batch, batched = as_batch(text, pair)
-        encodings = self._encode(backend, batch, add_special_tokens, layout)
-        data = {key: [getattr(e, field) for e in encodings] for key, field in asked.items()}
-        if kind is not None:
-            return BatchEncoding({key: as_tensor(rows, kind) for key, rows in data.items()}, encodings)
-        return BatchEncoding(data if batched else {key: rows[0] for key, rows in data.items()}, encodings)
+        batch, batched = as_batch(text, pair, words=words)
+        encodings = self._encode(backend, batch, add_special_tokens, layout, words=words)
+        rows = [(i, part) for i, e in enumerate(encodings) for part in (e, *(e.overflowing if overflow else ()))]
+        parts = [part for _, part in rows]
+        data = {key: [read(part) for part in parts] for key, read in asked.items()}
+        if overflow:
+            data["overflow_to_sample_mapping"] = [i for i, _ in rows]
+        if kind is None and not (batched or overflow):
+            data = first_rows(data)
+        return BatchEncoding(as_tensors(data, kind), parts, has_offsets=self.is_fast)
 
-    def _encode(self, backend: Any, batch: list[Text], add_special_tokens: bool, layout: _Layout) -> list[Any]:
-        if layout.truncation and add_special_tokens:
-            self._check_room(batch, layout)
+    def _encode(
+        self, backend: Any, batch: list[Text], add_special_tokens: bool, layout: Layout, *, words: bool
+    ) -> list[Any]:
+        own = (
+            self.num_special_tokens_to_add(any(isinstance(text, tuple) for text in batch)) if add_special_tokens else 0
+        )
+        layout.check_room(own)
         with self._lock:
-            self._configure(backend, layout)
             try:
-                return list(backend.encode_batch(batch, add_special_tokens=add_special_tokens))
+                if layout.stride:
+                    for lengths in self._lengths(backend, batch, words=words):
+                        layout.check_stride(lengths, own)
+                layout.configure(backend, self.truncation_side, self.pad_token_id, self.pad_token)
+                return list(backend.encode_batch(batch, is_pretokenized=words, add_special_tokens=add_special_tokens))
             except TypeError:  # the texts are strings, so one of them is not Unicode
                 raise ValueError("text holds half of a surrogate pair, which is no character") from None
             except BaseException as error:
                 if not from_the_library(error):
                     raise
                 raise ValueError(
-                    f"cannot tokenize with truncation={layout.truncation!r}, max_length={layout.length}: {error}"
+                    f"cannot tokenize with truncation={layout.truncation!r}, max_length={layout.length}, "
+                    f"stride={layout.stride}: {error}"
                 ) from None
 
-    def _check_room(self, batch: list[Text], layout: _Layout) -> None:
-        """The backend leaves a text whole when `max_length` has no room for the special tokens: refuse that."""
-        own = self.num_special_tokens_to_add(pair=any(isinstance(text, tuple) for text in batch))
-        if layout.length is not None and layout.length < own:
-            raise ValueError(
-                f"max_length is {layout.length}, expected at least {own}: the special tokens alone are that many"
-            )
-
-    def _configure(self, backend: Any, layout: _Layout) -> None:
-        if layout.truncation:
-            backend.enable_truncation(
-                layout.length,
-                strategy=layout.truncation,
-                direction=_choose("truncation_side", self.truncation_side, _SIDES),
-            )
-        else:
-            backend.no_truncation()
-        if layout.padding:
-            backend.enable_padding(
-                length=layout.length if layout.padding == "max_length" else None,
-                direction=layout.side,
-                pad_id=self.pad_token_id,
-                pad_token=self.pad_token,
-                pad_to_multiple_of=layout.multiple,
-            )
-        else:
-            backend.no_padding()
+    def _lengths(self, backend: Any, batch: list[Text], *, words: bool) -> Iterator[list[int]]:
+        """How many tokens each text has of its own, or each of a pair."""
+        backend.no_truncation()
+        backend.no_padding()
+        for text in batch:
+            parts = list(text) if isinstance(text, tuple) else [text]
+            encodings = backend.encode_batch(parts, is_pretokenized=words, add_special_tokens=False)
+            yield [len(part.ids) for part in encodings]
 
     def _name_special(self, named: dict[str, Any]) -> None:
         self._add_special(list(named.values()))
@@ -536,40 +582,17 @@ class Tokenizer:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=_new_lock())
+        self.__dict__.update(state, _lock=fork_lock())
 
     def __repr__(self) -> str:
         return f"Tokenizer({len(self)} tokens, model_max_length={self.model_max_length}, {self._special})"
 
 
-class _Layout(NamedTuple):
-    """How the rows of one call are cut and padded: strategies, the length they aim at, its divisor, the padded side."""
-
-    truncation: str | None
-    padding: str | None
-    length: int | None
-    multiple: int | None
-    side: str
-
-
 # ---- arguments and results
-
-
-def _choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
-    try:
-        return choices[value]
-    except (KeyError, TypeError):
-        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(repr(c) for c in choices)}") from None
 
 
 def _default(value: bool | None, default: bool) -> bool:
     return default if value is None else value
-
-
-def _as_lists(ids: Any) -> Any:
-    """Arrays and tensors, at any depth of lists, as lists; a single id as itself."""
-    ids = ids.tolist() if hasattr(ids, "tolist") else ids
-    return [_as_lists(row) for row in ids] if isinstance(ids, list | tuple) else ids
 
 
 def _checked(name: str, ids: list[Any]) -> list[int]:

@@ -1,0 +1,146 @@
+"""How the rows of a tokenizer's call are cut and padded, by Transformers' rules."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+_MOST_COLUMNS = 1 << 24  # that a text is padded to
+_LARGE = int(1e20)  # from here on Transformers takes a length for none
+_PADDINGS = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
+_TRUNCATIONS: dict[Any, str | None] = {
+    None: None,
+    False: None,
+    "do_not_truncate": None,
+    True: "longest_first",
+    **{name: name for name in ("longest_first", "only_first", "only_second")},
+}
+SIDES = {"right": "right", "left": "left"}
+
+
+class Layout(NamedTuple):
+    """The strategies of one call, and what they aim at."""
+
+    truncation: str | None
+    padding: str | None
+    length: int | None
+    stride: int  # tokens that the parts of a cut text share
+    multiple: int | None  # what a padded length is a multiple of
+    side: str  # the padded one
+
+    def check_room(self, own: int) -> None:
+        """The backend leaves a text whole when the length has no room for its `own` special tokens: refuse that."""
+        if self.truncation and self.length is not None and self.length < own:
+            raise ValueError(
+                f"max_length is {self.length}, expected at least {own}: the special tokens alone are that many"
+            )
+
+    def check_stride(self, lengths: Sequence[int], own: int) -> None:
+        """A part of a cut text must be longer than what it repeats: the backend panics otherwise, and prints."""
+        if not self.truncation or self.length is None:
+            return
+        room = self.length - own
+        for before, after in zip(lengths, self._cut_lengths(lengths, room), strict=True):
+            if 0 < after < before and self.stride >= after:
+                raise ValueError(f"stride is {self.stride}, expected less than the {after} tokens of a part")
+
+    def _cut_lengths(self, lengths: Sequence[int], room: int) -> list[int]:
+        """What a text, or the two of a pair, of these lengths are cut to."""
+        if sum(lengths) <= room or len(lengths) == 1:
+            return [min(length, room) for length in lengths]
+        first, second = lengths
+        if self.truncation == "only_first":
+            return [room - second, second]
+        if self.truncation == "only_second":
+            return [first, room - first]
+        half = room // 2
+        if min(lengths) <= half:  # the longer one alone is cut
+            return [length if length == min(lengths) else room - min(lengths) for length in lengths]
+        return [half, room - half] if first <= second else [room - half, half]
+
+    def configure(self, backend: Any, truncation_side: str, pad_id: int | None, pad_token: str | None) -> None:
+        """Has a tokenizer of the `tokenizers` library cut and pad so."""
+        if self.truncation:
+            side = choose("truncation_side", truncation_side, SIDES)
+            backend.enable_truncation(self.length, stride=self.stride, strategy=self.truncation, direction=side)
+        else:
+            backend.no_truncation()
+        if self.padding:
+            backend.enable_padding(
+                length=self.length if self.padding == "max_length" else None,
+                direction=self.side,
+                pad_id=pad_id,
+                pad_token=pad_token,
+                pad_to_multiple_of=self.multiple,
+            )
+        else:
+            backend.no_padding()
+
+    def pad(self, rows: Sequence[list[Any]], fill: Any) -> list[list[Any]]:
+        """Rows filled up on their side."""
+        length = self.padded_length([len(row) for row in rows])
+        fills = [[fill] * (length - len(row)) for row in rows]
+        left = self.side == "left"
+        return [filled + row if left else row + filled for row, filled in zip(rows, fills, strict=True)]
+
+    def padded_length(self, lengths: Sequence[int]) -> int:
+        """What rows of these lengths are filled up to; 0 for not at all."""
+        if self.padding is None:
+            return 0
+        length = self.length if self.padding == "max_length" and self.length else max(lengths, default=0)
+        return -(-length // self.multiple) * self.multiple if self.multiple else length
+
+
+def lay_out(
+    padding: Any,
+    truncation: Any,
+    max_length: int | None,
+    stride: int,
+    multiple: int | None,
+    side: str,
+    *,
+    model_max_length: int,
+    has_pad_token: bool,
+) -> Layout:
+    """The layout that a call's arguments ask for.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range or unknown, two of them do not fit, or there is nothing to pad with.
+    """
+    for name, value in (("max_length", max_length), ("pad_to_multiple_of", multiple)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"{name} is {value!r}, expected a positive integer")
+    if type(stride) is not int or stride < 0:
+        raise ValueError(f"stride is {stride!r}, expected 0 or a positive integer")
+    if truncation is None and max_length is not None and padding is False:
+        truncation = True  # max_length given alone
+    cut, pad = choose("truncation", truncation, _TRUNCATIONS), choose("padding", padding, _PADDINGS)
+    if pad and not has_pad_token:
+        raise ValueError("padding needs a padding token: set tokenizer.pad_token = tokenizer.eos_token, for example")
+    if max_length is None and (cut or pad == "max_length"):
+        max_length = model_max_length
+    if max_length and max_length > _LARGE:
+        warnings.warn("this tokenizer states no model_max_length: pass max_length to truncate or pad", stacklevel=4)
+        cut, pad, max_length = None, None if pad == "max_length" else pad, None
+    if pad == "max_length" and max_length and max_length > _MOST_COLUMNS:
+        raise ValueError(f"max_length is {max_length}, expected at most {_MOST_COLUMNS} to pad to")
+    if cut and pad and multiple and max_length and max_length % multiple:
+        raise ValueError(f"max_length is {max_length}, expected a multiple of pad_to_multiple_of, {multiple}")
+    return Layout(cut, pad, max_length, stride, multiple, choose("padding_side", side, SIDES))
+
+
+def choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
+    """What a value stands for.
+
+    >>> choose("padding_side", "up", SIDES)
+    Traceback (most recent call last):
+    ...
+    ValueError: padding_side is 'up', expected one of 'right', 'left'
+    """
+    try:
+        return choices[value]
+    except (KeyError, TypeError):
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(repr(c) for c in choices)}") from None
