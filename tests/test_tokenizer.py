@@ -271,13 +271,13 @@ def test_a_pickle(tokenizer):
             ("a " * 9,),
             {"max_length": 8, "stride": 6, **OVERFLOW},
             ValueError,
-            "stride is 6, expected less than the 6 tok",
+            "stride=6: stride must be less than the 6 tok",
         ),
         (
             ("a b", "c " * 9),
             {"max_length": 8, "stride": 3, **OVERFLOW},
             ValueError,
-            "stride is 3, expected less than the 3",
+            "stride=3: stride must be less than the 3",
         ),
         (("a",), {"max_length": 8, "stride": 60, **OVERFLOW}, ValueError, "stride.*60"),
         (

@@ -43,7 +43,7 @@ class Layout(NamedTuple):
         room = self.length - own
         for before, after in zip(lengths, self._cut_lengths(lengths, room), strict=True):
             if 0 < after < before and self.stride >= after:
-                raise ValueError(f"stride is {self.stride}, expected less than the {after} tokens of a part")
+                raise ValueError(f"stride must be less than the {after} tokens of a part")
 
     def _cut_lengths(self, lengths: Sequence[int], room: int) -> list[int]:
         """What a text, or the two of a pair, of these lengths are cut to."""

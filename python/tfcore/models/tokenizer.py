@@ -218,8 +218,9 @@ class Tokenizer:
             Rows of different lengths cannot be a tensor (padding=True makes them equal), an option is unknown, or
             `max_length` has no room for the text.
         """
-        stride = stride if return_overflowing_tokens or stride < 0 else 0
         layout = self._layout(padding, truncation, max_length, stride, pad_to_multiple_of, padding_side)
+        if not return_overflowing_tokens:
+            layout = layout._replace(stride=0)
         if return_offsets_mapping and not self.is_fast:
             raise ValueError("return_offsets_mapping is True, and Marian's pieces are not told where they are from")
         takes_types = "token_type_ids" in self.model_input_names
@@ -539,9 +540,8 @@ class Tokenizer:
     def _encode(
         self, backend: Any, batch: list[Text], add_special_tokens: bool, layout: Layout, *, words: bool
     ) -> list[Any]:
-        own = (
-            self.num_special_tokens_to_add(any(isinstance(text, tuple) for text in batch)) if add_special_tokens else 0
-        )
+        pairs = any(isinstance(text, tuple) for text in batch)
+        own = self.num_special_tokens_to_add(pairs) if add_special_tokens else 0
         layout.check_room(own)
         with self._lock:
             try:
