@@ -156,7 +156,7 @@ template <Next next, class T, class F> TFCORE_INLINE void map_row(const T* x, T*
 
 template <class T> void softmax_row(const T* x, T* out, Index n) {
   const T most = max_row(x, n);
-  map_row<Next::fetch>(x, out, n, [most](Vec<T> v, auto) TFCORE_LAMBDA { return exp<T>(v - most); });
+  map_row<Next::fetch>(x, out, n, [most](Vec<T> v, auto) TFCORE_LAMBDA { return exp_nonpositive<T>(v - most); });
   const T total = sum_row(out, n), factor = T(1) / total;
   map_row<Next::leave>(out, out, n, [=](Vec<T> v, auto) TFCORE_LAMBDA {
     const Vec<T> y = v * factor;
