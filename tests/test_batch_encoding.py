@@ -83,6 +83,21 @@ def test_windows_beside_transformers(tokenizer, theirs, kind):
         assert {key: type(got[key]) for key in got} == {key: type(want[key]) for key in want}
 
 
+@pytest.mark.parametrize("truncation", ["longest_first", "only_first", "only_second"])
+def test_no_stride_makes_the_library_panic(tokenizer, capfd, truncation):
+    """Every length of two texts: rows that go on, or an error of ours before the library prints one."""
+    refused = 0
+    for first, second, stride in itertools.product((0, 1, 4, 5, 9), (0, 2, 6, 7), (0, 1, 2, 4, 6)):
+        options = {"truncation": truncation, "max_length": 9, "stride": stride, "return_overflowing_tokens": True}
+        try:
+            batch = tokenizer("a " * first, "b " * second, **options)
+            assert max(map(len, batch["input_ids"])) <= 9
+        except ValueError as error:
+            refused += "stride must be less than" in str(error)
+    assert refused
+    assert capfd.readouterr().err == ""
+
+
 def test_lengths_beside_transformers(tokenizer, theirs):
     for text in (QUESTION, [QUESTION, CONTEXT]):
         assert as_dict(tokenizer(text, return_length=True)) == as_dict(theirs(text, return_length=True))
@@ -192,6 +207,8 @@ def test_arrays_are_padded_to_arrays(tokenizer):
     assert got.input_ids.tolist() == [[7, 8, 9], [7, 0, 0]]
     assert got.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
     assert got.score.tolist() == [0.5, 1.5]
+    one = tokenizer.pad({"input_ids": [7, 8], "score": 0.5}, padding="max_length", max_length=4)
+    assert one == {"input_ids": [7, 8, 0, 0], "score": 0.5, "attention_mask": [1, 1, 0, 0]}
 
 
 def test_what_cannot_be_padded_is_named(tokenizer):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+import re
 import shutil
 import sys
 import warnings
@@ -367,8 +368,14 @@ def test_a_special_token_by_its_id(folder):
     tokenizer.pad_token_id = tokenizer.sep_token_id
     assert tokenizer.pad_token == "[SEP]"
     assert tokenizer(["a", "b c"], padding=True)["input_ids"][0][-1] == tokenizer.sep_token_id
-    with pytest.raises(ValueError, match=f"pad_token_id is 99999, expected the id of one of {len(tokenizer)} tokens"):
-        tokenizer.pad_token_id = 99999
+    for wrong in (99999, -1, "[SEP]"):
+        with pytest.raises(
+            ValueError, match=f"pad_token_id is {re.escape(repr(wrong))}, expected a token's id, or None"
+        ):
+            tokenizer.pad_token_id = wrong
+    tokenizer.pad_token_id = None
+    assert tokenizer.pad_token is None
+    assert "pad_token" not in tokenizer.special_tokens_map
 
 
 def test_special_tokens_that_the_vocabulary_lacks(folder):
@@ -377,7 +384,11 @@ def test_special_tokens_that_the_vocabulary_lacks(folder):
     assert tokenizer.add_special_tokens({"pad_token": "<fill>", "sep_token": "[SEP]"}) == 1
     assert tokenizer.pad_token_id == size == len(tokenizer) - 1
     assert tokenizer(["a", "b c"], padding=True)["input_ids"][0][-1] == size
-    with pytest.raises(ValueError, match="special_tokens_dict is 'no_token', expected one of 'bos_token'"):
+    assert tokenizer.add_special_tokens({"additional_special_tokens": ["<one>", "<two>"]}) == 2
+    assert tokenizer.tokenize("a<one>b") == ["a", "<one>", "b"]
+    assert tokenizer.decode(tokenizer("a<one>b")["input_ids"], skip_special_tokens=True) == "a b"
+    assert "<two>" in tokenizer.all_special_tokens
+    with pytest.raises(ValueError, match="special_tokens_dict names 'no_token', expected bos_token"):
         tokenizer.add_special_tokens({"no_token": "x"})
 
 

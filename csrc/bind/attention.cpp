@@ -175,8 +175,8 @@ template <class T> void run_attention(const Sizes& n, const AttentionInputs& in,
   const auto head_stride = [&](const Array& a) { return n.heads ? a.stride(-3) : 0; };
   const Index shared = n.G ? n.H / n.G : 0;  // query heads that share a key head
   if (out.array().size() == 0 && (!weights || weights->array().size() == 0)) return;
-  if (weights) std::fill_n(weights->data<T>(), weights->array().size(), T(0));
   const WithoutGil released(attention_flops(n));
+  if (weights) std::fill_n(weights->data<T>(), weights->array().size(), T(0));
   const auto sizes_of = [&](Index) { return AttentionSizes{shared, n.L, n.S, n.D, n.Dv}; };
   attention<T>(n.B * n.G, sizes_of, [&](Index group) {
     const Index batch = group / n.G, key_head = group % n.G, head = key_head * shared;

@@ -39,19 +39,17 @@ class Stopped(Exception):  # noqa: N818 - a wish that was heard, not an error
 @dataclass(frozen=True)
 class Outcome:
     """What a job has done. `rows` counts all, `skipped` the bad ones, `truncated` those longer than the model
-    takes (None: unknown), `earlier` those that an earlier run had done."""
+    takes, `earlier` those that an earlier run had done."""
 
     rows: int
     skipped: int
-    truncated: int | None
+    truncated: int
     earlier: int
     dim: int
     seconds: float
 
     def __str__(self) -> str:
-        words = [f"{self.rows} rows", f"{self.skipped} skipped"]
-        if self.truncated is not None:
-            words.append(f"{self.truncated} truncated")
+        words = [f"{self.rows} rows", f"{self.skipped} skipped", f"{self.truncated} truncated"]
         if self.earlier:
             words.append(f"{self.earlier} done earlier")
         rate = (self.rows - self.earlier) / max(self.seconds, 1e-9)
@@ -64,7 +62,7 @@ class Job:
 
     >>> job = Job(Corpus("corpus.txt"), Path("vectors.npy"), Recipe("all-MiniLM-L6-v2"))  # doctest: +SKIP
     >>> print(job.run())  # doctest: +SKIP
-    3 rows, 0 skipped, dimension 384, 0.1 s, 30.0 rows/s
+    3 rows, 0 skipped, 0 truncated, dimension 384, 0.1 s, 30.0 rows/s
 
     Parameters
     ----------
@@ -156,8 +154,8 @@ class _Work:
     def __init__(self, job: Job, recipe: Recipe, store: Store, stop: Stop) -> None:
         self._job, self._recipe, self._store, self._stop = job, recipe, store, stop
         self._parts = 0
-        self.truncated: int | None = 0
         self.rows = self.skipped = self.earlier = 0  # that have been read
+        self.truncated = 0  # of those that are written
         self._done = 0
 
     def compute(self) -> None:
@@ -178,8 +176,7 @@ class _Work:
         for number in range(self._parts):
             self._check_stop()
             stored, vectors = self._store.load(number)
-            known = None not in (self.truncated, stored.truncated)
-            self.truncated = (self.truncated or 0) + (stored.truncated or 0) if known else None
+            self.truncated += stored.truncated
             yield stored, vectors
 
     def _todo(self, show: Show) -> Iterator[Part]:

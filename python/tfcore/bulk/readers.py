@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -230,6 +232,19 @@ def _json_row(line: str, field: str, place: str) -> Row:
 
 def _csv_rows(lines: Iterator[Line], name: str, field: str | None, delimiter: str) -> Iterator[Row]:
     """Empty lines are not rows, quoted fields may run over lines; bytes that are not UTF-8 spoil their own field."""
+    records = ((start, record) for start, record in _csv_records(lines, delimiter) if record)
+    _, header = next(records, (0, None))
+    if header is None:
+        return
+    if isinstance(header, str):
+        raise ValueError(f"{name}: the header cannot be read ({header})")
+    place = header.index(_column(name, header, field))
+    for start, record in records:
+        yield _csv_row(record, header, place, f"line {start}")
+
+
+def _csv_records(lines: Iterator[Line], delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """The first line of each record, and its fields, or what is wrong with it."""
     reached, quotes, ended = 0, 0, False
 
     def read_text() -> Iterator[str]:
@@ -242,48 +257,49 @@ def _csv_rows(lines: Iterator[Line], name: str, field: str | None, delimiter: st
 
     text = read_text()
     reader = csv.reader(text, delimiter=delimiter)
-    header: list[str] | None = None
-    place = -1
     while True:
         start, quotes = reached + 1, 0
-        earlier = csv.field_size_limit(MOST_LINE)  # a setting of the process: lent for one row
         try:
-            record = next(reader, None)
+            with _long_fields():
+                record = next(reader, None)
         except csv.Error as error:
-            if header is None:
-                raise ValueError(f"{name}: the header cannot be read ({error})") from error
             while quotes % 2 and next(text, None) is not None:  # the rest of a field that was given up
                 pass
-            yield Row(None, f"line {start}", f"not CSV ({error})")
+            yield start, str(error)
             continue
-        finally:
-            csv.field_size_limit(earlier)
         if record is None:
             return
         if ended:  # within a record, which asked for a further line
-            if header is None:
-                raise ValueError(f"{name}: the header cannot be read (a quote is open at the end)")
-            yield Row(None, f"line {start}", "not CSV (a quote is open at the end)")
+            yield start, "a quote is open at the end"
             return
-        if not record:
-            continue
-        if header is None:
-            header = record
-            place = header.index(_column(name, header, field))
-        elif any(record[len(header) :]):  # more delimiters alone lose nothing
-            yield Row(None, f"line {start}", f"has {len(record)} fields, and the header {len(header)}")
-        elif any(_TOO_LONG in value for value in record):
-            yield Row(None, f"line {start}", f"longer than {MOST_LINE >> 20} MiB")
-        elif place >= len(record):
-            yield Row(None, f"line {start}", f"has {len(record)} fields, no {header[place]!r}")
-        else:
-            yield _csv_row(record[place], header[place], f"line {start}")
+        yield start, record
 
 
-def _csv_row(value: str, column: str, place: str) -> Row:
-    raw = value.encode(errors="surrogateescape")
-    row = _line_row(raw, place)
-    return row if row.text is not None else row._replace(fault=f"{column!r} is {row.fault}")
+_field_size = threading.Lock()
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Lends the process' setting of how long a field may be."""
+    with _field_size:
+        earlier = csv.field_size_limit(MOST_LINE)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(earlier)
+
+
+def _csv_row(record: list[str] | str, header: list[str], column: int, place: str) -> Row:
+    if isinstance(record, str):
+        return Row(None, place, f"not CSV ({record})")
+    if any(record[len(header) :]):  # more delimiters alone lose nothing
+        return Row(None, place, f"has {len(record)} fields, and the header {len(header)}")
+    if any(_TOO_LONG in value for value in record):
+        return Row(None, place, f"longer than {MOST_LINE >> 20} MiB")
+    if column >= len(record):
+        return Row(None, place, f"has {len(record)} fields, no {header[column]!r}")
+    row = _line_row(record[column].encode(errors="surrogateescape"), place)
+    return row if row.text is not None else row._replace(fault=f"{header[column]!r} is {row.fault}")
 
 
 def _column(name: str, columns: list[str], field: str | None) -> str:

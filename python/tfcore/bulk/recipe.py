@@ -35,10 +35,10 @@ class Recipe(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """The vectors (n, dim) float32 of n texts, how many texts were cut (None: unknown), and by which checkpoint."""
+    """The vectors (n, dim) float32 of n texts, how many texts were cut, and by which checkpoint."""
 
     vectors: npt.NDArray[np.float32]
-    truncated: int | None
+    truncated: int
     checkpoint: str
 
 

@@ -31,7 +31,7 @@ class Stored(NamedTuple):
     rows: int
     bad: list[int]
     dim: int
-    truncated: int | None
+    truncated: int
     digest: str
     crc: int
 

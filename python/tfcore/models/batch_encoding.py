@@ -203,8 +203,8 @@ def as_lists(ids: Any) -> Any:
     return [as_lists(row) for row in ids] if isinstance(ids, list | tuple) else ids
 
 
-def as_columns(inputs: Any) -> tuple[dict[str, Any], bool, str | None]:
-    """What is to be padded: columns of rows, whether it was one row, and the kind of tensors it came as."""
+def as_columns(inputs: Any) -> tuple[dict[str, Any], str | None]:
+    """What is to be padded: columns as lists, and the kind of tensors they came as."""
     if isinstance(inputs, list | tuple) and inputs and all(isinstance(row, Mapping) for row in inputs):
         inputs = {key: [row[key] for row in inputs] for key in inputs[0]}
     if not isinstance(inputs, Mapping) or "input_ids" not in inputs:
@@ -212,9 +212,7 @@ def as_columns(inputs: Any) -> tuple[dict[str, Any], bool, str | None]:
     ids = inputs["input_ids"]
     first = ids[0] if isinstance(ids, list | tuple) and ids else ids
     kind = None if not hasattr(first, "tolist") else "np" if isinstance(first, np.ndarray) else "pt"
-    columns = {key: as_lists(value) for key, value in inputs.items()}
-    one = not all(isinstance(row, list) for row in columns["input_ids"])
-    return {key: [value] for key, value in columns.items()} if one else columns, one, kind
+    return {key: as_lists(value) for key, value in inputs.items()}, kind
 
 
 # ---- results
@@ -230,14 +228,14 @@ def as_tensors(data: dict[str, Any], kind: str | None) -> dict[str, Any]:
     return data if kind is None else {key: _as_tensor(rows, kind) for key, rows in data.items()}
 
 
-def _as_tensor(rows: list[Any], kind: str) -> Any:
-    """Rows of one length, or numbers, as a tensor; of int64, if they are integers."""
-    if len({len(row) for row in rows if isinstance(row, list)}) > 1:
+def _as_tensor(rows: Any, kind: str) -> Any:
+    """Rows of one length, or numbers, or a number, as a tensor; of int64, if they are integers."""
+    if isinstance(rows, list) and len({len(row) for row in rows if isinstance(row, list)}) > 1:
         raise ValueError(
             f"texts have {min(map(len, rows))} to {max(map(len, rows))} tokens and make no tensor: pass padding=True "
             "(and truncation=True to cut long ones)"
         )
-    array = np.array(rows) if rows else np.zeros((0, 0), np.int64)
+    array = np.array(rows) if rows != [] else np.zeros((0, 0), np.int64)
     if array.size == 0:
         array = array.astype(np.int64)
     if kind == "np":

@@ -19,7 +19,8 @@ _held: list[Any] = []
 def fork_lock() -> Any:
     """A `threading.Lock` that every fork waits for."""
     lock = threading.Lock()
-    _locks.add(lock)
+    with _forking:
+        _locks.add(lock)
     return lock
 
 

@@ -36,10 +36,16 @@ class Layout(NamedTuple):
                 f"max_length is {self.length}, expected at least {own}: the special tokens alone are that many"
             )
 
+    def may_repeat_too_much(self, own: int, *, pairs: bool) -> bool:
+        """Whether the lengths of texts decide what `check_stride` says of them."""
+        if not self.stride or not self.truncation or self.length is None:
+            return False
+        room = self.length - own
+        return self.stride >= (room // 2 if pairs else room) or (pairs and self.truncation != "longest_first")
+
     def check_stride(self, lengths: Sequence[int], own: int) -> None:
         """A part of a cut text must be longer than what it repeats: the backend panics otherwise, and prints."""
-        if not self.truncation or self.length is None:
-            return
+        assert self.length is not None
         room = self.length - own
         for before, after in zip(lengths, self._cut_lengths(lengths, room), strict=True):
             if 0 < after < before and self.stride >= after:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ class Stack:
         self.data = data
         self._rotaries = list(dict.fromkeys(block.rotary for block in data.blocks if block.rotary))
         if data.embeddings.sinusoidal:
-            tensors = _With(tensors, "embeddings.position.weight", _sinusoids(data))
+            tensors = ChainMap({"embeddings.position.weight": _sinusoids(data)}, tensors)  # type: ignore[arg-type]
         self._relative_table = tensors["relative.weight"] if data.relative else None
         self._relative: Float32Array | None = None
         self._fixed_rotations = [_rotation(rotary, [0]) for rotary in self._rotaries]
@@ -131,25 +132,6 @@ class Stack:
             )
         if e.positions:
             _check_range("position_ids", tokens.position_ids + e.position_offset, e.positions, "positions known are")
-
-
-class _With(Mapping[str, Float32Array]):
-    """A mapping and one entry more."""
-
-    def __init__(self, rest: Mapping[str, Float32Array], name: str, value: Float32Array) -> None:
-        self._rest, self._name, self._value = rest, name, value
-
-    def __getitem__(self, name: str) -> Float32Array:
-        return self._value if name == self._name else self._rest[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name == self._name or name in self._rest
-
-    def __iter__(self) -> Any:
-        yield from (*self._rest, self._name)
-
-    def __len__(self) -> int:
-        return len(self._rest) + 1
 
 
 def _spec(data: StackData, rotaries: Sequence[Rotary]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
 from .fork_lock import fork_lock
 from .hub import TOKENIZER_FILES, resolve
-from .layout import SIDES, Layout, choose, lay_out
-from .tokenizer_families import SPECIAL, added_token, family_of, from_the_library
+from .layout import SIDES, Layout, lay_out
+from .special_tokens import SpecialTokens
+from .tokenizer_families import SPECIAL, family_of, from_the_library
 from .tokenizer_files import extra_special, named_special, open_tokenizer
 
 _MOST_ID = 1 << 32
@@ -70,31 +71,7 @@ class AutoTokenizer:
         return Tokenizer(*open_tokenizer(resolve(name, TOKENIZER_FILES, revision=revision), settings))
 
 
-def _token(name: str) -> property:
-    def read(self: Tokenizer) -> str | None:
-        return self._special.get(name)
-
-    def write(self: Tokenizer, token: str) -> None:
-        self._name_special({name: added_token(Config({}, "tokenizer"), name, token)})
-
-    return property(read, write, doc=f"The {name.replace('_', ' ')}, or None.")
-
-
-def _token_id(name: str) -> property:
-    def read(self: Tokenizer) -> int | None:
-        token = self._special.get(name)
-        return None if token is None else self._backend.token_to_id(token)
-
-    def write(self: Tokenizer, token_id: int) -> None:
-        token = self.convert_ids_to_tokens(token_id)
-        if token is None:
-            raise ValueError(f"{name}_id is {token_id}, expected the id of one of {len(self)} tokens")
-        setattr(self, name, token)
-
-    return property(read, write, doc=f"The id of the {name.replace('_', ' ')}, or None.")
-
-
-class Tokenizer:
+class Tokenizer(SpecialTokens):
     """Texts to ids and back. Made by `AutoTokenizer.from_pretrained`; safe to call from several threads.
 
     Padding and truncation saved inside `tokenizer.json` are ignored, as Transformers does: a call says what it wants.
@@ -120,21 +97,9 @@ class Tokenizer:
         The Jinja template of `apply_chat_template`, or several by name. It can be set.
     """
 
-    bos_token, bos_token_id = _token("bos_token"), _token_id("bos_token")
-    eos_token, eos_token_id = _token("eos_token"), _token_id("eos_token")
-    unk_token, unk_token_id = _token("unk_token"), _token_id("unk_token")
-    sep_token, sep_token_id = _token("sep_token"), _token_id("sep_token")
-    pad_token, pad_token_id = _token("pad_token"), _token_id("pad_token")
-    cls_token, cls_token_id = _token("cls_token"), _token_id("cls_token")
-    mask_token, mask_token_id = _token("mask_token"), _token_id("mask_token")
-
     def __init__(self, backend: Any, config: Config) -> None:
-        self._backend = backend
+        super().__init__(backend, named_special(config, backend), extra_special(config))
         self._lock = fork_lock()  # padding and truncation are state of the backend
-        self._special: dict[str, str] = {}
-        self._extra_special = [token.content for token in extra_special(config)]
-        self._name_special(named_special(config, backend))
-        self._add_special(extra_special(config))
         self._clean_up = config.flag("clean_up_tokenization_spaces", default=False)
         self.chat_template = chat_templates(config)
         family = family_of(config, backend)
@@ -258,16 +223,6 @@ class Tokenizer:
         """The tokens of a text as strings."""
         return self(text, text_pair, add_special_tokens).tokens()
 
-    def add_special_tokens(self, special_tokens_dict: Mapping[str, str]) -> int:
-        """Names special tokens: {"pad_token": "[PAD]"}. How many of them the vocabulary lacked and now ends with.
-
-        A model has no embedding for those: they can pad beside an attention mask, and are refused elsewhere.
-        """
-        before = len(self)
-        for name, token in special_tokens_dict.items():
-            setattr(self, choose("special_tokens_dict", name, {name: name for name in SPECIAL}), token)
-        return len(self) - before
-
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many tokens a call puts around a text, or a pair of texts."""
         return int(self._backend.num_special_tokens_to_add(pair))
@@ -305,17 +260,20 @@ class Tokenizer:
             There are no `input_ids`, or what is beside them has rows of other lengths.
         """
         layout = self._layout(padding, False, max_length, 0, pad_to_multiple_of, padding_side)
-        columns, one, kind = as_columns(encoded_inputs)
-        ids = columns["input_ids"]
-        if self._takes_mask(return_attention_mask):
-            columns.setdefault("attention_mask", [[1] * len(row) for row in ids])
+        columns, kind = as_columns(encoded_inputs)
+        one = not all(isinstance(row, list) for row in columns["input_ids"])
+        if self._takes_mask(return_attention_mask) and "attention_mask" not in columns:
+            ids = columns["input_ids"]
+            columns["attention_mask"] = [1] * len(ids) if one else [[1] * len(row) for row in ids]
         fills = {"input_ids": self.pad_token_id, "attention_mask": 0, "token_type_ids": 0, "special_tokens_mask": 1}
-        lengths = [len(row) for row in ids]
-        for key in columns.keys() & fills.keys():
-            if [len(row) for row in columns[key]] != lengths:
+        rows = {key: [column] if one else column for key, column in columns.items() if key in fills}
+        lengths = [len(row) for row in rows["input_ids"]]
+        for key, column in rows.items():
+            if [len(row) for row in column] != lengths:
                 raise ValueError(f"{key} has rows of other lengths than input_ids")
-            columns[key] = layout.pad(columns[key], fills[key])
-        return BatchEncoding(as_tensors(first_rows(columns) if one else columns, return_tensors or kind))
+            padded = layout.pad(column, fills[key])
+            columns[key] = padded[0] if one else padded
+        return BatchEncoding(as_tensors(columns, return_tensors or kind))
 
     # ---- ids to texts
 
@@ -377,7 +335,7 @@ class Tokenizer:
         return int(self._backend.get_vocab_size(with_added_tokens=False))
 
     def __len__(self) -> int:
-        return int(self._backend.get_vocab_size(with_added_tokens=True))
+        return self._size()
 
     def __bool__(self) -> bool:
         return True
@@ -385,21 +343,6 @@ class Tokenizer:
     def get_vocab(self) -> dict[str, int]:
         """Every token and its id."""
         return dict(self._backend.get_vocab(with_added_tokens=True))
-
-    @property
-    def special_tokens_map(self) -> dict[str, str]:
-        """The special tokens by name."""
-        return dict(self._special)
-
-    @property
-    def all_special_tokens(self) -> list[str]:
-        """The special tokens, each once."""
-        return list(dict.fromkeys([*self._special.values(), *self._extra_special]))
-
-    @property
-    def all_special_ids(self) -> list[int]:
-        """The ids of the special tokens."""
-        return [self._backend.token_to_id(token) for token in self.all_special_tokens]
 
     # ---- conversations
 
@@ -472,12 +415,6 @@ class Tokenizer:
         return result if return_dict else result["input_ids"]
 
     @property
-    def special_ids(self) -> frozenset[int]:
-        """The ids that `decode(…, skip_special_tokens=True)` leaves out."""
-        added = self._backend.get_added_tokens_decoder().items()
-        return frozenset(token_id for token_id, token in added if token.special)
-
-    @property
     def cleans_up(self) -> bool:
         """Whether `decode` takes back spaces before punctuation."""
         return self._clean_up and self._made_of_words
@@ -545,8 +482,8 @@ class Tokenizer:
         layout.check_room(own)
         with self._lock:
             try:
-                if layout.stride:
-                    for lengths in self._lengths(backend, batch, words=words):
+                if layout.may_repeat_too_much(own, pairs=pairs):
+                    for lengths in _lengths(backend, batch, words=words):
                         layout.check_stride(lengths, own)
                 layout.configure(backend, self.truncation_side, self.pad_token_id, self.pad_token)
                 return list(backend.encode_batch(batch, is_pretokenized=words, add_special_tokens=add_special_tokens))
@@ -560,24 +497,6 @@ class Tokenizer:
                     f"stride={layout.stride}: {error}"
                 ) from None
 
-    def _lengths(self, backend: Any, batch: list[Text], *, words: bool) -> Iterator[list[int]]:
-        """How many tokens each text has of its own, or each of a pair."""
-        backend.no_truncation()
-        backend.no_padding()
-        for text in batch:
-            parts = list(text) if isinstance(text, tuple) else [text]
-            encodings = backend.encode_batch(parts, is_pretokenized=words, add_special_tokens=False)
-            yield [len(part.ids) for part in encodings]
-
-    def _name_special(self, named: dict[str, Any]) -> None:
-        self._add_special(list(named.values()))
-        self._special.update({name: token.content for name, token in named.items()})
-
-    def _add_special(self, tokens: list[Any]) -> None:
-        """Makes tokens special that are not yet, so that they are found whole in a text and left out of `decode`."""
-        known = {token.content for token in self._backend.get_added_tokens_decoder().values()}
-        self._backend.add_special_tokens([token for token in tokens if token.content not in known])
-
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
@@ -589,6 +508,19 @@ class Tokenizer:
 
 
 # ---- arguments and results
+
+
+def _lengths(backend: Any, batch: list[Text], *, words: bool) -> Iterator[list[int]]:
+    """How many tokens each text has of its own, or each of a pair."""
+    backend.no_truncation()
+    backend.no_padding()
+    texts = [text if isinstance(text, tuple) else (text,) for text in batch]
+    every = backend.encode_batch(
+        [part for text in texts for part in text], is_pretokenized=words, add_special_tokens=False
+    )
+    lengths = (len(encoding.ids) for encoding in every)
+    for text in texts:
+        yield [next(lengths) for _ in text]
 
 
 def _default(value: bool | None, default: bool) -> bool:

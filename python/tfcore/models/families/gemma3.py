@@ -2,18 +2,17 @@
 
 from dataclasses import replace
 
-from ..architecture import NO_BIAS, Architecture, Block, Rotary
+from ..architecture import Architecture, Block, Rotary
 from ..config import Config
-from ..family import Family, Part, module
+from ..family import Part, module
 from .common import EVERYWHERE, FULL, SLIDING, head_size, kinds_of_layers, layers, rotary, window
 from .llama import (
-    ATTENTION_BIASES,
     GATE_UP,
     HEADS,
-    IGNORED,
+    LLAMA,
     OUTPUTS,
-    PREFIXES,
     QUERY_KEY_VALUE,
+    attention_biases,
     decoder,
     llama_block,
 )
@@ -37,10 +36,9 @@ def describe(config: Config) -> Architecture:
 
 
 def _block(config: Config, kind: str) -> Block:
-    biases = ATTENTION_BIASES if config.flag("attention_bias", default=False) else NO_BIAS
     size, act = head_size(config, default=256), ("hidden_activation", "gelu_pytorch_tanh")
     return replace(
-        llama_block(config, biases, size=size, act=act, turn=_rotary(config, size, kind)),
+        llama_block(config, attention_biases(config), size=size, act=act, turn=_rotary(config, size, kind)),
         placement="sandwich",
         head_norm=True,
         scale=config.positive_number("query_pre_attn_scalar", default=256) ** -0.5,
@@ -73,7 +71,8 @@ _NORMS = tuple(
     }.items()
 )
 
-GEMMA3 = Family(
+GEMMA3 = replace(
+    LLAMA,
     model_type="gemma3_text",
     describe=describe,
     parts={
@@ -83,6 +82,4 @@ GEMMA3 = Family(
         )
     },
     heads=_HEADS,
-    prefixes=PREFIXES,
-    ignored=IGNORED,
 )

@@ -17,10 +17,14 @@ TASKS = ("causal_lm", "sequence_classification", "token_classification", "questi
 
 
 def describe(config: Config) -> Architecture:
-    biases = ATTENTION_BIASES if config.flag("attention_bias", default=False) else NO_BIAS
+    biases = attention_biases(config)
     if config.flag("mlp_bias", default=False):
         biases = biases | FEED_FORWARD_BIASES
     return decoder(config, [llama_block(config, biases)] * layers(config))
+
+
+def attention_biases(config: Config) -> frozenset[str]:
+    return ATTENTION_BIASES if config.flag("attention_bias", default=False) else NO_BIAS
 
 
 def llama_block(
@@ -94,14 +98,12 @@ HEADS: dict[str, tuple[Source, ...]] = {
     "token_classification": (module("head.out", "score"),),
     "question_answering": (module("head.out", "qa_outputs"),),
 }
-PREFIXES = ("model.", "transformer.")
-IGNORED = (r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",)  # a buffer that old versions saved
 
 LLAMA = Family(
     model_type="llama",
     describe=describe,
     parts={"decoder": Part(OUTSIDE, BLOCK)},
     heads=HEADS,
-    prefixes=PREFIXES,
-    ignored=IGNORED,
+    prefixes=("model.", "transformer."),
+    ignored=(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",),  # a buffer that old versions saved
 )

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 from ..architecture import Architecture
 from ..config import Config
-from ..family import Family, Part
 from .common import FULL, SLIDING, kinds_of_layers, layers, window
-from .llama import BLOCK, HEADS, IGNORED, OUTSIDE, PREFIXES, decoder, llama_block
+from .llama import LLAMA, decoder, llama_block
 
 
 def describe(config: Config) -> Architecture:
@@ -15,11 +14,4 @@ def describe(config: Config) -> Architecture:
     return decoder(config, [each[kind] for kind in kinds_of_layers(config, [SLIDING] * layers(config))])
 
 
-MISTRAL = Family(
-    model_type="mistral",
-    describe=describe,
-    parts={"decoder": Part(OUTSIDE, BLOCK)},
-    heads=HEADS,
-    prefixes=PREFIXES,
-    ignored=IGNORED,
-)
+MISTRAL = replace(LLAMA, model_type="mistral", describe=describe)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from ..architecture import Architecture
 from ..config import Config
-from ..family import GATE_UP, QKV, Family, Part, fused
+from ..family import GATE_UP, QKV, Part, fused
 from .common import layers, window
-from .llama import HEADS, IGNORED, NORMS, OUTPUTS, OUTSIDE, PREFIXES, decoder, llama_block
+from .llama import HEADS, LLAMA, NORMS, OUTPUTS, OUTSIDE, decoder, llama_block
 
 
 def describe(config: Config) -> Architecture:
@@ -22,11 +22,10 @@ _FUSED = (
     fused(GATE_UP, "layers.{i}.mlp.gate_up_proj"),
 )
 
-PHI3 = Family(
+PHI3 = replace(
+    LLAMA,
     model_type="phi3",
     describe=describe,
     parts={"decoder": Part(OUTSIDE, (*_FUSED, *OUTPUTS, *NORMS))},
     heads=_HEADS,
-    prefixes=PREFIXES,
-    ignored=IGNORED,
 )

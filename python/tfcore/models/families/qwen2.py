@@ -4,9 +4,8 @@ from dataclasses import replace
 
 from ..architecture import Architecture, Block
 from ..config import Config
-from ..family import Family, Part
 from .common import EVERYWHERE, FULL, SLIDING, kinds_of_layers, layers, window
-from .llama import BLOCK, HEADS, IGNORED, OUTSIDE, PREFIXES, QKV_BIASES, decoder, llama_block
+from .llama import LLAMA, QKV_BIASES, decoder, llama_block
 
 
 def describe(config: Config) -> Architecture:
@@ -23,11 +22,4 @@ def with_windows(config: Config, block: Block) -> list[Block]:
     return [replace(block, window=sliding if kind == SLIDING else EVERYWHERE) for kind in kinds]
 
 
-QWEN2 = Family(
-    model_type="qwen2",
-    describe=describe,
-    parts={"decoder": Part(OUTSIDE, BLOCK)},
-    heads=HEADS,
-    prefixes=PREFIXES,
-    ignored=IGNORED,
-)
+QWEN2 = replace(LLAMA, model_type="qwen2", describe=describe)
