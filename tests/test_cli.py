@@ -94,6 +94,14 @@ def test_embed_json():
     assert np.allclose(content["similarity"], want @ want.T, atol=1e-6)
 
 
+def test_output_that_the_terminal_cannot_show():
+    done = run("embed", "naïve 東京", PYTHONIOENCODING="ascii:strict")
+    assert done.returncode == 0, done.stderr
+    assert "[1] na?ve ??\n" in done.stdout
+    said = json.loads(run("embed", "naïve 東京", "--json", PYTHONIOENCODING="ascii").stdout)
+    assert said["embeddings"][0]["text"] == "naïve 東京"
+
+
 def test_embed_writes_npy(tmp_path):
     folder = write_bert(tmp_path / "bert")
     done = run("embed", "the two cu?", "cut", "--model", folder, "--output", tmp_path / "vectors.npy")
@@ -261,6 +269,11 @@ def test_wrong_usage(arguments):
 
 def test_a_model_that_is_not_there(tmp_path):
     assert "no such folder" in told(run("embed", "a", "--model", tmp_path / "nowhere"), 1)
+
+
+@pytest.mark.parametrize("command", ["embed", "generate"])
+def test_an_empty_name_is_no_default(command):
+    assert "name is empty" in told(run(command, "text", "--model", ""), 1)
 
 
 def test_a_broken_checkpoint(tmp_path):

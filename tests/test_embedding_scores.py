@@ -131,6 +131,9 @@ def test_wrong_arguments_of_rank_are_named(reranker):
         reranker.rank("a", ["b", None])
     with pytest.raises(TypeError, match="activation_fn is str, expected a function"):
         reranker.predict(("a", "b"), activation_fn="sigmoid")
+    for wrong in (lambda logits: None, lambda logits: "z", lambda logits: logits[:0]):
+        with pytest.raises(ValueError, match=r"activation_fn returned .*, expected numbers \(1, 1\), as it was given"):
+            reranker.predict(("a", "b"), activation_fn=wrong)
     with pytest.raises(ValueError, match="top_k is 0"):
         reranker.rank("a", ["b"], top_k=0)
 

@@ -1,5 +1,6 @@
 """Tokenizers of every family, from today's files and from older ones: the ids and texts that Transformers recorded."""
 
+import itertools
 import json
 import pickle
 import sys
@@ -161,6 +162,32 @@ def test_a_ready_backend(folders):
     assert list(tokenizer("the fox")) == ["input_ids", "attention_mask"]
     assert tokenizer.apply_chat_template([{}], tokenize=False) == "<|endoftext|>"
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|endoftext|>", None)
+
+
+# ---- long pairs
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"marian"}))
+def test_long_pairs_are_cut_as_whole_ones_are(folders, name, side):
+    """The backend makes as many rows of a pair as its texts have parts, multiplied, whoever asks for them."""
+    tokenizer = AutoTokenizer.from_pretrained(folders / name, truncation_side=side)
+    long, longer, short = " ".join(TEXTS) * 2, " ".join(TEXTS[::-1]) * 3, TEXTS[0]
+    pairs = [(long, longer), (longer, long), (short, longer)]
+    pairs += [(first.split(), second.split()) for first, second in pairs]
+    for (first, second), truncation in itertools.product(pairs, ("longest_first", "only_first", "only_second")):
+        options = {"truncation": truncation, "max_length": 24, "is_split_into_words": isinstance(first, list)}
+        got = outcome(tokenizer, first, second, **options)
+        rows = outcome(tokenizer, first, second, return_overflowing_tokens=True, **options)
+        assert got == (rows and {key: rows[key][0] for key in got}), (first, second, truncation)
+
+
+def test_a_long_pair_makes_few_rows(folders):
+    batch = AutoTokenizer.from_pretrained(folders / FOLDERS[0])(
+        "a " * 9000, "b " * 9000, truncation=True, max_length=16
+    )
+    assert len(batch["input_ids"]) == 16
+    assert len(batch[0].overflowing) < 100
 
 
 # ---- translations

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from .. import __version__
 from .bench import add_bench
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns 0; 1 after an error, told in one line; 2 for wrong usage or a missing extra; 128 + n after signal n.
     """
-    _open_closed_streams()
+    _prepare_streams()
     options = _parser().parse_args(arguments)
     try:
         status = options.run(options)
@@ -37,11 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _open_closed_streams() -> None:
-    """Output that was closed before we began, as a service manager may do, goes nowhere."""
+def _prepare_streams() -> None:
+    """Output that was closed before we began, as a service manager may do, goes nowhere; what its encoding lacks is a
+    question mark."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _fail(error: Exception, status: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
 import sys
 from pathlib import Path
@@ -105,6 +106,8 @@ def _check_texts(parser: argparse.ArgumentParser, options: argparse.Namespace) -
         return
     if options.output.suffix != ".npy":
         parser.error(f"argument --output: {str(options.output)!r} does not end in .npy")
+    if not options.output.parent.is_dir():
+        raise FileNotFoundError(f"{options.output.parent}: no such folder to write {options.output.name} in")
     if options.output.exists() and not options.force:
         raise FileExistsError(f"{options.output}: is there already; --force writes it anew")
 
@@ -161,7 +164,7 @@ def _tell(line: str) -> None:
 
 
 def _model(options: argparse.Namespace) -> str:
-    return str(options.model or package_folder(EMBEDDING_PACKAGE) / "model")
+    return str(package_folder(EMBEDDING_PACKAGE) / "model") if options.model is None else str(options.model)
 
 
 # ---- texts
@@ -193,7 +196,7 @@ def _embed_json(model: str, texts: list[str], vectors: _Matrix, similarity: _Mat
     ]
     return json.dumps(
         {"model": model, "dim": vectors.shape[1], "embeddings": embeddings, "similarity": similarity.tolist()},
-        ensure_ascii=False,
+        ensure_ascii=codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8",
     )
 
 

@@ -62,7 +62,7 @@ def _generate(options: argparse.Namespace) -> None:
 
     settings = _settings(options)
     GenerationOptions(**settings)  # refuses what is out of range before a model is fetched
-    name = options.model or next(package_folder(WRITING_PACKAGE).rglob("*.gguf"))
+    name = next(package_folder(WRITING_PACKAGE).rglob("*.gguf")) if options.model is None else options.model
     tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name)
     ids = _chat_ids(tokenizer, options) if options.chat else tokenizer.encode(options.prompt)
     steps = model.stream([ids] if ids else None, tokenizer=tokenizer, **settings)
@@ -89,7 +89,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _chat_ids(tokenizer: Any, options: argparse.Namespace) -> list[int]:
-    system = [{"role": "system", "content": options.system}] if options.system else []
+    system = [{"role": "system", "content": options.system}] if options.system is not None else []
     messages = [*system, {"role": "user", "content": options.prompt}]
     ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
     return ids

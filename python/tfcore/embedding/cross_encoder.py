@@ -158,6 +158,9 @@ class CrossEncoder(Opened[_Parts]):
         if not return_info and not self._warned:
             self._warned = tally.warn(self.max_seq_length, "inputs", stacklevel=2)
         scores = np.asarray(activate(logits))
+        if scores.shape != logits.shape or scores.dtype.kind not in "fiu":
+            got = f"{scores.dtype} {scores.shape}"
+            raise ValueError(f"activation_fn returned {got}, expected numbers {logits.shape}, as it was given")
         if self.num_labels == 1:
             scores = scores.reshape(len(logits))
         elif apply_softmax:

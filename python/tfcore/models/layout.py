@@ -25,9 +25,10 @@ class Layout(NamedTuple):
     truncation: str | None
     padding: str | None
     length: int | None
-    stride: int  # tokens that the parts of a cut text share
     multiple: int | None  # what a padded length is a multiple of
     side: str  # the padded one
+    stride: int  # tokens that the parts of a cut text share
+    overflow: bool  # whether what is cut off is asked for
 
     def check_room(self, own: int) -> None:
         """The backend leaves a text whole when the length has no room for its `own` special tokens: refuse that."""
@@ -38,15 +39,13 @@ class Layout(NamedTuple):
 
     def may_repeat_too_much(self, own: int, *, pairs: bool) -> bool:
         """Whether the lengths of texts decide what `check_stride` says of them."""
-        if not self.stride or not self.truncation or self.length is None:
-            return False
-        room = self.length - own
-        return self.stride >= (room // 2 if pairs else room) or (pairs and self.truncation != "longest_first")
+        room = (self.length or 0) - own
+        far = self.stride >= (room // 2 if pairs else room)
+        return self.stride > 0 and (far or (pairs and self.truncation != "longest_first"))
 
     def check_stride(self, lengths: Sequence[int], own: int) -> None:
         """A part of a cut text must be longer than what it repeats: the backend panics otherwise, and prints."""
-        assert self.length is not None
-        room = self.length - own
+        room = (self.length or 0) - own
         for before, after in zip(lengths, self._cut_lengths(lengths, room), strict=True):
             if 0 < after < before and self.stride >= after:
                 raise ValueError(f"stride must be less than the {after} tokens of a part")
@@ -102,10 +101,11 @@ def lay_out(
     padding: Any,
     truncation: Any,
     max_length: int | None,
-    stride: int,
     multiple: int | None,
     side: str,
+    stride: int,
     *,
+    overflow: bool,
     model_max_length: int,
     has_pad_token: bool,
 ) -> Layout:
@@ -135,7 +135,8 @@ def lay_out(
         raise ValueError(f"max_length is {max_length}, expected at most {_MOST_COLUMNS} to pad to")
     if cut and pad and multiple and max_length and max_length % multiple:
         raise ValueError(f"max_length is {max_length}, expected a multiple of pad_to_multiple_of, {multiple}")
-    return Layout(cut, pad, max_length, stride, multiple, choose("padding_side", side, SIDES))
+    side = choose("padding_side", side, SIDES)
+    return Layout(cut, pad, max_length, multiple, side, stride if overflow else 0, overflow)
 
 
 def choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -14,6 +14,7 @@ from .config import Config
 from .fork_lock import fork_lock
 from .hub import TOKENIZER_FILES, resolve
 from .layout import SIDES, Layout, lay_out
+from .long_texts import within_bounds
 from .special_tokens import SpecialTokens
 from .tokenizer_families import SPECIAL, family_of, from_the_library
 from .tokenizer_files import extra_special, named_special, open_tokenizer
@@ -183,9 +184,9 @@ class Tokenizer(SpecialTokens):
             Rows of different lengths cannot be a tensor (padding=True makes them equal), an option is unknown, or
             `max_length` has no room for the text.
         """
-        layout = self._layout(padding, truncation, max_length, stride, pad_to_multiple_of, padding_side)
-        if not return_overflowing_tokens:
-            layout = layout._replace(stride=0)
+        layout = self._layout(
+            padding, truncation, max_length, pad_to_multiple_of, padding_side, stride, return_overflowing_tokens
+        )
         if return_offsets_mapping and not self.is_fast:
             raise ValueError("return_offsets_mapping is True, and Marian's pieces are not told where they are from")
         takes_types = "token_type_ids" in self.model_input_names
@@ -202,7 +203,6 @@ class Tokenizer(SpecialTokens):
             add_special_tokens=add_special_tokens,
             words=is_split_into_words,
             layout=layout,
-            overflow=return_overflowing_tokens,
             asked={key: read for key, (read, wanted) in columns.items() if wanted},
             kind=return_tensors,
         )
@@ -259,7 +259,7 @@ class Tokenizer(SpecialTokens):
         ValueError
             There are no `input_ids`, or what is beside them has rows of other lengths.
         """
-        layout = self._layout(padding, False, max_length, 0, pad_to_multiple_of, padding_side)
+        layout = self._layout(padding, False, max_length, pad_to_multiple_of, padding_side)
         columns, kind = as_columns(encoded_inputs)
         one = not all(isinstance(row, list) for row in columns["input_ids"])
         if self._takes_mask(return_attention_mask) and "attention_mask" not in columns:
@@ -434,17 +434,19 @@ class Tokenizer(SpecialTokens):
         padding: Any,
         truncation: Any,
         max_length: int | None,
-        stride: int,
         multiple: int | None,
         padding_side: str | None,
+        stride: int = 0,
+        overflow: bool = False,
     ) -> Layout:
         return lay_out(
             padding,
             truncation,
             max_length,
-            stride,
             multiple,
             padding_side or self.padding_side,
+            stride,
+            overflow=overflow,
             model_max_length=self.model_max_length,
             has_pad_token=self.pad_token_id is not None,
         )
@@ -458,19 +460,18 @@ class Tokenizer(SpecialTokens):
         add_special_tokens: bool,
         words: bool,
         layout: Layout,
-        overflow: bool,
         asked: Mapping[str, Callable[[Any], Any]],
         kind: str | None,
     ) -> BatchEncoding:
         """What is asked of the texts' tokens, as lists or as tensors of one kind."""
         batch, batched = as_batch(text, pair, words=words)
         encodings = self._encode(backend, batch, add_special_tokens, layout, words=words)
-        rows = [(i, part) for i, e in enumerate(encodings) for part in (e, *(e.overflowing if overflow else ()))]
+        rows = [(i, part) for i, e in enumerate(encodings) for part in (e, *(e.overflowing if layout.overflow else ()))]
         parts = [part for _, part in rows]
         data = {key: [read(part) for part in parts] for key, read in asked.items()}
-        if overflow:
+        if layout.overflow:
             data["overflow_to_sample_mapping"] = [i for i, _ in rows]
-        if kind is None and not (batched or overflow):
+        if kind is None and not (batched or layout.overflow):
             data = first_rows(data)
         return BatchEncoding(as_tensors(data, kind), parts, has_offsets=self.is_fast)
 
@@ -482,9 +483,8 @@ class Tokenizer(SpecialTokens):
         layout.check_room(own)
         with self._lock:
             try:
-                if layout.may_repeat_too_much(own, pairs=pairs):
-                    for lengths in _lengths(backend, batch, words=words):
-                        layout.check_stride(lengths, own)
+                if self.is_fast:
+                    batch = within_bounds(backend, batch, layout, own, self.truncation_side, words=words)
                 layout.configure(backend, self.truncation_side, self.pad_token_id, self.pad_token)
                 return list(backend.encode_batch(batch, is_pretokenized=words, add_special_tokens=add_special_tokens))
             except TypeError:  # the texts are strings, so one of them is not Unicode
@@ -508,19 +508,6 @@ class Tokenizer(SpecialTokens):
 
 
 # ---- arguments and results
-
-
-def _lengths(backend: Any, batch: list[Text], *, words: bool) -> Iterator[list[int]]:
-    """How many tokens each text has of its own, or each of a pair."""
-    backend.no_truncation()
-    backend.no_padding()
-    texts = [text if isinstance(text, tuple) else (text,) for text in batch]
-    every = backend.encode_batch(
-        [part for text in texts for part in text], is_pretokenized=words, add_special_tokens=False
-    )
-    lengths = (len(encoding.ids) for encoding in every)
-    for text in texts:
-        yield [next(lengths) for _ in text]
 
 
 def _default(value: bool | None, default: bool) -> bool:
