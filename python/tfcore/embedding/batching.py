@@ -15,6 +15,7 @@ import numpy as np
 
 from ..models.packing import IntArray, PackedTokens
 from ..runtime import get_num_threads
+from .report import Tally
 
 _WINDOW = 1024  # texts
 _FIRST_WINDOW = 64  # texts: the core is not to wait for the tokens of many
@@ -44,6 +45,30 @@ class Pass(NamedTuple):
 
     rows: IntArray
     tokens: PackedTokens
+
+
+def run_in_passes(
+    texts: Iterable[Any],
+    check: Callable[[int, Any], Any],
+    tokenize: Callable[[Window], Tokenized],
+    batch_size: int | None,
+    tally: Tally,
+) -> Iterator[Pass]:
+    """All of this module: passes of the texts, whose tokens and cuts `tally` counts."""
+    for window, tokens in tokenize_ahead(read_windows(texts, check), tokenize):
+        tally.add(window.first, [len(ids) for ids in tokens.ids], tokens.cut)
+        yield from passes(window.first, tokens, batch_size)
+
+
+def prompted(prompt: str) -> Callable[[int, Any], str]:
+    """A check of sentences, which puts a prompt before each."""
+
+    def check(row: int, text: Any) -> str:
+        if not isinstance(text, str):
+            raise TypeError(f"sentences[{row}] is {type(text).__name__}, expected a string")
+        return prompt + text
+
+    return check
 
 
 def read_windows(texts: Iterable[Any], check: Callable[[int, Any], Any]) -> Iterator[Window]:

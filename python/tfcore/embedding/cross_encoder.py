@@ -17,7 +17,7 @@ from ..models.checkpoint import Float32Array
 from ..models.config import Config
 from ..models.device import check_device
 from .arguments import check_iterable, check_positive, converted
-from .batching import Window, passes, read_windows, tokenize_ahead
+from .batching import Window, run_in_passes
 from .modules import Activation, activation_of, read_entries
 from .opened import Opened, Options
 from .report import Tally, progress
@@ -235,17 +235,16 @@ class CrossEncoder(Opened[_Parts]):
         transformer, limit = self._parts.transformer, self.max_seq_length
         found: list[tuple[npt.NDArray[np.int64], Float32Array]] = []
 
+        def check(row: int, pair: Any) -> tuple[str, str]:
+            return _pair(row, pair, prompt)
+
         def tokenize(window: Window) -> Any:
             return transformer.tokenize(window, limit, "inputs")
 
         with progress(total, show) as advance:
-            for window, tokens in tokenize_ahead(
-                read_windows(pairs, lambda row, pair: _pair(row, pair, prompt)), tokenize
-            ):
-                tally.add(window.first, [len(ids) for ids in tokens.ids], tokens.cut)
-                for rows, packed in passes(window.first, tokens, batch_size):
-                    found.append((rows, transformer.model.classify_packed(packed)))
-                    advance(len(rows))
+            for rows, packed in run_in_passes(pairs, check, tokenize, batch_size, tally):
+                found.append((rows, transformer.model.classify_packed(packed)))
+                advance(len(rows))
         logits = np.zeros((sum(len(rows) for rows, _ in found), self.num_labels), np.float32)
         for rows, values in found:
             logits[rows] = values

@@ -15,7 +15,7 @@ from ..models.checkpoint import Float32Array
 from ..models.device import check_device
 from ..models.packing import IntArray, PackedTokens
 from .arguments import check_choice, check_iterable, check_positive, converted
-from .batching import Window, passes, read_windows, tokenize_ahead
+from .batching import Window, prompted, run_in_passes
 from .modules import SENTENCE, TOKENS, Features, Module, Normalize, normalized, open_modules, read_entries
 from .opened import Opened, Options
 from .pooling import Pooling
@@ -270,21 +270,14 @@ class SentenceEncoder(Opened[_Parts]):
         parts, limit = self._parts, self.max_seq_length
         skip = parts.transformer.prompt_length(prompt, limit) if prompt else 0
 
-        def check(row: int, text: Any) -> str:
-            if not isinstance(text, str):
-                raise TypeError(f"sentences[{row}] is {type(text).__name__}, expected a string")
-            return prompt + text
-
         def tokenize(window: Window) -> Any:
             return parts.transformer.tokenize(window, limit)
 
-        for window, tokens in tokenize_ahead(read_windows(texts, check), tokenize):
-            tally.add(window.first, [len(ids) for ids in tokens.ids], tokens.cut)
-            for places, packed in passes(window.first, tokens, batch_size):
-                features = Features(packed, skip, {TOKENS: parts.transformer.hidden(packed)})
-                for module in parts.modules:
-                    module(features)
-                yield places, features
+        for places, packed in run_in_passes(texts, prompted(prompt), tokenize, batch_size, tally):
+            features = Features(packed, skip, {TOKENS: parts.transformer.hidden(packed)})
+            for module in parts.modules:
+                module(features)
+            yield places, features
 
     def _with_prompt(self, names: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
         if options.get("prompt") is not None or options.get("prompt_name") is not None:

@@ -24,7 +24,7 @@ from ..models.checkpoint import Float32Array
 from ..models.config import Config
 from ..models.device import check_device
 from .arguments import check_iterable, check_positive
-from .batching import Tokenized, Window, passes, read_windows, tokenize_ahead
+from .batching import Tokenized, Window, prompted, run_in_passes
 from .modules import TOKENS, Features, Module, Normalize, dense_of_tokens, normalized, open_modules, read_entries
 from .opened import Opened, Options
 from .report import Tally, progress
@@ -246,25 +246,18 @@ class MultiVectorEncoder(Opened[_Parts]):
         expansion = parts.expansion if side == "query" else None
         skip = parts.skip.get(side or "document")
 
-        def check(row: int, text: Any) -> str:
-            if not isinstance(text, str):
-                raise TypeError(f"sentences[{row}] is {type(text).__name__}, expected a string")
-            return prompt + text
-
         def tokenize(window: Window) -> Tokenized:
             plain = parts.transformer.tokenize(window, limit - len(marker))
             marked = [[*ids[:1], *marker, *ids[1:]] for ids in plain.ids]
             return _filled(marked, plain.cut, expansion) if expansion else Tokenized(marked, None, plain.cut)
 
-        for window, tokens in tokenize_ahead(read_windows(texts, check), tokenize):
-            tally.add(window.first, [len(ids) for ids in tokens.ids], tokens.cut)
-            for rows, packed in passes(window.first, tokens, batch_size):
-                features = Features(packed, 0, {TOKENS: parts.transformer.hidden(packed)})
-                for module in parts.modules:
-                    module(features)
-                kept = np.ones(len(packed.input_ids), bool) if skip is None else ~np.isin(packed.input_ids, skip)
-                spans = [slice(*span) for span in pairwise(packed.cu_seqlens.tolist())]
-                yield rows, [features.arrays[TOKENS][span][kept[span]] for span in spans]
+        for rows, packed in run_in_passes(texts, prompted(prompt), tokenize, batch_size, tally):
+            features = Features(packed, 0, {TOKENS: parts.transformer.hidden(packed)})
+            for module in parts.modules:
+                module(features)
+            kept = np.ones(len(packed.input_ids), bool) if skip is None else ~np.isin(packed.input_ids, skip)
+            spans = [slice(*span) for span in pairwise(packed.cu_seqlens.tolist())]
+            yield rows, [features.arrays[TOKENS][span][kept[span]] for span in spans]
 
     def __repr__(self) -> str:
         return f"MultiVectorEncoder({self._name!r}, dimension={self.dimension}, max_seq_length={self.max_seq_length})"
