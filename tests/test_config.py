@@ -1,6 +1,8 @@
 """Fields of `config.json`: a wrong one is an error that names file, field, what came and what was wanted."""
 
+import copy
 import json
+import pickle
 
 import pytest
 from tfcore.models.config import Config, read_json
@@ -80,11 +82,41 @@ def test_labels_are_numbered():
     config = Config({"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}, "config.json")
     assert config.id2label[1] == "POSITIVE"
     assert config.num_labels == 2
-    with pytest.raises(AttributeError, match="no field 'num_labels'"):
-        _ = Config({}, "config.json").num_labels
     for wrong in (-1, {"a": "NEGATIVE"}):
         with pytest.raises(ValueError, match=r"config\.json: field 'id2label' is .*, expected an object of labels"):
             assert Config({"id2label": wrong}, "config.json").num_labels
+
+
+def test_labels_that_no_field_names():
+    for model_type, names in (("bert", ["LABEL_0", "LABEL_1"]), ("bart", ["LABEL_0", "LABEL_1", "LABEL_2"])):
+        config = Config({"model_type": model_type, "id2label": None}, "config.json")
+        assert (config.id2label, config.num_labels) == (dict(enumerate(names)), len(names))
+        assert config.label2id == {name: i for i, name in enumerate(names)}
+    assert Config({"num_labels": 4}, "config.json").id2label[3] == "LABEL_3"
+    named = {"id2label": {"0": "NO", "1": "YES"}}
+    assert Config(named, "config.json").label2id == {"NO": 0, "YES": 1}
+    assert Config(named | {"label2id": {"NO": 0}}, "config.json").label2id == {"NO": 0}
+    with pytest.raises(ValueError, match=r"config\.json: field 'num_labels' is \"4\", expected a positive integer"):
+        _ = Config({"num_labels": "4"}, "config.json").num_labels
+
+
+def test_what_attributes_add_is_not_in_the_file():
+    fields = {"model_type": "gpt2", "n_embd": 32, "_name_or_path": "here"}
+    config = Config(fields, "config.json")
+    assert (config.hidden_size, config.pad_token_id, config.is_encoder_decoder) == (32, None, False)
+    assert config._name_or_path == "here"
+    assert config.to_dict() == dict(config) == fields
+    with pytest.raises(ValueError, match="field 'hidden_size' is missing"):
+        config.positive_int("hidden_size")
+    with pytest.raises(AttributeError, match="no field 'max_position_embeddings'"):
+        _ = config.max_position_embeddings
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])
+def test_copies(again):
+    config = Config({"hidden_size": 384}, "config.json")
+    got = again(config)
+    assert (got.to_dict(), got.path, got.hidden_size) == (config.to_dict(), config.path, 384)
 
 
 def test_tokens():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 
 import family_checkpoints
 import numpy as np
@@ -460,10 +462,41 @@ def test_windows_count_the_querys_own_key():
     assert describe("phi3", LLAMA).decoder.blocks[0].window == (-1, -1)
 
 
+@pytest.mark.parametrize("model_type", ["mistral", "phi3", "gemma3_text"])
+def test_a_window_wider_than_any_text_is_none(model_type):
+    wide, vast = (describe(model_type, LLAMA | {"sliding_window": 2**31 - n}).decoder.blocks[0] for n in (1, 0))
+    assert (wide.window, vast.window) == ((2**31 - 2, -1), (-1, -1))
+    vast = describe(model_type, LLAMA | {"sliding_window": 10**30}).decoder.blocks[0]
+    assert vast.window == (-1, -1)
+
+
 def test_longrope_stretches_by_the_ratio_of_lengths():
     fields = LLAMA | {"original_max_position_embeddings": 16, "rope_scaling": {"type": "longrope"} | FACTORS}
     [block, *_] = describe("phi3", fields).decoder.blocks
     assert frequencies_of(block.rotary)[0][1] == pytest.approx((1 + np.log(64 / 16) / np.log(16)) ** 0.5, rel=1e-15)
+
+
+def test_a_familys_start_token_may_be_beyond_a_small_vocabulary():
+    unsaid = MARIAN | {"decoder_start_token_id": None}
+    assert describe("marian", unsaid).start is None
+    assert describe("marian", unsaid | {"vocab_size": 58101}).start == 58100
+    assert describe("marian", MARIAN).start == 63
+
+
+TRAINED = "original_max_position_embeddings"
+
+
+@pytest.mark.parametrize("wrong", ["16", [16], True, False, 16.0, -16, 0])
+def test_longrope_wants_lengths(wrong):
+    scaling = {"type": "longrope"} | FACTORS
+    for name, fields in (
+        ("max_position_embeddings", {"max_position_embeddings": wrong, TRAINED: 16}),
+        (TRAINED, {TRAINED: wrong}),
+        (TRAINED, {"rope_scaling": scaling | {TRAINED: wrong}}),
+    ):
+        message = re.escape(f"config.json: field '{name}' is {json.dumps(wrong)}, expected a positive integer")
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            describe("phi3", LLAMA | {"rope_scaling": scaling} | fields)
 
 
 REFUSED = [
@@ -486,7 +519,32 @@ REFUSED = [
         for value in (float("nan"), -1.0)
     ),
     ("marian", MARIAN, {"max_position_embeddings": 10**8}, "'max_position_embeddings' is 100000000, expected at most"),
-    ("t5", T5, {"relative_attention_max_distance": 1}, "relative attention: .* a distance above a quarter"),
+    (
+        "t5",
+        T5,
+        {"relative_attention_max_distance": 8},
+        "'relative_attention_max_distance' is 8, expected more than 8, a",
+    ),
+    (
+        "t5",
+        T5,
+        {"relative_attention_max_distance": 16},
+        "_distance' is 16, expected more than 16, half of 'relative_at",
+    ),
+    *(
+        ("t5", T5, {"relative_attention_num_buckets": count}, f"'relative_attention_num_buckets' is {count}, expected")
+        for count in (-1, 0, 1, 3, 10**30)
+    ),
+    *(
+        (
+            kind,
+            fields,
+            {"decoder_start_token_id": 64},
+            "field 'decoder_start_token_id' is 64, expected 0 to 63: a token",
+        )
+        for kind, fields in (("t5", T5), ("bart", BART), ("marian", MARIAN))
+    ),
+    ("marian", MARIAN, {"decoder_vocab_size": 63}, "field 'decoder_start_token_id' is 63, expected 0 to 62: a token"),
     ("mistral", LLAMA, {"sliding_window": 0}, "field 'sliding_window' is 0"),
     ("mistral", LLAMA, {"layer_types": [FULL]}, "field 'layer_types' is .* expected 3 of"),
     ("qwen2", LLAMA, {"use_mrope": True}, "use_mrope"),

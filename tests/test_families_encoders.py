@@ -234,6 +234,12 @@ def test_modernberts_fields_of_old(tmp_path):
     assert np.array_equal(got, open_as(tmp_path / "same", old, **same)(**recording.whole()).last_hidden_state)
 
 
+def test_a_window_wider_than_any_text_is_none(tmp_path):
+    recording = load("modernbert.base")
+    got, want = (open_as(tmp_path / str(n), recording, local_attention=n)(**recording.whole()) for n in (2**40, 10**4))
+    assert np.array_equal(got.last_hidden_state, want.last_hidden_state)
+
+
 # ---- variants that are not implemented
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         self.folder = folder
         self.fetched = []
+        self.refusals = {}  # of a path's beginning: the status and the hub's code for it
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -36,7 +38,10 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = unquote(urlsplit(self.path).path)
-        if path in (f"/api/models/{NAME}", f"/api/models/{NAME}/revision/main"):
+        refusal = next((answer for start, answer in self.server.refusals.items() if path.startswith(start)), None)
+        if refusal:
+            self.send_error_code(*refusal)
+        elif path in (f"/api/models/{NAME}", f"/api/models/{NAME}/revision/main"):
             self.send_json(self.repository())
         elif path.startswith(f"/api/models/{NAME}/revision/"):
             self.send_error_code(404, "RevisionNotFound")
@@ -114,15 +119,23 @@ def hub(tmp_path):
 
 
 @pytest.fixture
+def silent():
+    """The address of a hub that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
 def ask(tmp_path, hub):
     """Runs code in a process whose hub is the small one, with a cache of its own. Returns what it printed."""
 
-    def run(code, *, offline=False, endpoint=None):
+    def run(code, *, offline=False, endpoint=None, home=tmp_path / "home"):
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
         settings = {
             "HF_ENDPOINT": endpoint or hub.url,
-            "HF_HOME": str(tmp_path / "home"),
+            "HF_HOME": str(home),
             "HF_HUB_OFFLINE": "1" if offline else "0",
+            "HF_HUB_ETAG_TIMEOUT": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
@@ -174,6 +187,17 @@ def test_the_cache_serves_when_the_hub_does_not_answer(hub, ask):
     want = np.array(ask(EMBED), np.float32)
     got = ask(EMBED, endpoint="http://127.0.0.1:9")  # the discard port: nobody listens
     assert np.array_equal(np.array(got, np.float32), want)
+
+
+def test_the_cache_serves_when_the_hub_is_silent(hub, silent, ask):
+    want = np.array(ask(EMBED), np.float32)
+    assert np.array_equal(np.array(ask(EMBED, endpoint=silent), np.float32), want)
+
+
+def test_the_cache_serves_when_the_hub_is_out_of_order(hub, ask):
+    want = np.array(ask(EMBED), np.float32)
+    hub.refusals = {"/": (500, "")}
+    assert np.array_equal(np.array(ask(EMBED), np.float32), want)
 
 
 def test_a_tokenizer_fetches_no_weights(hub, ask):
@@ -233,7 +257,9 @@ def test_a_repository_of_pickles_says_how_to_convert(hub, ask):
         (NAME, ", revision='v9'", False, "FileNotFoundError", "has no such name at revision 'v9'"),
         ("no such name!", "", False, "ValueError", "'no such name!' is neither a folder nor a hub name"),
         ("./nowhere", "", False, "FileNotFoundError", "nowhere: no such folder"),
+        ("x" * 300, "", False, "ValueError", "xxx' is neither a folder nor a hub name"),
         ("a/b/c", "", False, "FileNotFoundError", "a/b/c: no such folder"),
+        ("~nosuchuser/x", "", False, "FileNotFoundError", "~nosuchuser/x: no such folder"),
         ("model.gguf", "", False, "FileNotFoundError", "model.gguf: no such file"),
     ],
 )
@@ -248,3 +274,52 @@ def test_no_hub_and_nothing_in_the_cache(ask):
     kind, message = ask(FAIL.format(name=NAME, more=""), endpoint="http://127.0.0.1:9")
     assert kind == "ConnectionError"
     assert "the hub (http://127.0.0.1:9) does not answer" in message
+
+
+def test_a_silent_hub_and_nothing_in_the_cache(silent, ask):
+    kind, message = ask(FAIL.format(name=NAME, more=""), endpoint=silent)
+    assert kind == "ConnectionError"
+    assert f"the hub ({silent}) does not answer" in message
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "message"),
+    [
+        (401, "RepoNotFound", "FileNotFoundError", "or it is private (then set HF_TOKEN): it answers 401"),
+        (401, "GatedRepo", "PermissionError", "answers 401: set HF_TOKEN"),
+        (401, "", "PermissionError", "answers 401: set HF_TOKEN"),
+        (403, "", "PermissionError", "answers 403: set HF_TOKEN"),
+        (404, "", "OSError", "answers 404: try again later, or check HF_ENDPOINT"),
+        (429, "", "OSError", "answers 429: try again later"),
+        (500, "", "OSError", "answers 500: try again later"),
+    ],
+)
+def test_a_hub_that_refuses(hub, ask, status, code, kind, message):
+    hub.refusals = {"/api/": (status, code)}
+    got_kind, got_message = ask(FAIL.format(name=NAME, more=""))
+    assert got_kind == kind
+    assert f"the hub ({hub.url})" in got_message
+    assert message in got_message
+
+
+def test_a_hub_that_refuses_the_weights_leaves_a_part_in_the_cache(hub, ask):
+    hub.refusals = {f"/{NAME}/resolve/{COMMIT}/model.safetensors": (403, "GatedRepo")}
+    kind, message = ask(FAIL.format(name=NAME, more=""))
+    assert kind == "PermissionError"
+    assert "answers 403: set HF_TOKEN" in message
+    assert "config.json" in hub.fetched
+    kind, message = ask(FAIL.format(name=NAME, more=""), offline=True)
+    assert kind == "FileNotFoundError"
+    incomplete = "does not hold all of its files, and HF_HUB_OFFLINE is set"
+    assert incomplete in message or "holds no model.safetensors" in message, (
+        "older libraries do not know what is missing"
+    )
+
+
+def test_a_cache_that_cannot_be_written_to(tmp_path, ask):
+    (tmp_path / "file").write_text("in the way")
+    home = tmp_path / "file" / "home"
+    kind, message = ask(FAIL.format(name=NAME, more=""), home=home)
+    assert kind == "NotADirectoryError"
+    assert str(home) in message
+    assert "set HF_HOME to a folder that can be written to" in message

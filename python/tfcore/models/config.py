@@ -11,6 +11,30 @@ _REQUIRED: Any = object()
 _MOST = 10**36  # lengths of 10**30 stand for none
 _MOST_FLOAT32 = 3.4028234663852886e38
 
+_BART = {
+    "hidden_size": "d_model",
+    "num_hidden_layers": "encoder_layers",
+    "num_attention_heads": "encoder_attention_heads",
+}
+_ALIASES = {  # what Transformers also calls the fields of families that have names of their own
+    "bart": _BART,
+    "marian": _BART,
+    "distilbert": {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"},
+    "gpt2": {
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "max_position_embeddings": "n_positions",
+    },
+    "t5": {
+        "hidden_size": "d_model",
+        "num_hidden_layers": "num_layers",
+        "num_attention_heads": "num_heads",
+        "head_dim": "d_kv",
+    },
+}
+_ENCODER_DECODERS = ("bart", "marian", "t5")
+
 
 def read_json(path: Path, kind: type = dict) -> Any:
     """The object (or, with ``kind=list``, the array) a JSON file holds.
@@ -34,6 +58,9 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 class Config(Mapping[str, Any]):
     """The fields of one JSON file, as attributes and items, with typed access that names what is wrong.
+
+    Where the file is silent, attributes have Transformers' names of sizes and its labels, and None for special tokens.
+    Items and typed access are the file's alone.
 
     >>> config = Config({"hidden_size": 384, "hidden_act": "gelu"}, "config.json")
     >>> config.hidden_size, config.positive_int("hidden_size"), config.text("norm", default="layer")
@@ -126,17 +153,30 @@ class Config(Mapping[str, Any]):
         return dict(self._fields)
 
     def __getattr__(self, name: str) -> Any:
-        fields = self.__dict__["_fields"]
-        if name == "id2label" and fields.get(name) is not None:
-            return self._labels(fields[name])
-        if name == "num_labels" and "id2label" in fields:
+        if name == "_fields":  # a copy in the making has none yet
+            raise AttributeError(name)
+        if name == "id2label":
+            return self._labels()
+        if name == "num_labels":
             return len(self.id2label)
-        try:
-            return fields[name]
-        except KeyError:
-            raise AttributeError(f"config has no field {name!r}") from None
+        model_type = str(self._fields.get("model_type"))
+        for field in (name, _ALIASES.get(model_type, {}).get(name)):
+            if field in self._fields:
+                return self._fields[field]
+        if name == "label2id":
+            return {label: number for number, label in self.id2label.items()}
+        if name == "is_encoder_decoder":
+            return model_type in _ENCODER_DECODERS
+        if name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            return None
+        raise AttributeError(f"config has no field {name!r}")
 
-    def _labels(self, labels: Any) -> dict[int, Any]:  # JSON has strings for keys; code has numbers
+    def _labels(self) -> dict[int, Any]:
+        """Labels by number, which JSON has as strings; where none are named, "LABEL_0" and so on."""
+        labels = self._fields.get("id2label")
+        if labels is None:
+            usual = 3 if self._fields.get("model_type") == "bart" else 2
+            return {i: f"LABEL_{i}" for i in range(self.positive_int("num_labels", default=usual))}
         try:
             return {int(key): label for key, label in labels.items()}
         except (AttributeError, ValueError):

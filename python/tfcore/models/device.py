@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 # Arguments of Transformers' from_pretrained that choose how a model is held, not what it computes; and one that lets a
 # checkpoint's own code run, which never does here.
@@ -10,6 +13,40 @@ _HELD = (
     *("attn_implementation", "device_map", "dtype", "low_cpu_mem_usage", "torch_dtype", "trust_remote_code"),
     "use_safetensors",
 )
+
+
+class Device(str):
+    """A device's name, with what lines written for PyTorch ask of it.
+
+    >>> CPU, CPU == "cpu", CPU.type, CPU.index
+    ('cpu', True, 'cpu', None)
+    """
+
+    type = "cpu"
+    index = None  # type: ignore[assignment]
+
+
+CPU = Device("cpu")
+
+
+def is_dtype(value: Any) -> bool:
+    """Whether it is a dtype of PyTorch's or NumPy's, in the place of a device."""
+    if isinstance(value, type):
+        return issubclass(value, np.generic)
+    return isinstance(value, np.dtype) or str(value).startswith("torch.")
+
+
+def check_dtype(dtype: Any) -> None:
+    """Refuses any dtype but float32; None is no wish.
+
+    >>> check_dtype(np.float32)
+    >>> check_dtype("float16")
+    Traceback (most recent call last):
+    ValueError: dtype is float16, expected float32: models compute in float32
+    """
+    name = getattr(dtype, "__name__", str(dtype)).removeprefix("torch.")
+    if dtype is not None and name != "float32":
+        raise ValueError(f"dtype is {name}, expected float32: models compute in float32")
 
 
 def check_device(device: Any) -> None:
@@ -38,4 +75,5 @@ low_cpu_mem_usage, torch_dtype, trust_remote_code, use_safetensors
         if name not in _HELD:
             raise TypeError(f"unknown argument {name!r}, expected one of {', '.join(_HELD)}")
         if name == "device_map" and value not in (None, "auto"):
-            check_device(value)
+            for device in value.values() if isinstance(value, Mapping) else [value]:
+                check_device(device)

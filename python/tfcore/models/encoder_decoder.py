@@ -42,10 +42,13 @@ class EncoderDecoderModel(Pretrained):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         return_dict: bool = True,
+        *,
+        use_cache: bool | None = None,
     ) -> Any:
         """What the model makes of a batch of texts and of what the decoder is given.
 
-        **Masked positions come back as zeros**, and no work is done on them.
+        **Masked positions come back as zeros**, and no work is done on them; `start_logits` and `end_logits` are the
+        lowest number of float32 there, so that no answer begins or ends at padding.
 
         Parameters
         ----------
@@ -59,6 +62,8 @@ class EncoderDecoderModel(Pretrained):
             As `attention_mask`.
         output_hidden_states, output_attentions : bool
             Whether to return every layer's hidden states, attention weights.
+        use_cache : bool, optional
+            Taken for the sake of code written for Transformers: a call returns no cache, `generate` always has one.
         return_dict : bool
             False returns the tuple of the output's values.
 
@@ -133,10 +138,10 @@ class EncoderDecoderModel(Pretrained):
             return Seq2SeqLogitsOutput(batch.unpack_tokens(self.logits(last)), **rest)
         at = tokens if self._head.data.rows == "eos" else written  # the decoder read the encoder's text, shifted
         logits = self._head(last, at)
+        if self.task == QUESTION:
+            return Seq2SeqQuestionAnsweringOutput(*batch.unpack_answers(logits), **rest)
         if self._head.data.rows == "all":
             logits = batch.unpack_tokens(logits)
-        if self.task == QUESTION:
-            return Seq2SeqQuestionAnsweringOutput(logits[..., 0], logits[..., 1], **rest)
         return Seq2SeqLogitsOutput(logits, **rest)
 
 

@@ -1,15 +1,17 @@
 """From a name to a folder: a folder is itself; anything else is a name in the local cache or on the hub.
 
-`huggingface_hub` does the work, so its environment counts: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN. Only the
-files that are needed are fetched, and never a pickle.
+`huggingface_hub` does the work, so its environment counts: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN, and
+HF_HUB_ETAG_TIMEOUT, the seconds that a silent hub is waited for. Only the files that are needed are fetched, and never
+a pickle.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 GGUF = ".gguf"
 MODEL_FILES = (
@@ -48,6 +50,8 @@ SENTENCE_FILES = (
     "[0-9]*_*/model.safetensors",
     "artifact.metadata",  # of ColBERT's own checkpoints
 )
+REFUSED = (401, 403)
+NETWORK_LIBRARIES = ("httpx", "requests")  # what `huggingface_hub` has spoken through so far, httpx2 among them
 
 
 def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str | None = None) -> Path:
@@ -58,7 +62,7 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
     ----------
     name : str or path
         A folder, a `.gguf` file, or a name such as "sentence-transformers/all-MiniLM-L6-v2": from the cache if the hub
-        cannot be reached or HF_HUB_OFFLINE=1, else from the hub.
+        cannot serve it or HF_HUB_OFFLINE=1, else from the hub.
     files : sequence of str
         The patterns of what to fetch.
     revision : str, optional
@@ -70,15 +74,19 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
         There is neither such a folder nor such a name.
     ConnectionError
         The hub cannot be reached, and the cache does not hold the checkpoint.
+    PermissionError
+        The hub refuses the checkpoint, and the cache does not hold it; or the cache cannot be written to.
+    OSError
+        The hub answers with another error, and the cache does not hold the checkpoint; or the disk is full.
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"name is {type(name).__name__}, expected a checkpoint's folder or hub name")
     if not os.fspath(name):
         raise ValueError("name is empty, expected a checkpoint's folder or hub name")
-    folder = Path(name).expanduser()
-    if folder.is_dir() or (folder.is_file() and folder.suffix == GGUF):
+    folder = Path(os.path.expanduser(name))  # unlike Path's own, leaves the home of a user who is not there alone
+    if os.path.isdir(folder) or (os.path.isfile(folder) and folder.suffix == GGUF):  # unlike Path's, for any length
         return folder
-    if folder.exists():
+    if os.path.exists(folder):
         raise ValueError(f"{folder} is a file, expected a checkpoint's folder, a {GGUF} file or a hub name")
     if _is_path(os.fspath(name)):
         raise FileNotFoundError(f"{folder}: no such {'file' if folder.suffix == GGUF else 'folder'}")
@@ -92,25 +100,101 @@ def _is_path(name: str) -> bool:
 
 def _fetch(name: str, files: Sequence[str], revision: str | None) -> Path:
     try:
-        from huggingface_hub import constants, snapshot_download, utils
+        from huggingface_hub import utils
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f'there is no folder {name!r}, and to look on the hub takes: pip install "tfcore[models]"', name=error.name
         ) from None
     errors: Any = utils  # where every version has them
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), library_name="tfcore"))
+        return _from_hub_or_cache(name, files, revision)
     except errors.HFValidationError:
         raise ValueError(f"{name!r} is neither a folder nor a hub name such as 'owner/model'") from None
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+    except Exception as error:
+        raise _explained(error, name, revision) from error
+
+
+def _from_hub_or_cache(name: str, files: Sequence[str], revision: str | None) -> Path:
+    from huggingface_hub import HfApi, constants, snapshot_download, utils
+
+    errors: Any = utils
+    wanted: Any = {"revision": revision, "allow_patterns": list(files), "library_name": "tfcore"}
+    try:  # asked for first, since snapshot_download would wait for a silent hub for ever
+        HfApi(library_name="tfcore").model_info(name, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except (errors.HFValidationError, errors.RevisionNotFoundError):
+        raise
+    except Exception:
+        with suppress(errors.LocalEntryNotFoundError):
+            return Path(snapshot_download(name, local_files_only=True, **wanted))
+        raise
+    return Path(snapshot_download(name, **wanted))
+
+
+def _explained(error: Exception, name: str, revision: str | None) -> Exception:
+    """The built-in error that says why there is no checkpoint: the disk, the hub's answer or that it gave none."""
+    from huggingface_hub import constants, utils
+
+    errors: Any = utils
+    if _is_of_the_disk(error):
+        return _disk_error(error)
+    unknown = isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError)
+    if unknown and not isinstance(error, errors.GatedRepoError):
         at = f" at revision {revision!r}" if revision else ""
-        raise FileNotFoundError(
+        return FileNotFoundError(
             f"there is no folder {name!r}, and the hub ({constants.ENDPOINT}) has no such name{at}, or it is private "
-            "(then set HF_TOKEN)"
-        ) from None
-    except Exception as error:  # the hub's library has changed its network stack, and with it its errors, twice
-        cache = f"there is no folder {name!r}, the cache ({constants.HF_HUB_CACHE}) does not hold that name"
-        if constants.HF_HUB_OFFLINE:
-            raise FileNotFoundError(f"{cache}, and HF_HUB_OFFLINE is set: unset it to fetch the files") from None
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise ConnectionError(f"{cache}, and the hub ({constants.ENDPOINT}) does not answer: {reason}") from error
+            f"(then set HF_TOKEN): it answers {_status(error)}"
+        )
+    return _missing_error(error, name)
+
+
+def _missing_error(error: Exception, name: str) -> OSError:
+    from huggingface_hub import constants
+
+    hub, status = f"the hub ({constants.ENDPOINT})", _status(error)
+    missing = f"there is no folder {name!r}, the cache ({constants.HF_HUB_CACHE}) does not hold all of its files"
+    reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if constants.HF_HUB_OFFLINE:
+        return FileNotFoundError(f"{missing}, and HF_HUB_OFFLINE is set: unset it to fetch them")
+    if status in REFUSED:
+        return PermissionError(
+            f"{missing}, and {hub} answers {status}: set HF_TOKEN to one that may read it ({reason})"
+        )
+    if status is not None:
+        return OSError(f"{missing}, and {hub} answers {status}: try again later, or check HF_ENDPOINT ({reason})")
+    if _is_of_the_network(error):
+        return ConnectionError(f"{missing}, and {hub} does not answer: check the network and HF_ENDPOINT ({reason})")
+    return OSError(f"{missing}, and they cannot be fetched from {hub}: check HF_ENDPOINT ({reason})")
+
+
+def _disk_error(error: OSError) -> OSError:
+    from huggingface_hub import constants
+
+    cache = constants.HF_HUB_CACHE
+    said = f"{error.strerror} (in the cache, {cache}: set HF_HOME to a folder that can be written to and has room)"
+    return OSError(error.errno, said, error.filename or cache)
+
+
+def _is_of_the_disk(error: Exception) -> TypeGuard[OSError]:
+    """Whether the operating system said so of a file: the libraries' own kinds of OSError have no number."""
+    return (
+        isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError | TimeoutError)
+    )
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    return any(
+        isinstance(cause, ConnectionError | TimeoutError) or type(cause).__module__.startswith(NETWORK_LIBRARIES)
+        for cause in _causes(error)
+    )
+
+
+def _status(error: Exception) -> int | None:
+    """What the hub answered, where it did."""
+    answers = (getattr(cause, "response", None) for cause in _causes(error))
+    return next((answer.status_code for answer in answers if answer is not None), None)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__

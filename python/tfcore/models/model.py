@@ -58,8 +58,9 @@ class Model(Pretrained):
         """What the model makes of a batch of texts.
 
         **Masked positions come back as zeros.** No work is done on padding, so there is nothing else to return there
-        (Transformers returns what its padding tokens happened to compute). Real positions do not depend on it: without
-        `position_ids`, positions count from each text's first real token, whichever side the padding is on.
+        (Transformers returns what its padding tokens happened to compute); but `start_logits` and `end_logits` are the
+        lowest number of float32 there, so that no answer begins or ends at padding. Real positions do not depend on it:
+        without `position_ids`, positions count from each text's first real token, whichever side the padding is on.
 
         Parameters
         ----------
@@ -166,10 +167,10 @@ class Model(Pretrained):
         if self._head is None:
             return LogitsOutput(batch.unpack_tokens(self.logits(last)), **rest)
         logits = self._head(last, tokens)
+        if self.task == QUESTION:
+            return QuestionAnsweringOutput(*batch.unpack_answers(logits), **rest)
         if self._head.data.rows == "all":
             logits = batch.unpack_tokens(logits)
-        if self.task == QUESTION:
-            return QuestionAnsweringOutput(logits[..., 0], logits[..., 1], **rest)
         return LogitsOutput(logits, **rest)
 
 

@@ -1,8 +1,8 @@
 """What models return: named arrays, reachable by attribute, key, index and slice, as in Transformers.
 
-Letters: B texts of L columns, C wide, H heads, V words. Masked columns are zeros. Every output also has
-`hidden_states`, layers + 1 arrays (B, L, C), and `attentions`, one array (B, H, L, L) a layer, where they were asked
-for.
+Letters: B texts of L columns, C wide, H heads, V words. Masked columns are zeros, but of `start_logits` and
+`end_logits` they are the lowest number of float32, which no argmax finds. Every output also has `hidden_states`,
+layers + 1 arrays (B, L, C), and `attentions`, one array (B, H, L, L) a layer, where they were asked for.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Any mask will do: right padding, left padding, holes, a row of nothing. Of a hol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .checkpoint import Float32Array
+from .config import described
 
 IntArray = npt.NDArray[np.int64]
 
@@ -135,6 +136,12 @@ class PaddedBatch:
         padded[self.real] = packed
         return padded
 
+    def unpack_answers(self, packed: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """(T, 2) → twice (B, L), where masked the lowest number of their dtype: no argmax finds it."""
+        padded = self.unpack_tokens(packed)
+        padded[~self.real] = np.finfo(packed.dtype).min
+        return padded[..., 0], padded[..., 1]
+
     def unpack_attention(self, packed: Float32Array, keys: PaddedBatch | None = None) -> Float32Array:
         """(B, H, M, N), each text's weights in the upper left corner → (B, H, L, S), zeros where masked.
 
@@ -175,9 +182,12 @@ def integers(name: str, value: Any, shape: tuple[int, ...] | None = None) -> Int
     TypeError
         It does not hold integers.
     ValueError
-        It is ragged, not two-dimensional, or does not fit `shape`.
+        It is ragged, not two-dimensional, does not fit `shape`, or holds a number that int64 does not.
     """
+    if isinstance(value, Mapping):
+        raise TypeError(f"{name} is a {type(value).__name__}: pass **inputs")
     array = _as_array(name, value)
+    _check_int64(name, array)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} holds {array.dtype}, expected integers")
     return _fit(name, array, shape).astype(np.int64)
@@ -201,6 +211,13 @@ def mask(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]
     if wrong.size:
         raise ValueError(f"{name} holds {wrong[0]}, expected only 1 (a real token) and 0 (padding)")
     return np.asarray(real, bool)
+
+
+def _check_int64(name: str, array: npt.NDArray[Any]) -> None:
+    """Refuses integers beyond int64, which NumPy holds as uint64 or as objects."""
+    for number in array.ravel().tolist() if array.dtype in (np.uint64, object) else ():
+        if isinstance(number, int) and not -(1 << 63) <= number < 1 << 63:
+            raise ValueError(f"{name} holds {described(number)}, expected integers of 64 bits")
 
 
 def _as_array(name: str, value: Any) -> npt.NDArray[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from .architecture import Architecture
 from .checkpoint import Checkpoint
 from .config import Config
-from .device import check_device
+from .device import CPU, check_device, check_dtype, is_dtype
 from .families import find_family
 from .gguf_checkpoint import GgufCheckpoint
 from .heads import Head
@@ -82,20 +82,35 @@ class Pretrained:
         """How many numbers the checkpoint holds for this model."""
         return self._num_parameters
 
-    # What lines written for PyTorch ask of a model, which here is always on the CPU and in its one mode.
+    # What lines written for PyTorch ask of a model, which here is always on the CPU, of float32 and in its one mode.
 
-    device = "cpu"
+    device = CPU
+    dtype = np.dtype(np.float32)
+    training = False
 
     def eval(self) -> Any:
         """The model itself."""
         return self
 
-    def to(self, device: Any) -> Any:
-        """The model itself, if `device` is the CPU."""
+    def train(self, mode: bool = True) -> Any:
+        """The model itself, if `mode` is False."""
+        if mode:
+            raise ValueError(f"mode is {mode}, expected False: models are not trained here, there are no gradients")
+        return self
+
+    def to(self, device: Any = None, dtype: Any = None) -> Any:
+        """The model itself, if `device` is the CPU and `dtype` float32. As in PyTorch, a dtype may come first."""
+        if is_dtype(device):
+            device, dtype = None, device
         check_device(device)
+        check_dtype(dtype)
         return self
 
     def cpu(self) -> Any:
+        """The model itself."""
+        return self
+
+    def float(self) -> Any:
         """The model itself."""
         return self
 

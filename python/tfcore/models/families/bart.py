@@ -3,7 +3,7 @@
 from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import Family, Part, Source, bias_only, module
-from .common import activation, head_size, labels, layers
+from .common import activation, head_size, labels, layers, start_token
 
 _BEFORE = 2  # rows of the tables of positions before that of position 0
 _VARIANTS = {  # of the papers around it, as old configs name them; none of them came to be used
@@ -34,7 +34,7 @@ def describe(config: Config) -> Architecture:
             "sequence_classification": Head("eos", labels(config, 3), dense=width, activation="tanh"),
             "question_answering": Head("all", 2),
         },
-        start=config.token_id("decoder_start_token_id", default=2),
+        start=start_token(config, words, default=2),
     )
 
 

@@ -13,6 +13,8 @@ FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as con
 EVERYWHERE = (-1, -1)  # the window of a query that sees all
 
 _MOST_LAYERS = 10_000
+_MOST_WINDOW = 1 << 31  # as wide as this stands for none
+_TRAINED = "original_max_position_embeddings"
 _FAR = 2**40  # further than any text goes
 _MOST_HEAD_SIZE = 1 << 16
 
@@ -67,11 +69,31 @@ def head_size(
     return whole // parts
 
 
+def start_token(config: Config, words: int, default: int) -> int | None:
+    """The `decoder_start_token_id`, or else the family's, of a decoder of `words`; None where it lacks the latter."""
+    if config.get("decoder_start_token_id") is None:
+        return default if default < words else None
+    start = config.token_id("decoder_start_token_id")
+    if start >= words:
+        raise ValueError(
+            f"{config.path}: field 'decoder_start_token_id' is {start}, expected 0 to {words - 1}: a token of the "
+            "decoder's vocabulary"
+        )
+    return start
+
+
 def window(config: Config, default: int | None = None) -> tuple[int, int]:
-    """The `sliding_window` of a causal layer, which counts the query's own key; null: a query sees all."""
+    """The `sliding_window` of a causal layer, which counts the query's own key; null or vast: a query sees all."""
     if config.get("sliding_window", default) is None:
         return EVERYWHERE
-    return config.positive_int("sliding_window", default=default or 1) - 1, -1
+    keys = config.positive_int("sliding_window", default=default or 1)
+    return (keys - 1, -1) if keys < _MOST_WINDOW else EVERYWHERE
+
+
+def window_around(config: Config, name: str, default: int) -> tuple[int, int]:
+    """A window of so many keys, as a config's field says, half of them to each side; vast: a query sees all."""
+    keys = config.positive_int(name, default=default)
+    return (keys // 2, keys // 2) if keys < _MOST_WINDOW else EVERYWHERE
 
 
 def kinds_of_layers(config: Config, default: Sequence[str]) -> Sequence[str]:
@@ -96,6 +118,7 @@ def rotary(config: Config, size: int, *, kind: str | None = None, base: float = 
     fields = _rope_fields(config, kind)
     theta = _stated(fields, config, "rope_theta", base)
     part = _stated(fields, config, "partial_rotary_factor", part)
+    scaling = _rope_scaling(config, fields)
     try:
         if isinstance(theta, bool | str):
             raise TypeError(f"rope_theta is {theta!r}, expected a number")
@@ -103,7 +126,7 @@ def rotary(config: Config, size: int, *, kind: str | None = None, base: float = 
             raise ValueError(f"partial_rotary_factor is {part}, expected a share of the head, above 0 and at most 1")
         if size > _MOST_HEAD_SIZE:
             raise ValueError(f"the head size is {size}, expected at most {_MOST_HEAD_SIZE}")
-        found = Rotary(int(size * part), float(theta), scaling=_rope_scaling(config, fields))
+        found = Rotary(int(size * part), float(theta), scaling=scaling)
         for length in (0, _FAR):
             rotary_frequencies(found.dim, base=found.base, scaling=found.scaling, length=length)
     except (TypeError, ValueError, ArithmeticError) as error:
@@ -134,9 +157,12 @@ def _rope_scaling(config: Config, fields: Mapping[str, Any]) -> dict[str, Any] |
         return None
     if kind == "su" or "short_factor" in fields:
         kind = "longrope"  # which the first files of Phi-3 call "su" or "yarn"
-    longest = config.get("max_position_embeddings")
-    trained = config.get("original_max_position_embeddings") or fields.get("original_max_position_embeddings")
+    where = config if config.get(_TRAINED) is not None else Config(fields, config.path)
+    longest, trained = config.get("max_position_embeddings"), where.get(_TRAINED)
+    if kind == "longrope":
+        config.positive_int("max_position_embeddings", default=1)
+        where.positive_int(_TRAINED, default=1)
     if kind == "dynamic" or trained is None:
         trained = longest
     stretch = {"factor": longest / trained} if kind == "longrope" and longest and trained else {}
-    return {**stretch, **fields, "rope_type": kind, "original_max_position_embeddings": trained}
+    return {**stretch, **fields, "rope_type": kind, _TRAINED: trained}

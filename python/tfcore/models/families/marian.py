@@ -6,6 +6,7 @@ from ..architecture import Architecture, Embeddings, Head
 from ..config import Config
 from ..family import Family
 from .bart import BART, PARTS, SEQ2SEQ_HEAD, embedding_scale, stack
+from .common import start_token
 
 _MOST_POSITIONS = 1 << 20  # whose sinusoids are computed when a model is opened
 
@@ -31,7 +32,7 @@ def describe(config: Config) -> Architecture:
         encoder=stack(config, "encoder", embeddings),
         decoder=stack(config, "decoder", replace(embeddings, vocabulary=written)),
         heads={"seq2seq_lm": Head("all", written, tied=config.flag("tie_word_embeddings", default=True))},
-        start=config.token_id("decoder_start_token_id", default=58100),
+        start=start_token(config, written, default=58100),
     )
 
 

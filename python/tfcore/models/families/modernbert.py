@@ -5,7 +5,7 @@ from dataclasses import replace
 from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import GATE_UP, QKV, Family, Part, fused, module
-from .common import FULL, SLIDING, activation, head_size, kinds_of_layers, labels, layers, rotary
+from .common import FULL, SLIDING, activation, head_size, kinds_of_layers, labels, layers, rotary, window_around
 
 _POOLING = {"cls": "first", "mean": "mean"}  # as configs name it → as heads do
 
@@ -40,7 +40,6 @@ def _blocks(config: Config) -> tuple[Block, ...]:
     heads, size, count = config.positive_int("num_attention_heads"), head_size(config), layers(config)
     every = config.positive_int("global_attn_every_n_layers", default=3)
     kinds = kinds_of_layers(config, [SLIDING if i % every else FULL for i in range(count)])
-    reach = config.positive_int("local_attention", default=128) // 2
     far = config.positive_number("global_rope_theta", default=160_000.0)
     close = config.positive_number("local_rope_theta", default=far if "local_rope_theta" in config else 10_000.0)
     whole = Block(
@@ -58,7 +57,7 @@ def _blocks(config: Config) -> tuple[Block, ...]:
     )
     near = replace(
         whole,
-        window=(reach, reach),
+        window=window_around(config, "local_attention", default=128),
         rotary=rotary(config, size, kind=SLIDING, base=close),
     )
     blocks = [near if kind == SLIDING else whole for kind in kinds]

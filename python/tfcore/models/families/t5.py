@@ -1,14 +1,12 @@
 """T5 and Flan-T5 (Raffel et al. 2020): relative positions, RMS norms before, no biases. Also its encoder alone."""
 
-import numpy as np
-
-from ...relative import relative_buckets
 from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, RelativeBuckets, Stack
 from ..config import Config
 from ..family import Family, Part, Source, module
-from .common import activation, labels, layers
+from .common import activation, labels, layers, start_token
 
 _ENCODERS = {"T5EncoderModel", "T5ForTokenClassification"}  # the classes whose checkpoints have no decoder
+_LEAST_BUCKETS, _MOST_BUCKETS = 4, 1 << 20
 _GATED = {"gated-gelu": "gelu_new"}  # the paper's name of a gated layer → its activation
 
 
@@ -27,7 +25,7 @@ def describe(config: Config) -> Architecture:
             "sequence_classification": Head("eos", labels(config), dense=width, activation="tanh"),
             "question_answering": Head("all", 2),
         },
-        start=config.token_id("decoder_start_token_id", default=0),
+        start=start_token(config, words, default=0),
     )
 
 
@@ -52,14 +50,25 @@ def _stack(config: Config, words: int, width: int, count: int, *, decoder: bool)
         relative=True,
         cross=decoder,
     )
+    embeddings, relative = Embeddings(words, width), _relative(config, decoder=decoder)
+    return Stack(width, embeddings, (block,) * count, final_norm=True, relative=relative)
+
+
+def _relative(config: Config, *, decoder: bool) -> RelativeBuckets:
     buckets = config.positive_int("relative_attention_num_buckets", default=32)
     farthest = config.positive_int("relative_attention_max_distance", default=128)
-    relative = RelativeBuckets(buckets, farthest, bidirectional=not decoder)
-    try:
-        relative_buckets(np.zeros(1, np.int64), buckets, farthest, bidirectional=not decoder)
-    except ValueError as error:
-        raise ValueError(f"{config.path}: relative attention: {error}") from None
-    return Stack(width, Embeddings(words, width), (block,) * count, final_norm=True, relative=relative)
+    if not _LEAST_BUCKETS <= buckets <= _MOST_BUCKETS:
+        raise ValueError(
+            f"{config.path}: field 'relative_attention_num_buckets' is {buckets}, expected {_LEAST_BUCKETS} to "
+            f"{_MOST_BUCKETS}"
+        )
+    part, share = ("half", 2) if decoder else ("a quarter", 4)
+    if farthest <= buckets // share:
+        raise ValueError(
+            f"{config.path}: field 'relative_attention_max_distance' is {farthest}, expected more than "
+            f"{buckets // share}, {part} of 'relative_attention_num_buckets'"
+        )
+    return RelativeBuckets(buckets, farthest, bidirectional=not decoder)
 
 
 def _part(role: str) -> Part:
