@@ -313,6 +313,89 @@ def test_sampled_beams_follow_their_distribution():
     assert (np.abs(counts / draws - want) <= SIGMAS * np.sqrt(want * (1 - want) / draws)).all()
 
 
+@pytest.mark.parametrize("beams", [1, 2])
+def test_without_a_seed_numpys_global_state_decides(beams):
+    options = {"do_sample": True, "num_beams": beams, "max_new_tokens": 20, "temperature": 1.5}
+    np.random.seed(42)  # noqa: NPY002 (as tutorials do)
+    first, second = run(PROMPTS, **options), run(PROMPTS, **options)
+    assert first != second
+    np.random.seed(42)  # noqa: NPY002
+    run(PROMPTS, seed=3, **options)  # draws nothing from it, and neither does what is not drawn
+    run(PROMPTS, num_beams=beams, max_new_tokens=3)
+    assert [run(PROMPTS, **options), run(PROMPTS, **options)] == [first, second]
+    np.random.seed(43)  # noqa: NPY002
+    assert run(PROMPTS, **options) != first
+
+
+def test_a_stream_without_a_seed():
+    options = GenerationOptions(do_sample=True, max_new_tokens=20, temperature=1.5)
+    np.random.seed(42)  # noqa: NPY002
+    want = lists(generate(TableSession(), PROMPTS[:1], options).sequences)[0]
+    np.random.seed(42)  # noqa: NPY002
+    assert [*PROMPTS[0], *(int(step.tokens[0]) for step in stream(TableSession(), PROMPTS[:1], options))] == want
+
+
+@pytest.mark.parametrize("penalty", [-30.0, -400.0, -1e300])
+@pytest.mark.parametrize("early", [True, False, "never"])
+def test_beams_of_scores_beyond_any_bound(penalty, early):
+    """The power of a text's length outweighs all else: the shortest come first, and none is the bare prompt."""
+    options = {"max_new_tokens": 12, "eos_token_id": [3, 12], "min_new_tokens": 4, "suppress_tokens": [PAD]}
+    found = run(PROMPTS, num_beams=4, num_return_sequences=4, length_penalty=penalty, early_stopping=early, **options)
+    for row, prompt in enumerate(PROMPTS):
+        texts = [text[len(prompt) :] for text in found[4 * row : 4 * row + 4]]
+        lengths = [len(text) for text in texts]
+        assert lengths == sorted(lengths)
+        assert all(5 <= len(text) <= 12 and (text[-1] in (3, 12) or len(text) == 12) for text in texts)
+        assert len({tuple(text) for text in texts}) == 4
+        shortest = [text for text in texts if len(text) == lengths[0]]
+        assert shortest == sorted(shortest, key=lambda text: -probability(prompt, text))
+
+
+def probability(prompt, text):
+    """Its logarithm, of a continuation."""
+    tokens, total = [*prompt, *text], 0.0
+    for place in range(len(prompt), len(tokens)):
+        scores = logits(np.array(tokens[:place])).astype(np.float64)
+        total += scores[tokens[place]] - np.log(np.exp(scores).sum())
+    return total
+
+
+def test_beams_of_next_to_no_temperature_end():
+    """Scores are far below any text's otherwise: real ones all the same, and better than no text."""
+    options = GenerationOptions(
+        do_sample=True, temperature=1e-300, num_beams=3, num_return_sequences=3, max_new_tokens=5, seed=0
+    )
+    found = generate(TableSession(), PROMPTS, options, return_scores=True)
+    for place, text in enumerate(lists(found.sequences)):
+        prompt = PROMPTS[place // 3]
+        assert (len(text), text[: len(prompt)]) == (len(prompt) + 5, prompt)
+    ranked = found.scores.reshape(4, 3)
+    assert (ranked[:, :-1] >= ranked[:, 1:]).all()
+    assert len({tuple(text) for text in lists(found.sequences)}) == 12
+    assert (found.scores < -1e9).all()
+
+
+@pytest.mark.parametrize("mode", [{}, {"do_sample": True, "seed": 0}])
+def test_fewer_texts_than_beams(mode):
+    """The best comes again, and no text that the options rule out."""
+    options = {"num_beams": 3, "num_return_sequences": 3, "no_repeat_ngram_size": 1, **mode}
+    assert run([[1]], max_new_tokens=1, suppress_tokens=list(range(1, V)), **options) == [[1, 0]] * 3
+    best, other, again = run([[5]], max_new_tokens=2, suppress_tokens=[0, *range(3, V)], **options)
+    assert sorted([best, other]) == [[5, 1, 2], [5, 2, 1]]
+    assert probability([5], best[1:]) > probability([5], other[1:])
+    assert again == best
+
+
+@pytest.mark.parametrize("mode", [{}, {"do_sample": True, "seed": 0}, {"num_beams": 2}])
+def test_repetition_penalties_beyond_float32(mode):
+    """They go as far as it does, without a warning."""
+    options = {"max_new_tokens": 6, **mode}
+    most = run(PROMPTS, repetition_penalty=1e300, **options)
+    assert most == run(PROMPTS, repetition_penalty=1e30, **options)
+    assert all(len(set(text)) == len(text) for text in most)
+    assert run(PROMPTS, repetition_penalty=1e-300, **options) == run(PROMPTS, repetition_penalty=1e-30, **options)
+
+
 def test_scores_are_log_probabilities():
     prompt = PROMPTS[2]
     found = generate(TableSession(), [prompt], GenerationOptions(max_new_tokens=5), return_scores=True)
@@ -375,6 +458,14 @@ def test_next_to_no_temperature_is_greedy():
     assert run(PROMPTS, temperature=0, max_new_tokens=8) == want
 
 
+def test_no_end_of_temperature_is_equal_chances():
+    options = {"do_sample": True, "suppress_tokens": [PAD], "max_new_tokens": 8, "seed": 0}
+    for beams in (1, 2):
+        found = run(PROMPTS, temperature=1e300, num_beams=beams, **options)
+        assert found == run(PROMPTS, temperature=1e30, num_beams=beams, **options)
+        assert not any(PAD in text for text in found)
+
+
 def test_a_token_beyond_the_models_number_is_no_obstacle():
     """Some embeddings know more tokens than the head."""
     prompt = np.array([900, 2, 900])
@@ -391,8 +482,16 @@ def test_a_token_beyond_the_models_number_is_no_obstacle():
     for change in changes(options):
         change(altered, prompt, Lengths(3, 6, 10))
     assert np.flatnonzero(altered != scores).tolist() == [2]
-    with pytest.raises(ValueError, match="the forced token is 700, expected one below 24"):
+    with pytest.raises(ValueError, match="forced_bos_token_id is 700, expected a token below 24"):
         run([[1]], forced_bos_token_id=700)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_forced_end_beyond_the_models_number_is_refused_at_once(beams):
+    session = TableSession()
+    with pytest.raises(ValueError, match="forced_eos_token_id is 700, expected a token below 24"):
+        run([[1]], session=session, forced_eos_token_id=[3, 700], max_new_tokens=9, num_beams=beams)
+    assert session.sizes == [1]
 
 
 # ---- streaming
@@ -528,14 +627,45 @@ def test_settings_that_do_not_exist():
         GenerationOptions.merged({"typical_p": 0.9})
     with pytest.raises(ValueError, match="num_beam_groups is 2, expected 1"):
         GenerationOptions.merged(None, num_beam_groups=2)
-    assert GenerationOptions.merged({"typical_p": 0.9}, typical_p=1.0) == GenerationOptions()
+    assert GenerationOptions.merged({"typical_p": 0.9}, typical_p=np.float64(1.0)) == GenerationOptions()
+    for name in ("logits_processor", "sequence_bias"):
+        with pytest.raises(
+            ValueError, match=rf"^{name} is array\(\[0\., 0\., 0\.\]\), expected .*: it is not implemented"
+        ):
+            GenerationOptions.merged(None, **{name: np.zeros(3)})
+
+
+def test_ids_of_numpy_and_torch():
+    ids = [np.int64(5), np.array(5), np.uint8(5)]
+    several = [np.array([5, 6]), [np.int32(5), np.array(6)], {np.int64(5), 6}]
+    words = [np.array([[5, 6]]), [np.array([5, 6])], [[np.int64(5), 6]]]
+    torch = pytest.importorskip("torch")
+    ids.append(torch.tensor(5))
+    several += [torch.tensor([5, 6]), (torch.tensor(5), 6)]
+    words += [torch.tensor([[5, 6]]), [torch.tensor([5, 6])]]
+    for name in ("pad_token_id", "bos_token_id", "decoder_start_token_id", "forced_bos_token_id"):
+        assert [getattr(GenerationOptions(**{name: one}), name) for one in ids] == [5] * len(ids)
+    for name in ("eos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
+        assert [getattr(GenerationOptions(**{name: one}), name) for one in ids] == [(5,)] * len(ids)
+        assert [sorted(getattr(GenerationOptions(**{name: some}), name)) for some in several] == [[5, 6]] * len(several)
+    assert [GenerationOptions(bad_words_ids=some).bad_words_ids for some in words] == [((5, 6),)] * len(words)
+    for wrong in (torch.tensor(5.0), torch.tensor(True), torch.tensor([[5]]), np.array([5.0])):
+        with pytest.raises(TypeError, match=r"^eos_token_id is .*, expected a token id or several"):
+            GenerationOptions(eos_token_id=wrong)
+    with pytest.raises(ValueError, match=r"^pad_token_id is tensor\(-1\), expected a token id"):
+        GenerationOptions(pad_token_id=torch.tensor(-1))
+    with pytest.raises(TypeError, match=r"^pad_token_id is tensor\(\[5\]\), expected a token id"):
+        GenerationOptions(pad_token_id=torch.tensor([5]))
 
 
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
         ("max_new_tokens", -1, "a non-negative integer"),
+        ("max_new_tokens", 10**37, r"a non-negative integer up to 10\*\*36$"),
         ("max_length", 0, "a positive integer"),
+        ("max_length", 10**37, r"a positive integer up to 10\*\*36$"),
+        ("seed", -1, "a non-negative integer$"),
         ("temperature", -0.5, "a non-negative number"),
         ("temperature", float("nan"), "a non-negative number"),
         ("top_k", -1, "a non-negative integer"),
@@ -543,17 +673,43 @@ def test_settings_that_do_not_exist():
         ("min_p", -0.1, "a number from 0 to 1"),
         ("repetition_penalty", 0.0, "a positive number"),
         ("num_beams", 0, "a positive integer"),
+        ("num_beams", 65537, "a positive integer up to 65536$"),
+        ("num_beams", 10**30, "a positive integer up to 65536$"),
         ("length_penalty", float("inf"), "a finite number"),
         ("early_stopping", "always", "True, False or 'never'"),
         ("eos_token_id", -1, "a token id or several"),
+        ("eos_token_id", [5] * 50 + [-1], "a token id or several"),
+        ("pad_token_id", -1, "a token id"),
         ("bad_words_ids", [[]], "a list of lists of token ids, none empty"),
+        ("bad_words_ids", [[2**70]], "a list of lists of token ids, none empty"),
         ("stop_strings", ["a", ""], "a text or several, none empty"),
+        ("stop_strings", "\ud800", "a text or several, none empty or with a lone surrogate"),
+        ("num_return_sequences", 65537, "a positive integer up to 65536$"),
         ("num_return_sequences", 2, "1"),
     ],
 )
 def test_values_out_of_range(name, value, wanted):
     with pytest.raises(ValueError, match=f"^{name} is .*, expected {wanted}"):
         GenerationOptions(**{name: value})
+
+
+def test_a_number_that_python_does_not_write():
+    for value in (10**5000, -(10**5000)):
+        with pytest.raises(
+            ValueError, match=r"^max_new_tokens is a number of thousands of digits, expected a non-negative"
+        ):
+            GenerationOptions(max_new_tokens=value)
+
+
+def test_as_much_as_there_may_be():
+    options = GenerationOptions(num_beams=65536, num_return_sequences=65536, stop_strings="\U0001f600")
+    assert (options.num_beams, options.num_return_sequences) == (65536, 65536)
+    long = {"max_new_tokens": 10**36, "eos_token_id": [3, 12]}
+    text = run(PROMPTS[:1], **long)[0]
+    assert text == run(PROMPTS[:1], **long | {"max_new_tokens": 500})[0]
+    assert text[-1] in (3, 12)
+    beams = {"num_beams": 2, "early_stopping": "never", "length_penalty": -1.0}
+    assert run(PROMPTS, **long, **beams) == run(PROMPTS, **long | {"max_new_tokens": 500}, **beams)
 
 
 @pytest.mark.parametrize(
@@ -566,6 +722,8 @@ def test_values_out_of_range(name, value, wanted):
         ("eos_token_id", "</s>"),
         ("eos_token_id", [1, "2"]),
         ("bad_words_ids", [3]),
+        ("bad_words_ids", np.array([3])),
+        ("num_beams", np.zeros(3)),
         ("stop_strings", [3]),
         ("seed", 1.5),
     ],

@@ -11,6 +11,7 @@ NAME = "sentence-transformers/all-MiniLM-L6-v2"
 MODULES = [
     "models.auto",
     "models.chat_template",
+    "models.batch_encoding",
     "models.checkpoint",
     "models.model",
     "models.text_stream",

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from closeness import assert_same_bits
 from gguf_files import smollm2
 from smollm2_cases import CHAT, PROMPTS
-from tfcore import AutoModelForCausalLM, AutoTokenizer
+from tfcore import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer, TextStreamer
 from tfcore.generation import GenerationOptions
 from tfcore.models import TextStream
 
@@ -215,3 +216,36 @@ def test_an_interrupt_of_the_command():
     assert text.endswith("\n")
     assert "\ufffd" not in text
     assert len(text) < 1000  # the rest of the 2000 tokens was not waited for
+
+
+# ---- streamers
+
+
+def test_a_text_is_printed_as_it_is_written(model, tokenizer, prompts, capsys):
+    ids = prompts[FRANCE]
+    whole = model.generate([ids], max_new_tokens=12, streamer=TextStreamer(tokenizer))[0]
+    assert capsys.readouterr().out == tokenizer.decode(whole) + "\n"
+    model.generate([ids], max_new_tokens=12, streamer=TextStreamer(tokenizer, skip_prompt=True))
+    assert capsys.readouterr().out == tokenizer.decode(whole[len(ids) :]) + "\n"
+
+
+def test_a_text_is_iterated_over_as_it_is_written(model, tokenizer, prompts):
+    transformers = pytest.importorskip("transformers")
+    streamers = [
+        kind(tokenizer, True, timeout=60) for kind in (TextIteratorStreamer, transformers.TextIteratorStreamer)
+    ]
+    said = []
+    for streamer in streamers:
+        settings = {"max_new_tokens": 12, "streamer": streamer}
+        writer = threading.Thread(target=model.generate, args=([prompts[JAPANESE]],), kwargs=settings)
+        writer.start()
+        said.append(list(streamer))
+        writer.join()
+    assert "".join(said[0]) == "".join(said[1]) != ""
+    assert len(said[0]) > 2
+
+
+def test_a_streamer_takes_one_text(model, tokenizer, prompts):
+    for rows in ([prompts[FRANCE]] * 2, [[5], [5]]):
+        with pytest.raises(ValueError, match="several texts, expected one"):
+            model.generate(rows, max_new_tokens=2, streamer=TextStreamer(tokenizer))

@@ -66,6 +66,8 @@ if TYPE_CHECKING:
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
         AutoTokenizer,
+        TextIteratorStreamer,
+        TextStreamer,
     )
 
 __version__: str = _core.__version__
@@ -83,6 +85,8 @@ _LATER = {
     "CrossEncoder": "embedding",
     "MultiVectorEncoder": "embedding",
     "SentenceEncoder": "embedding",
+    "TextIteratorStreamer": "models",
+    "TextStreamer": "models",
 }
 
 __all__ = [
@@ -98,6 +102,8 @@ __all__ = [
     "MultiVectorEncoder",
     "PackedLinear",
     "SentenceEncoder",
+    "TextIteratorStreamer",
+    "TextStreamer",
     "alibi_slopes",
     "attention_varlen",
     "available_isas",

@@ -4,6 +4,9 @@ K beams, V tokens. A search keeps K texts that run and the K best that have ende
 max(2, 1 + end tokens) * K continuations of what runs, so that K are left even if every beam could end: those that end
 and are among the first K compete for a place among the finished, by log-probability / length ** length_penalty; the
 best K that do not end run on. These rules, and float32 as the arithmetic, are those of Transformers.
+
+Where fewer than K can run on, impossible texts fill up the others' places in the session: a score of minus infinity
+tells them, whatever the scores of possible ones are, and they never become a result.
 """
 
 from __future__ import annotations
@@ -14,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .logits import Change, Lengths, changes, normalize
-from .loop import alter, checked, random_stream, refuse
+from .loop import alter, checked, random_stream, refuse, seed_of
 from .options import GenerationOptions
 from .protocol import Float32Array, IntArray, Session
 from .sampling import candidates, cooled, draw_several, largest
 from .stopping import Stopping
 
-_NEVER = np.float32(-1e9)  # below the score of any text, and still a number that can be compared
+_LEAST = np.finfo(np.float32).tiny  # positive number that a score is divided by
 
 
 class Search:
@@ -35,20 +38,22 @@ class Search:
         self.lengths = Lengths(len(prompt), options.least(len(prompt)), options.limit(len(prompt)))
         self.tokens = np.tile(prompt, (beams, 1))  # (K, L), of those that run
         self.parents = np.arange(beams)  # the beam of the step before that each continues
-        self._scores = np.full(beams, _NEVER)
+        self._scores = np.full(beams, -np.inf, np.float32)
         self._scores[0] = 0  # the beams begin equal: all but one are left out, or each continuation came K times
-        self._finished = [prompt] * beams
-        self._finished_scores = np.full(beams, _NEVER)
-        self._is_finished = np.zeros(beams, np.bool_)
         self.ended = self.lengths.most == len(prompt)
+        self._finished = [prompt] if self.ended else []  # K at most, best first
+        self._finished_scores = np.zeros(len(self._finished), np.float32)
 
     def best(self, count: int) -> tuple[list[IntArray], Float32Array]:
-        """The `count` best texts, and their scores."""
-        return self._finished[:count], self._finished_scores[:count]
+        """The `count` best texts, and their scores; where fewer were possible, the best again."""
+        places = np.arange(count)
+        places[len(self._finished) :] = 0
+        return [self._finished[place] for place in places], self._finished_scores[places]
 
     def advance(self, scores: Float32Array) -> None:
         """Goes on by one token, given the logarithms of probabilities (K, V) of the next; overwrites them."""
-        scores += self._scores[:, None]
+        with np.errstate(over="ignore"):  # of scores over next to no temperature
+            scores += self._scores[:, None]
         places = self._continuations(scores)
         reached = scores.ravel()[places]
         if not np.isfinite(reached[0]):
@@ -63,8 +68,12 @@ class Search:
         )
         self._finish(reached, ends, beams, tokens)
         self._run_on(reached, ends, beams, tokens)
-        full = bool(self._is_finished.all()) and self._options.early_stopping is True
+        full = self._is_full and self._options.early_stopping is True
         self.ended = full or bool(ends.all()) or not self._may_be_beaten()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._finished) == self._options.num_beams
 
     def _continuations(self, scores: Float32Array) -> IntArray:
         """Places in the flat (K * V) scores of what is considered, drawn or best first.
@@ -80,43 +89,47 @@ class Search:
         return np.concatenate([drawn, np.flatnonzero(~possible)[: count - len(drawn)]])
 
     def _finish(self, reached: Float32Array, ends: npt.NDArray[np.bool_], beams: IntArray, tokens: IntArray) -> None:
-        count = len(self._finished)
-        ended = ends & (np.arange(len(ends)) < count)
+        count = self._options.num_beams
+        ended = np.flatnonzero(ends[:count] & (reached[:count] > -np.inf))
         length = self.tokens.shape[1] + 1 - self.lengths.prompt
-        scores = reached / _power(length, self._options.length_penalty)
-        scores += np.where(ended, np.float32(0), _NEVER)
-        merged = np.concatenate([self._finished_scores, scores])
-        chosen = largest(merged, count)
-        self._finished = [
-            self._finished[i] if i < count else np.append(self.tokens[beams[i - count]], tokens[i - count])
-            for i in chosen.tolist()
-        ]
-        self._finished_scores = merged[chosen]
-        self._is_finished = np.concatenate([self._is_finished, ended])[chosen]
+        scores = np.concatenate([self._finished_scores, self._over_length(reached[ended], length)])
+        texts = [*self._finished, *(np.append(self.tokens[beams[place]], tokens[place]) for place in ended)]
+        chosen = largest(scores, count)
+        self._finished = [texts[place] for place in chosen]
+        self._finished_scores = scores[chosen]
 
     def _run_on(self, reached: Float32Array, ends: npt.NDArray[np.bool_], beams: IntArray, tokens: IntArray) -> None:
-        scores = reached + np.where(ends, _NEVER, np.float32(0))
-        chosen = largest(scores, len(self._finished))
+        scores = np.where(ends, np.float32(-np.inf), reached)
+        chosen = largest(scores, self._options.num_beams)
         self._scores, self.parents = scores[chosen], beams[chosen]
         self.tokens = np.concatenate([self.tokens[self.parents], tokens[chosen, None]], axis=1)
 
     def _may_be_beaten(self) -> bool:
-        """Whether the best that runs could end better than the worst that has ended."""
-        penalty = self._options.length_penalty
-        to_the_end = self._options.early_stopping == "never" and penalty > 0
+        """Whether the best that runs could end better than the worst that has ended, or be one of too few."""
+        if self._scores[0] == -np.inf:  # none runs
+            return False
+        if not self._is_full:
+            return True
+        to_the_end = self._options.early_stopping == "never" and self._options.length_penalty > 0
         length = (self.lengths.most if to_the_end else self.tokens.shape[1]) - self.lengths.prompt
-        hoped = self._scores[:1] / _power(length, penalty)
-        worst = self._finished_scores.min() if self._is_finished.all() else _NEVER
-        return bool(hoped[0] > worst)
+        hoped = self._over_length(self._scores[:1], length)
+        return bool(hoped[0] > self._finished_scores[-1])
+
+    def _over_length(self, scores: Float32Array, length: int) -> Float32Array:
+        """What texts are ranked by; a power that float32 has no number for is taken for the nearest that it has."""
+        with np.errstate(over="ignore"):
+            power = (np.float64(length) ** self._options.length_penalty).astype(np.float32)
+            ranked: Float32Array = scores / max(power, _LEAST)
+        return ranked
 
 
 def beam_search(
     session: Session, prompts: Sequence[IntArray], options: GenerationOptions, stopping: Stopping
 ) -> list[Search]:
     """A search to each prompt, carried to its end."""
-    entropy = np.random.SeedSequence(options.seed).entropy
+    seed = seed_of(options) if options.do_sample else None
     searches = [
-        Search(prompt, options, stopping, random_stream(entropy, row) if options.do_sample else None)
+        Search(prompt, options, stopping, None if seed is None else random_stream(seed, row))
         for row, prompt in enumerate(prompts)
     ]
     beams = options.num_beams
@@ -163,9 +176,3 @@ def _keep_candidates(scores: Float32Array, options: GenerationOptions) -> None:
     kept = cooled(scores[tokens], options.temperature)
     scores.fill(-np.inf)
     scores[tokens] = kept
-
-
-def _power(length: int, penalty: float) -> np.float32:
-    with np.errstate(over="ignore"):
-        power: np.float32 = (np.float64(length) ** penalty).astype(np.float32)
-    return power

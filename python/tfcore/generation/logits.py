@@ -67,8 +67,9 @@ def _ids(tokens: int | Sequence[int]) -> IntArray:
 def _penalize_repetition(penalty: float, scores: Float32Array, tokens: IntArray, _: Lengths) -> None:
     seen = tokens[tokens < len(scores)]  # an embedding may know more tokens than the head
     old = scores[seen]
+    factor = np.float32(min(max(penalty, 1e-30), 1e30))  # that float32 can hold, and a logit times it
     with np.errstate(over="ignore"):
-        scores[seen] = np.where(old < 0, old * np.float32(penalty), old / np.float32(penalty))
+        scores[seen] = np.where(old < 0, old * factor, old / factor)
 
 
 def _ban_repeated_ngrams(size: int, scores: Float32Array, tokens: IntArray, _: Lengths) -> None:
@@ -95,10 +96,12 @@ def _ban_early_end(ends: IntArray, scores: Float32Array, tokens: IntArray, lengt
 
 def _force_first(forced: IntArray, scores: Float32Array, tokens: IntArray, _: Lengths) -> None:
     if len(tokens) == 1:
+        _check_forced("forced_bos_token_id", forced, scores)
         _allow_only(forced, scores)
 
 
 def _force_last(forced: IntArray, scores: Float32Array, tokens: IntArray, lengths: Lengths) -> None:
+    _check_forced("forced_eos_token_id", forced, scores)  # at every step: not after all the others are done
     if len(tokens) == lengths.most - 1:
         _allow_only(forced, scores)
 
@@ -115,8 +118,11 @@ def _ban(banned: IntArray, scores: Float32Array, tokens: IntArray, _: Lengths) -
     scores[banned[banned < len(scores)]] = -np.inf  # what the model has no score for cannot come anyway
 
 
-def _allow_only(forced: IntArray, scores: Float32Array) -> None:
+def _check_forced(name: str, forced: IntArray, scores: Float32Array) -> None:
     if forced.max() >= len(scores):
-        raise ValueError(f"the forced token is {forced.max()}, expected one below {len(scores)}, the model's number")
+        raise ValueError(f"{name} is {forced.max()}, expected a token below {len(scores)}, the model's number of them")
+
+
+def _allow_only(forced: IntArray, scores: Float32Array) -> None:
     scores.fill(-np.inf)
     scores[forced] = 0

@@ -54,17 +54,24 @@ def texts(prompts: Sequence[IntArray], options: GenerationOptions) -> list[Text]
     """`num_return_sequences` texts to each prompt, one after another."""
     if not options.do_sample:
         return [Text(prompt, options, None) for prompt in prompts]
-    entropy = np.random.SeedSequence(options.seed).entropy
+    seed = seed_of(options)
     return [
-        Text(prompt, options, random_stream(entropy, row, copy))
+        Text(prompt, options, random_stream(seed, row, copy))
         for row, prompt in enumerate(prompts)
         for copy in range(options.num_return_sequences)
     ]
 
 
-def random_stream(entropy: int | Sequence[int] | None, *place: int) -> np.random.Generator:
+def seed_of(options: GenerationOptions) -> int:
+    """What all random numbers of a call follow from: where nothing is said, what NumPy's global state gives."""
+    if options.seed is not None:
+        return options.seed
+    return int.from_bytes(np.random.bytes(16), "little")  # noqa: NPY002 (it is what `np.random.seed` sets)
+
+
+def random_stream(seed: int, *place: int) -> np.random.Generator:
     """The random numbers that belong to a place, such as a row of the batch, and to no other."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy, spawn_key=place)))
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=place)))
 
 
 def write(

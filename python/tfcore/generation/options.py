@@ -62,7 +62,8 @@ class GenerationOptions:
     do_sample, temperature, top_k, top_p, min_p, seed
         Draws tokens instead of taking the best: from the `top_k` most probable (0: all), of these from the fewest that
         hold `top_p` of the probability, of these from those of at least `min_p` times the highest. With a seed, the
-        same prompts give the same text again.
+        same prompts give the same text again. Without one, a seed is drawn from NumPy's global random state: after
+        `np.random.seed(42)`, as after Transformers' `set_seed(42)`, the same calls give the same texts.
     repetition_penalty, no_repeat_ngram_size, bad_words_ids, suppress_tokens, begin_suppress_tokens
         What makes a token less probable, or impossible: that it came before, that it would repeat n tokens, that it
         would complete a list of tokens, that it is named, that it is named and would be the first.
@@ -71,9 +72,10 @@ class GenerationOptions:
         `early_stopping` ends the search at `num_beams` finished texts (True), when no better one is likely (False),
         or when none can come any more ("never").
     num_return_sequences
-        Texts to a prompt: several draws, or the best of the beams.
+        Texts to a prompt: several draws, or the best of the beams, the very best again where the options leave fewer.
     eos_token_id
-        The token or tokens that end a text; None never ends it early.
+        The token or tokens that end a text; None never ends it early. Ids are integers of Python, NumPy or PyTorch;
+        several are a list, an array or a CPU tensor.
     stop_strings
         Texts that end it, as soon as a token completes one; they stay in the text.
     forced_bos_token_id, forced_eos_token_id
@@ -155,20 +157,12 @@ class GenerationOptions:
         unknown = sorted(set(given) - set(known) - set(_NEUTRAL))
         if unknown:
             raise TypeError(f"generate has no setting {', '.join(unknown)}; the settings are {', '.join(known)}")
-        said = {name: value for name, value in (checkpoint or {}).items() if value is not None}
-        for name in ("pad_token_id", "eos_token_id"):
-            if said.get(name) == -1:  # how some checkpoints say that they have none
-                del said[name]
-        if said.get("top_k") == -1:  # and that they draw from all
-            said["top_k"] = 0
-        for limit, total in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
-            if given.get(total) is not None:  # the caller's limit is not undone by the checkpoint's of the other kind
-                said.pop(limit, None)
-        settings = {**said, **given}
+        said = {name: value for name, value in stated(checkpoint or {}).items() if value is not None}
+        settings = layered(said, given)
         for name in sorted(settings.keys() & _NEUTRAL.keys()):
-            if settings[name] not in _NEUTRAL[name]:
+            if _plain(settings[name]) not in _NEUTRAL[name]:
                 raise ValueError(
-                    f"{name} is {settings[name]!r}, expected {_NEUTRAL[name][-1]!r}: it is not implemented"
+                    f"{name} is {_shown(settings[name])}, expected {_NEUTRAL[name][-1]!r}: it is not implemented"
                 )
         return cls(**{name: settings[name] for name in known if name in settings})
 
@@ -208,6 +202,27 @@ class GenerationOptions:
         return f"GenerationOptions({', '.join(said)})"
 
 
+def stated(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among the fields of a `generation_config.json`, in the words of a caller."""
+    known = {field.name for field in dataclasses.fields(GenerationOptions)} | _NEUTRAL.keys()
+    said = {name: value for name, value in fields.items() if name in known}
+    for name in ("pad_token_id", "eos_token_id"):
+        if _plain(said.get(name)) == -1:  # how some checkpoints say that they have none
+            said[name] = None
+    if _plain(said.get("top_k")) == -1:  # and that they draw from all
+        said["top_k"] = 0
+    return said
+
+
+def layered(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others over them: a limit replaces the same limit of the other kind, too."""
+    settings = dict(under)
+    for limit, total in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
+        if over.get(total) is not None:
+            settings.pop(limit, None)
+    return settings | dict(over)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Rule:
     """What a setting may be: a kind of value, a range, both in words, and the value that None stands for."""
@@ -223,15 +238,30 @@ class _Rule:
         try:
             converted = self.convert(value)
         except TypeError:
-            raise TypeError(f"{name} is {value!r}, expected {self.wanted}") from None
+            raise TypeError(f"{name} is {_shown(value)}, expected {self.wanted}") from None
         except OverflowError:
             raise ValueError(f"{name} is beyond float64, expected {self.wanted}") from None
         if not self.fits(converted):
-            raise ValueError(f"{name} is {value!r}, expected {self.wanted}")
+            raise ValueError(f"{name} is {_shown(value)}, expected {self.wanted}")
         return converted
 
 
+def _plain(value: Any) -> Any:
+    """The numbers of an array or a tensor, as Python has them; all else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _shown(value: Any, limit: int = 60) -> str:
+    """A value as Python writes it, in one line, cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no integer of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def _integer(value: Any) -> int:
+    value = _plain(value)
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError
     return int(value)
@@ -254,17 +284,20 @@ def _stopping(value: Any) -> bool | str:
 
 
 def _tokens(value: Any) -> tuple[int, ...]:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
+    value = _plain(value)
     if isinstance(value, (list, tuple, set, frozenset)):
         return tuple(_integer(token) for token in value)
     return (_integer(value),)
 
 
 def _words(value: Any) -> tuple[tuple[int, ...], ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(word, (list, tuple)) for word in value):
+    words = _plain(value)
+    if not isinstance(words, (list, tuple)):
         raise TypeError
-    return tuple(_tokens(word) for word in value)
+    words = [_plain(word) for word in words]
+    if not all(isinstance(word, (list, tuple)) for word in words):
+        raise TypeError
+    return tuple(_tokens(word) for word in words)
 
 
 def _strings(value: Any) -> tuple[str, ...]:
@@ -274,38 +307,50 @@ def _strings(value: Any) -> tuple[str, ...]:
     return tuple(strings)
 
 
-def _count(least: int, none: int | None = None) -> _Rule:
+def _is_text(value: str) -> bool:
+    """Whether there is something in it, and no surrogate, which UTF-8 cannot write."""
+    return bool(value) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _count(least: int, most: int, none: int | None = None) -> _Rule:
     wanted = "a positive integer" if least else "a non-negative integer"
-    return _Rule(wanted, _integer, lambda value: value >= least, none)
+    bound = "10**36" if most == _MOST_LENGTH else most
+    return _Rule(f"{wanted} up to {bound}", _integer, lambda value: least <= value <= most, none)
 
 
 def _share(none: float | None) -> _Rule:
     return _Rule("a number from 0 to 1", _number, lambda value: 0 <= value <= 1, none)
 
 
+def _are_ids(tokens: Sequence[int]) -> bool:
+    return all(0 <= token < _MOST_ID for token in tokens)
+
+
 _MOST_ID = 1 << 31
+_MOST_LENGTH = 10**36  # lengths of 10**30 stand for none
+_MOST_TEXTS = 1 << 16  # beams or draws of one prompt
 _TOKEN = _Rule("a token id", _integer, lambda value: 0 <= value < _MOST_ID)
-_TOKENS = _Rule("a token id or several", _tokens, lambda value: all(0 <= token < _MOST_ID for token in value))
+_TOKENS = _Rule("a token id or several", _tokens, _are_ids)
 _SWITCH = _Rule("True or False", _flag, none=False)
 
 _RULES: dict[str, _Rule] = {
-    "max_new_tokens": _count(0),
-    "max_length": _count(1),
-    "min_new_tokens": _count(0),
-    "min_length": _count(0, none=0),
+    "max_new_tokens": _count(0, _MOST_LENGTH),
+    "max_length": _count(1, _MOST_LENGTH),
+    "min_new_tokens": _count(0, _MOST_LENGTH),
+    "min_length": _count(0, _MOST_LENGTH, none=0),
     "do_sample": _SWITCH,
     "temperature": _Rule("a non-negative number", _number, lambda value: 0 <= value < math.inf, 1.0),
-    "top_k": _count(0, none=0),
+    "top_k": _count(0, _MOST_LENGTH, none=0),
     "top_p": _share(none=1.0),
     "min_p": _share(none=None),
     "repetition_penalty": _Rule("a positive number", _number, lambda value: 0 < value < math.inf, 1.0),
-    "no_repeat_ngram_size": _count(0, none=0),
-    "num_beams": _count(1, none=1),
+    "no_repeat_ngram_size": _count(0, _MOST_LENGTH, none=0),
+    "num_beams": _count(1, _MOST_TEXTS, none=1),
     "length_penalty": _Rule("a finite number", _number, math.isfinite, 1.0),
     "early_stopping": _Rule(
         "True, False or 'never'", _stopping, lambda value: value == "never" or isinstance(value, bool), False
     ),
-    "num_return_sequences": _count(1, none=1),
+    "num_return_sequences": _count(1, _MOST_TEXTS, none=1),
     "eos_token_id": _TOKENS,
     "pad_token_id": _TOKEN,
     "bos_token_id": _TOKEN,
@@ -317,9 +362,13 @@ _RULES: dict[str, _Rule] = {
     "bad_words_ids": _Rule(
         "a list of lists of token ids, none empty",
         _words,
-        lambda words: all(word and min(word) >= 0 for word in words),
+        lambda words: all(word and _are_ids(word) for word in words),
     ),
     "renormalize_logits": _SWITCH,
-    "seed": _count(0),
-    "stop_strings": _Rule("a text or several, none empty", _strings, lambda texts: all(texts)),
+    "seed": _Rule("a non-negative integer", _integer, lambda value: value >= 0),
+    "stop_strings": _Rule(
+        "a text or several, none empty or with a lone surrogate",
+        _strings,
+        lambda texts: all(_is_text(text) for text in texts),
+    ),
 }

@@ -43,7 +43,7 @@ def candidates(scores: Float32Array, options: GenerationOptions, at_least: int =
 def cooled(scores: Float32Array, temperature: float) -> Float32Array:
     """Scores over a temperature that float32 can hold; what that puts out of reach is minus infinity."""
     with np.errstate(over="ignore"):
-        quotient: Float32Array = scores / np.float32(max(temperature, 1e-30))
+        quotient: Float32Array = scores / np.float32(min(max(temperature, 1e-30), 1e30))
     return quotient
 
 

@@ -13,6 +13,7 @@ from .batch_encoding import BatchEncoding
 from .encoder_decoder import EncoderDecoderModel
 from .model import Model
 from .outputs import ModelOutput
+from .streamers import TextIteratorStreamer, TextStreamer
 from .text_stream import TextStream
 from .tokenizer import AutoTokenizer, Tokenizer
 
@@ -29,6 +30,8 @@ __all__ = [
     "EncoderDecoderModel",
     "Model",
     "ModelOutput",
+    "TextIteratorStreamer",
     "TextStream",
+    "TextStreamer",
     "Tokenizer",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _core
 from ..generation import Decode, GenerationOptions, Session, Step, Streamer, generate, stream
+from ..generation.options import layered, stated
 from .checkpoint import Float32Array
 from .encoder_decoder import EncoderDecoderModel
 from .model import Model, padded_batch
@@ -50,17 +51,21 @@ class Writing(Pretrained):
             ends texts; an encoder-decoder takes all tokens.
         streamer : object with `put` and `end`, or a function, optional
             Hears of each step's tokens as they come.
-        tokenizer : optional
-            Whose `decode` finds `stop_strings` in the text.
+        tokenizer : object with `decode`, optional
+            Finds `stop_strings` in the text.
         use_cache : bool
             Taken for the sake of code written for Transformers; there is always a cache.
         inputs : optional
             Another name of `input_ids`.
         generation_config : Transformers' GenerationConfig or dict, optional
-            Settings instead of the checkpoint's, but for the tokens that it names.
+            Settings in one object. The fields of a GenerationConfig that are set replace the checkpoint's, those that
+            are None leave them as they are; the entries of a dict count as if they were `settings`, None as well. Names
+            that are no settings are skipped.
         **settings
-            Those of `tfcore.generation.GenerationOptions`, instead of the checkpoint's: `max_new_tokens`, `do_sample`,
-            `temperature`, `top_k`, `top_p`, `min_p`, `num_beams`, `eos_token_id` (None never stops early), `seed`, …
+            Those of `tfcore.generation.GenerationOptions`, instead of the checkpoint's and of `generation_config`'s:
+            `max_new_tokens`, `do_sample`, `temperature`, `top_k`, `top_p`, `min_p`, `num_beams`, `eos_token_id` (None
+            never stops early), `seed`, … `max_length` and `min_length` count a text's own tokens: Transformers counts
+            the columns of `input_ids`, padding among them, so that a text's length depends on its neighbours there.
 
         Returns
         -------
@@ -79,9 +84,9 @@ class Writing(Pretrained):
             if input_ids is not None:
                 raise TypeError("input_ids and inputs are both given, and are the same argument: expected one")
             input_ids = inputs
-        options = self._options(settings, generation_config)
+        options, decode = self._options(settings, generation_config), _decode(tokenizer)
         session, prompts, shown, options = self._begin(input_ids, attention_mask, options)
-        written = generate(session, prompts, options, streamer=streamer, decode=_decode(tokenizer))
+        written = generate(session, prompts, options, streamer=streamer, decode=decode)
         return _padded(shown, prompts, written.sequences, options)
 
     def stream(
@@ -95,24 +100,20 @@ class Writing(Pretrained):
         It may be left at any step. Parameters and errors are those of `generate`, but for beams, which have no text
         before the end.
         """
-        options = self._options(settings)
+        options, decode = self._options(settings), _decode(tokenizer)
         session, prompts, _, options = self._begin(input_ids, attention_mask, options)
-        return stream(session, prompts, options, decode=_decode(tokenizer))
+        return stream(session, prompts, options, decode=decode)
 
-    def _options(self, settings: dict[str, Any], instead: Any = None) -> GenerationOptions:
-        """The caller's settings over the checkpoint's, or over what the caller says instead of those."""
+    def _options(self, settings: dict[str, Any], config: Any = None) -> GenerationOptions:
+        """The caller's settings over those of an object of the caller's, and these over the checkpoint's."""
         if self.architecture.decoder and not self.architecture.decoder.blocks[0].causal:
             raise ValueError(f"{self.path}: field 'is_causal' is false: the model reads both ways, and does not write")
         said = generation_settings(self.path, self.config)
-        if instead is not None:
-            instead = instead.to_diff_dict() if hasattr(instead, "to_diff_dict") else instead
-            if not isinstance(instead, dict):
-                raise TypeError(f"generation_config is {type(instead).__name__}, expected a GenerationConfig or a dict")
-            said = {name: value for name, value in said.items() if name.endswith("_token_id")} | instead
+        given = settings if config is None else layered(_set_in(config), settings)
         try:
-            return GenerationOptions.merged(said, **settings)
+            return GenerationOptions.merged(said, **given)
         except (TypeError, ValueError) as error:
-            GenerationOptions.merged(None, **settings)  # raises what is wrong with the caller's own
+            GenerationOptions.merged(None, **given)  # raises what is wrong with the caller's own
             raise ValueError(f"{self.path}: the checkpoint's generation settings: {error}") from None
 
     def _begin(
@@ -243,8 +244,22 @@ def _check_room(stack: Stack, longest: int, options: GenerationOptions) -> None:
         )
 
 
+def _set_in(config: Any) -> dict[str, Any]:
+    """What a GenerationConfig or a dict of settings asks for."""
+    if hasattr(config, "to_diff_dict"):
+        config = {name: value for name, value in config.to_diff_dict().items() if value is not None}
+    if not isinstance(config, dict):
+        raise TypeError(f"generation_config is {type(config).__name__}, expected a GenerationConfig or a dict")
+    return stated(config)
+
+
 def _decode(tokenizer: Any) -> Decode | None:
-    return None if tokenizer is None else tokenizer.decode
+    if tokenizer is None:
+        return None
+    decode: Decode | None = getattr(tokenizer, "decode", None)
+    if not callable(decode):
+        raise TypeError(f"tokenizer is {type(tokenizer).__name__}, expected an object with decode")
+    return decode
 
 
 def _padded(
