@@ -47,6 +47,27 @@ def test_settings_of_the_call_come_before_an_objects(writer, config_of):
     assert writer._options({}, {"max_length": 30}).limit(2) == 30
 
 
+def test_what_is_set_on_a_model_holds(tmp_path):
+    family_checkpoints.write_checkpoint(tmp_path, family_checkpoints.load("llama.causal_lm"))
+    (tmp_path / "generation_config.json").write_text(json.dumps(SAID))
+    model = tfcore.AutoModelForCausalLM.from_pretrained(tmp_path)
+    config = model.generation_config
+    assert (config.top_k, config.num_beams, config.pad_token_id) == (7, 3, None)
+    config.num_beams, config.pad_token_id, config.eos_token_id = 1, 5, None
+    want = model.generate([[7, 8]], max_new_tokens=4, num_beams=1, pad_token_id=5, eos_token_id=None)
+    assert np.array_equal(model.generate([[7, 8]]), want)
+    assert np.array_equal(model.generate([[7, 8]], generation_config=config), want)
+    short = tfcore.GenerationConfig(max_new_tokens=2)
+    assert np.array_equal(model.generate([[7, 8]], generation_config=short), want[:, :4])
+    with pytest.raises(TypeError, match="generate has no setting top_q; the settings are max_new_tokens"):
+        config.top_q = 3
+    with pytest.raises(AttributeError, match="generate has no setting top_q"):
+        config.top_q  # noqa: B018
+    config.top_k = "x"
+    with pytest.raises(ValueError, match=r"generation settings: top_k is 'x'"):
+        model.generate([[7, 8]])
+
+
 def test_none_in_a_dict_turns_off_as_in_a_call(writer, config_of):
     assert writer._options({}, {"eos_token_id": None}).end_tokens == ()
     assert writer._options({}, {"eos_token_id": None, "top_k": None}) == writer._options(

@@ -105,6 +105,10 @@ def test_the_rest_beside_transformers(tokenizer):
         assert getattr(tokenizer, f"{name}_token") == getattr(theirs, f"{name}_token"), name
         assert getattr(tokenizer, f"{name}_token_id") == getattr(theirs, f"{name}_token_id"), name
     assert len(tokenizer) == len(theirs)
+    assert tokenizer.vocab == theirs.vocab
+    sentence = "Héllo, World"
+    words = [t.backend_tokenizer.pre_tokenizer.pre_tokenize_str(sentence) for t in (tokenizer, theirs)]
+    assert words[0] == words[1]
     ids = tokenizer(TEXTS)["input_ids"]
     for skip in (False, True):
         assert tokenizer.batch_decode(ids, skip_special_tokens=skip) == theirs.batch_decode(

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from . import nn as nn
     from . import reference as reference
     from .embedding import CrossEncoder, MultiVectorEncoder, SentenceEncoder
+    from .generation import GenerationConfig
     from .models import (
         AutoModel,
         AutoModelForCausalLM,
@@ -83,6 +84,7 @@ _LATER = {
     "AutoModelForTokenClassification": "models",
     "AutoTokenizer": "models",
     "CrossEncoder": "embedding",
+    "GenerationConfig": "generation",
     "MultiVectorEncoder": "embedding",
     "SentenceEncoder": "embedding",
     "TextIteratorStreamer": "models",
@@ -99,6 +101,7 @@ __all__ = [
     "AutoModelForTokenClassification",
     "AutoTokenizer",
     "CrossEncoder",
+    "GenerationConfig",
     "MultiVectorEncoder",
     "PackedLinear",
     "SentenceEncoder",

@@ -1,8 +1,19 @@
 """Writing text with any model that is a `Session`: greedy, sampled and by beams, with the tokens of Transformers."""
 
 from .api import Generated, generate, stream
+from .config import GenerationConfig
 from .loop import Step
 from .options import GenerationOptions
 from .protocol import Decode, Session, Streamer
 
-__all__ = ["Decode", "Generated", "GenerationOptions", "Session", "Step", "Streamer", "generate", "stream"]
+__all__ = [
+    "Decode",
+    "Generated",
+    "GenerationConfig",
+    "GenerationOptions",
+    "Session",
+    "Step",
+    "Streamer",
+    "generate",
+    "stream",
+]

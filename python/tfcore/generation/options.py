@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, cast
 
@@ -153,10 +153,7 @@ class GenerationOptions:
         ValueError
             A setting is out of its range, or one that is not implemented is in use.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(set(given) - set(known) - set(_NEUTRAL))
-        if unknown:
-            raise TypeError(f"generate has no setting {', '.join(unknown)}; the settings are {', '.join(known)}")
+        check_known(given)
         said = {name: value for name, value in stated(checkpoint or {}).items() if value is not None}
         settings = layered(said, given)
         for name in sorted(settings.keys() & _NEUTRAL.keys()):
@@ -164,7 +161,7 @@ class GenerationOptions:
                 raise ValueError(
                     f"{name} is {_shown(settings[name])}, expected {_NEUTRAL[name][-1]!r}: it is not implemented"
                 )
-        return cls(**{name: settings[name] for name in known if name in settings})
+        return cls(**{name: value for name, value in settings.items() if name not in _NEUTRAL})
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -202,10 +199,22 @@ class GenerationOptions:
         return f"GenerationOptions({', '.join(said)})"
 
 
+def is_known(name: str) -> bool:
+    """Whether it is a setting, or one of Transformers' that has no effect as long as it is neutral."""
+    return name in _NEUTRAL or name in GenerationOptions.__dataclass_fields__
+
+
+def check_known(names: Iterable[str]) -> None:
+    """Refuses names that are no settings."""
+    unknown = sorted(name for name in names if not is_known(name))
+    if unknown:
+        known = ", ".join(GenerationOptions.__dataclass_fields__)
+        raise TypeError(f"generate has no setting {', '.join(unknown)}; the settings are {known}")
+
+
 def stated(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among the fields of a `generation_config.json`, in the words of a caller."""
-    known = {field.name for field in dataclasses.fields(GenerationOptions)} | _NEUTRAL.keys()
-    said = {name: value for name, value in fields.items() if name in known}
+    said = {name: value for name, value in fields.items() if is_known(name)}
     for name in ("pad_token_id", "eos_token_id"):
         if _plain(said.get(name)) == -1:  # how some checkpoints say that they have none
             said[name] = None

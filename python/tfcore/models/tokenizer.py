@@ -330,6 +330,16 @@ class Tokenizer(SpecialTokens):
         return getattr(self._backend, "has_offsets", True)
 
     @property
+    def vocab(self) -> dict[str, int]:
+        """Every token and its id."""
+        return self.get_vocab()
+
+    @property
+    def backend_tokenizer(self) -> Any:
+        """The tokenizer of the `tokenizers` library that does the work."""
+        return self._backend
+
+    @property
     def vocab_size(self) -> int:
         """The size of the vocabulary without added tokens; `len(tokenizer)` counts those too."""
         return int(self._backend.get_vocab_size(with_added_tokens=False))

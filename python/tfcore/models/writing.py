@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .. import _core
-from ..generation import Decode, GenerationOptions, Session, Step, Streamer, generate, stream
+from ..generation import Decode, GenerationConfig, GenerationOptions, Session, Step, Streamer, generate, stream
 from ..generation.options import layered, stated
 from .checkpoint import Float32Array
 from .encoder_decoder import EncoderDecoderModel
@@ -20,6 +21,11 @@ from .stack import Stack
 
 class Writing(Pretrained):
     """What language models share. Each says how a session begins and what its decoder reads first."""
+
+    @cached_property
+    def generation_config(self) -> GenerationConfig:
+        """What the checkpoint says of generation. What is set here holds from then on."""
+        return GenerationConfig(**stated(generation_settings(self.path, self.config)))
 
     def generate(
         self,
@@ -57,7 +63,7 @@ class Writing(Pretrained):
             Taken for the sake of code written for Transformers; there is always a cache.
         inputs : optional
             Another name of `input_ids`.
-        generation_config : Transformers' GenerationConfig or dict, optional
+        generation_config : GenerationConfig, Transformers' or tfcore's, or dict, optional
             Settings in one object. The fields of a GenerationConfig that are set replace the checkpoint's, those that
             are None leave them as they are; the entries of a dict count as if they were `settings`, None as well. Names
             that are no settings are skipped.
@@ -108,7 +114,7 @@ class Writing(Pretrained):
         """The caller's settings over those of an object of the caller's, and these over the checkpoint's."""
         if self.architecture.decoder and not self.architecture.decoder.blocks[0].causal:
             raise ValueError(f"{self.path}: field 'is_causal' is false: the model reads both ways, and does not write")
-        said = generation_settings(self.path, self.config)
+        said = self.generation_config.to_diff_dict()
         given = settings if config is None else layered(_set_in(config), settings)
         try:
             return GenerationOptions.merged(said, **given)
