@@ -7,8 +7,11 @@ import os
 import random
 import subprocess
 import sys
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tfcore import SentenceEncoder
@@ -65,3 +68,12 @@ def run(*arguments: object, model: Path | None = None, stdin: bytes = b"", **set
 def left(folder: Path) -> list[str]:
     """The names in a folder, hidden ones included."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 90) -> Any:
+    """What the condition gives as soon as that is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    return found

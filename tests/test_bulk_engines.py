@@ -11,12 +11,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from bulk_cases import command, job, left, run, sentences, write_corpus
+from bulk_cases import command, job, left, run, sentences, wait_for, write_corpus
 from tfcore.bulk.store import working_folder
 
 TEXTS = sentences(2400)
@@ -68,14 +67,6 @@ def started(*arguments):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         raise
-
-
-def wait_for(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    return found
 
 
 def alive_in(group):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bulk_cases import command, job, left, run, sentences, write_corpus
+from bulk_cases import command, job, left, run, sentences, wait_for, write_corpus
 from tfcore.bulk.store import Store, working_folder
 
 TEXTS = sentences(70)
@@ -99,13 +99,6 @@ def test_killed_again_and_again(tmp_path, corpus, model, want):
         assert runs < 20
     assert runs == 6  # the manifest and five parts; the output is that of the seventh run
     assert output.read_bytes() == want()
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def wait_until_it_sleeps(process):
