@@ -5,7 +5,10 @@ import json
 import pickle
 
 import pytest
+from tfcore.models.architecture import Architecture, Embeddings, Stack
 from tfcore.models.config import Config, read_json
+from tfcore.models.families import find_family
+from tfcore.models.model_config import ModelConfig
 
 
 def test_fields_are_attributes_and_items():
@@ -78,45 +81,55 @@ def test_files_that_hold_no_object(tmp_path, content):
         read_json(path)
 
 
+def model_config(fields, model_type="bert"):
+    """A config as a model of that family has it."""
+    config = Config({"model_type": model_type, **fields}, "config.json")
+    return ModelConfig(config, find_family(config), Architecture(encoder=Stack(8, Embeddings(4, 8), ())))
+
+
 def test_labels_are_numbered():
-    config = Config({"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}, "config.json")
+    config = model_config({"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}})
     assert config.id2label[1] == "POSITIVE"
     assert config.num_labels == 2
     for wrong in (-1, {"a": "NEGATIVE"}):
         with pytest.raises(ValueError, match=r"config\.json: field 'id2label' is .*, expected an object of labels"):
-            assert Config({"id2label": wrong}, "config.json").num_labels
+            _ = model_config({"id2label": wrong}).id2label
 
 
 def test_labels_that_no_field_names():
     for model_type, names in (("bert", ["LABEL_0", "LABEL_1"]), ("bart", ["LABEL_0", "LABEL_1", "LABEL_2"])):
-        config = Config({"model_type": model_type, "id2label": None}, "config.json")
-        assert (config.id2label, config.num_labels) == (dict(enumerate(names)), len(names))
-        assert config.label2id == {name: i for i, name in enumerate(names)}
-    assert Config({"num_labels": 4}, "config.json").id2label[3] == "LABEL_3"
+        for none in (None, {}):
+            config = model_config({"id2label": none}, model_type)
+            assert (config.id2label, config.num_labels) == (dict(enumerate(names)), len(names))
+            assert config.label2id == {name: i for i, name in enumerate(names)}
+    assert model_config({"num_labels": 4}).id2label[3] == "LABEL_3"
+    assert model_config({"num_labels": 10**9}).num_labels == 10**9
     named = {"id2label": {"0": "NO", "1": "YES"}}
-    assert Config(named, "config.json").label2id == {"NO": 0, "YES": 1}
-    assert Config(named | {"label2id": {"NO": 0}}, "config.json").label2id == {"NO": 0}
+    assert model_config(named).label2id == {"NO": 0, "YES": 1}
+    assert model_config(named | {"label2id": {"NO": 0}}).label2id == {"NO": 0}
     with pytest.raises(ValueError, match=r"config\.json: field 'num_labels' is \"4\", expected a positive integer"):
-        _ = Config({"num_labels": "4"}, "config.json").num_labels
+        _ = model_config({"num_labels": "4"}).num_labels
 
 
 def test_what_attributes_add_is_not_in_the_file():
-    fields = {"model_type": "gpt2", "n_embd": 32, "_name_or_path": "here"}
-    config = Config(fields, "config.json")
+    fields = {"n_embd": 32, "_name_or_path": "here"}
+    config = model_config(fields, "gpt2")
     assert (config.hidden_size, config.pad_token_id, config.is_encoder_decoder) == (32, None, False)
     assert config._name_or_path == "here"
-    assert config.to_dict() == dict(config) == fields
+    assert config.to_dict() == dict(config) == {"model_type": "gpt2", **fields}
     with pytest.raises(ValueError, match="field 'hidden_size' is missing"):
         config.positive_int("hidden_size")
     with pytest.raises(AttributeError, match="no field 'max_position_embeddings'"):
         _ = config.max_position_embeddings
+    other = Config({"model_max_length": 24}, "tokenizer_config.json")
+    assert not any(hasattr(other, name) for name in ("id2label", "num_labels", "pad_token_id", "is_encoder_decoder"))
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])
 def test_copies(again):
-    config = Config({"hidden_size": 384}, "config.json")
-    got = again(config)
-    assert (got.to_dict(), got.path, got.hidden_size) == (config.to_dict(), config.path, 384)
+    for config in (Config({"hidden_size": 384}, "config.json"), model_config({"hidden_size": 384})):
+        got = again(config)
+        assert (got.to_dict(), got.path, got.hidden_size) == (config.to_dict(), config.path, 384)
 
 
 def test_tokens():

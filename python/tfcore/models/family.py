@@ -100,6 +100,8 @@ class Family:
     prefixes    what checkpoints may put before the names of stacks
     renamed     old endings of tensor names → today's
     ignored     patterns of tensors that no model has a use for: buffers, heads of training, tables saved twice
+    aliases     Transformers' common names of the config's sizes → the family's own
+    usual_labels  how many labels its classifiers have, where the config says nothing
     """
 
     model_type: str
@@ -110,6 +112,8 @@ class Family:
     prefixes: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    usual_labels: int = 2
 
     def read(self, config: Config) -> Architecture:
         """What a config describes. A decoder whose `is_causal` is false, as of texts' vectors, reads both ways."""

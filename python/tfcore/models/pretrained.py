@@ -15,6 +15,7 @@ from .device import CPU, check_device, check_dtype, is_dtype
 from .families import find_family
 from .gguf_checkpoint import GgufCheckpoint
 from .heads import Head
+from .model_config import ModelConfig
 from .packing import IntArray, PaddedBatch
 from .stack import Stack
 from .weights import Weights
@@ -42,6 +43,7 @@ class Pretrained:
         self.config, checkpoint = opened or open_checkpoint(self.path)
         self._family = find_family(self.config)
         self.architecture: Architecture = self._family.read(self.config)
+        self.config = ModelConfig(self.config, self._family, self.architecture)
         if task and task not in self.architecture.heads:
             heads = ", ".join(sorted(self.architecture.heads)) or "none"
             kind = self._family.model_type

@@ -6,6 +6,7 @@ from ..family import Family, Part, Source, bias_only, module
 from .common import activation, head_size, labels, layers, start_token
 
 _BEFORE = 2  # rows of the tables of positions before that of position 0
+_USUAL_LABELS = 3
 _VARIANTS = {  # of the papers around it, as old configs name them; none of them came to be used
     "normalize_before": False,
     "add_final_layer_norm": False,
@@ -31,7 +32,7 @@ def describe(config: Config) -> Architecture:
         decoder=stack(config, "decoder", embeddings),
         heads={
             "seq2seq_lm": Head("all", words, tied=config.flag("tie_word_embeddings", default=True)),
-            "sequence_classification": Head("eos", labels(config, 3), dense=width, activation="tanh"),
+            "sequence_classification": Head("eos", labels(config, _USUAL_LABELS), dense=width, activation="tanh"),
             "question_answering": Head("all", 2),
         },
         start=start_token(config, words, default=2),
@@ -112,4 +113,10 @@ BART = Family(
         r"(encoder|decoder)\.embed_tokens\.weight",
         r"(encoder|decoder)\.version",  # of the first trainers' files
     ),
+    aliases={
+        "hidden_size": "d_model",
+        "num_hidden_layers": "encoder_layers",
+        "num_attention_heads": "encoder_attention_heads",
+    },
+    usual_labels=_USUAL_LABELS,
 )

@@ -21,8 +21,7 @@ _MOST_HEAD_SIZE = 1 << 16
 
 def labels(config: Config, default: int = 2) -> int:
     """How many labels a classifier tells apart: Transformers' two (BART's three), if the config names none."""
-    named = config.get("id2label")
-    return len(named) if isinstance(named, dict) and named else config.positive_int("num_labels", default=default)
+    return config.label_count(default)
 
 
 def classifiers(config: Config, *, question: bool = True, bias: bool = True) -> dict[str, Head]:

@@ -70,4 +70,5 @@ DISTILBERT = Family(
     prefixes=("distilbert.",),
     renamed=bert.OLD_NORMS,
     ignored=(bert.BUFFERS,),
+    aliases={"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"},
 )

@@ -64,5 +64,11 @@ GPT2 = Family(
         "question_answering": (module("head.out", "qa_outputs"),),
     },
     prefixes=("transformer.",),
-    ignored=(r"h\.\d+\.attn\.(masked_)?bias",),  # buffers that old versions saved
+    ignored=(r"h\.\d+\.attn\.(masked_)?bias",),  # buffers that old versions saved,
+    aliases={
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "max_position_embeddings": "n_positions",
+    },
 )

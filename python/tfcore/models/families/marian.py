@@ -42,5 +42,6 @@ MARIAN = Family(
     parts=PARTS,
     heads={"seq2seq_lm": SEQ2SEQ_HEAD},
     prefixes=BART.prefixes,
+    aliases=BART.aliases,
     ignored=(*BART.ignored, r"(encoder|decoder)\.embed_positions\.weight"),  # sinusoids, which are computed
 )

@@ -1,0 +1,50 @@
+"""A model's config as code written for Transformers reads it: where the file is silent, its class there would speak."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .architecture import Architecture
+from .config import Config
+from .family import Family
+
+_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
+
+
+class ModelConfig(Config):
+    """The fields of `config.json`, and as attributes what it leaves out: labels, Transformers' names of sizes, None for
+    special tokens. Items and typed access are the file's alone.
+
+    `id2label` has numbers for keys, where JSON has strings.
+    """
+
+    def __init__(self, config: Config, family: Family, architecture: Architecture) -> None:
+        super().__init__(config, config.path)
+        self._aliases = family.aliases
+        self._usual_labels = family.usual_labels
+        self._is_encoder_decoder = architecture.encoder is not None and architecture.decoder is not None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            return super().__getattr__(name)
+        if name == "id2label":
+            return self._labels()
+        if name == "num_labels":
+            return self.label_count(self._usual_labels)
+        field = name if name in self else self._aliases.get(name, name)
+        if field in self:
+            return self[field]
+        if name == "label2id":
+            return {label: number for number, label in self._labels().items()}
+        if name == "is_encoder_decoder":
+            return self._is_encoder_decoder
+        return None if name in _TOKENS else super().__getattr__(name)
+
+    def _labels(self) -> dict[int, Any]:
+        labels = self.get("id2label")
+        if not labels:
+            return {number: f"LABEL_{number}" for number in range(self.num_labels)}
+        try:
+            return {int(number): label for number, label in labels.items()}
+        except (AttributeError, ValueError):
+            self.refuse("id2label", "an object of labels by their numbers")
