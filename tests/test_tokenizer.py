@@ -392,6 +392,15 @@ def test_special_tokens_that_the_vocabulary_lacks(folder):
     assert tokenizer.tokenize("a<one>b") == ["a", "<one>", "b"]
     assert tokenizer.decode(tokenizer("a<one>b")["input_ids"], skip_special_tokens=True) == "a b"
     assert "<two>" in tokenizer.all_special_tokens
+    for name, wrong in (("additional_special_tokens", "<a>"), ("pad_token", 3)):
+        with pytest.raises(TypeError, match=f"{name} is {type(wrong).__name__}, expected a "):
+            tokenizer.add_special_tokens({"bos_token": "<not added>", name: wrong})
+    assert tokenizer.bos_token is None
+    assert "<not added>" not in tokenizer.vocab
+    added = pytest.importorskip("tokenizers").AddedToken("<left>", lstrip=True)
+    tokenizer.mask_token = added
+    assert tokenizer.mask_token == "<left>"
+    assert tokenizer.mask_token_id in tokenizer("a  <left>b")["input_ids"]
     with pytest.raises(ValueError, match="special_tokens_dict names 'no_token', expected bos_token"):
         tokenizer.add_special_tokens({"no_token": "x"})
 

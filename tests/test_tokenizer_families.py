@@ -177,6 +177,7 @@ def test_long_pairs_are_cut_as_whole_ones_are(folders, name, side):
     pairs += [(first.split(), second.split()) for first, second in pairs]
     for (first, second), truncation in itertools.product(pairs, ("longest_first", "only_first", "only_second")):
         options = {"truncation": truncation, "max_length": 24, "is_split_into_words": isinstance(first, list)}
+        options["return_offsets_mapping"] = True
         got = outcome(tokenizer, first, second, **options)
         rows = outcome(tokenizer, first, second, return_overflowing_tokens=True, **options)
         assert got == (rows and {key: rows[key][0] for key in got}), (first, second, truncation)

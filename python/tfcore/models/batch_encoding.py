@@ -58,10 +58,14 @@ class BatchEncoding(dict[str, Any]):
     def __getitem__(self, key: Any) -> Any:
         return super().__getitem__(key) if isinstance(key, str) else self.encodings[key]
 
-    def to(self, device: Any) -> BatchEncoding:
+    def to(self, device: Any, *, non_blocking: bool = False) -> BatchEncoding:
         """Itself, if `device` is the CPU: here so that lines written for PyTorch run."""
         check_device(device)
         return self
+
+    def copy(self) -> BatchEncoding:
+        """Another with the same columns."""
+        return BatchEncoding(self, self._encodings, has_offsets=self._has_offsets)
 
     @property
     def encodings(self) -> list[Any]:
@@ -225,16 +229,15 @@ def first_rows(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_tensors(data: dict[str, Any], kind: str | None) -> dict[str, Any]:
     """Columns as tensors of a kind, "np" or "pt"; None leaves them lists."""
-    return data if kind is None else {key: _as_tensor(rows, kind) for key, rows in data.items()}
+    return data if kind is None else {key: _as_tensor(key, rows, kind) for key, rows in data.items()}
 
 
-def _as_tensor(rows: Any, kind: str) -> Any:
+def _as_tensor(name: str, rows: Any, kind: str) -> Any:
     """Rows of one length, or numbers, or a number, as a tensor; of int64, if they are integers."""
-    if isinstance(rows, list) and len({len(row) for row in rows if isinstance(row, list)}) > 1:
-        raise ValueError(
-            f"texts have {min(map(len, rows))} to {max(map(len, rows))} tokens and make no tensor: pass padding=True "
-            "(and truncation=True to cut long ones)"
-        )
+    lengths = [len(row) for row in rows if isinstance(row, list)] if isinstance(rows, list) else []
+    if len(set(lengths)) > 1:
+        hint = ": pass padding=True (and truncation=True to cut long ones)" if name == "input_ids" else ""
+        raise ValueError(f"{name} has rows of {min(lengths)} to {max(lengths)} tokens, which make no tensor{hint}")
     array = np.array(rows) if rows != [] else np.zeros((0, 0), np.int64)
     if array.size == 0:
         array = array.astype(np.int64)

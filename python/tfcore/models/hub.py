@@ -62,7 +62,7 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
     ----------
     name : str or path
         A folder, a `.gguf` file, or a name such as "sentence-transformers/all-MiniLM-L6-v2": from the cache if the hub
-        cannot serve it or HF_HUB_OFFLINE=1, else from the hub.
+        does not tell what it has or HF_HUB_OFFLINE=1, else from the hub.
     files : sequence of str
         The patterns of what to fetch.
     revision : str, optional
@@ -81,6 +81,8 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"name is {type(name).__name__}, expected a checkpoint's folder or hub name")
+    if revision is not None and not isinstance(revision, str):
+        raise TypeError(f"revision is {type(revision).__name__}, expected a branch, tag or commit")
     if not os.fspath(name):
         raise ValueError("name is empty, expected a checkpoint's folder or hub name")
     folder = Path(os.path.expanduser(name))  # unlike Path's own, leaves the home of a user who is not there alone

@@ -28,10 +28,10 @@ def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, sid
         return batch
     backend.no_truncation()
     backend.no_padding()
-    if not layout.overflow:
-        return [_shorten(backend, text, layout.length, side, words=words) for text in batch]
+    if not layout.overflow and side == "right":  # without its beginning, a text's offsets would be others
+        return [_shorten(backend, text, layout.length, words=words) for text in batch]
     pairs = any(isinstance(text, tuple) for text in batch)
-    if layout.may_repeat_too_much(own, pairs=pairs):
+    if layout.overflow and layout.may_repeat_too_much(own, pairs=pairs):
         for lengths in _lengths(backend, batch, words=words):
             layout.check_stride(lengths, own)
     return batch
@@ -46,20 +46,18 @@ def _lengths(backend: Any, batch: list[Text], *, words: bool) -> Iterator[list[i
         yield [next(lengths) for _ in text]
 
 
-def _shorten(backend: Any, text: Text, length: int, side: str, *, words: bool) -> Text:
+def _shorten(backend: Any, text: Text, length: int, *, words: bool) -> Text:
     """Of a pair of long texts each up to two or three times as many tokens as a row may have, the longer one more."""
     if not isinstance(text, tuple) or len(text[0]) * len(text[1]) <= _ROWS * length**2:
         return text
     first, second = backend.encode_batch(list(text), is_pretokenized=words, add_special_tokens=False)
     times = (3, 2) if len(first.ids) > len(second.ids) else (2, 3)
-    return _end_of(text[0], first, times[0] * length, side), _end_of(text[1], second, times[1] * length, side)
+    return _beginning(text[0], first, times[0] * length), _beginning(text[1], second, times[1] * length)
 
 
-def _end_of(text: Any, encoding: Any, tokens: int, side: str) -> Any:
-    """A string, or a list of words, up to so many tokens from its beginning, or from its end."""
+def _beginning(text: Any, encoding: Any, tokens: int) -> Any:
+    """A string, or a list of words, up to so many tokens."""
     if len(encoding.ids) <= tokens:
         return text
-    at = tokens - 1 if side == "right" else -tokens
-    word = encoding.word_ids[at]
-    start, end = encoding.offsets[at] if isinstance(text, str) else (word, word + 1)
-    return text[:end] if side == "right" else text[start:]
+    last = tokens - 1
+    return text[: encoding.offsets[last][1] if isinstance(text, str) else encoding.word_ids[last] + 1]

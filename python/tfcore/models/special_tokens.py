@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .config import Config
-from .tokenizer_families import SPECIAL, added_token
+from .tokenizer_families import SPECIAL
 
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")  # before Transformers 5, and since
 
@@ -86,23 +85,30 @@ class SpecialTokens:
 
         Raises
         ------
+        TypeError
+            A token is no string.
         ValueError
             A name is none of a special token.
         """
         unknown = sorted(special_tokens_dict.keys() - {*SPECIAL, *_EXTRA})
         if unknown:
             raise ValueError(f"special_tokens_dict names {unknown[0]!r}, expected {', '.join(SPECIAL)} or {_EXTRA[0]}")
-        before = self._size()
+        named, extra = {}, None
         for name, token in special_tokens_dict.items():
-            if name in _EXTRA:
+            if name not in _EXTRA:
+                named[name] = _special(name, token)
+            elif isinstance(token, list | tuple):
                 extra = [_special(name, one) for one in token]
-                self._extra_special = [one.content for one in extra]
-                self._add_special(extra)
             else:
-                setattr(self, name, token)
-        return self._size() - before
+                raise TypeError(f"{name} is {type(token).__name__}, expected a list of tokens")
+        before = len(self)
+        self._name_special(named)
+        if extra is not None:
+            self._extra_special = [token.content for token in extra]
+            self._add_special(extra)
+        return len(self) - before
 
-    def _size(self) -> int:
+    def __len__(self) -> int:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     def _name_special(self, named: Mapping[str, Any]) -> None:
@@ -116,4 +122,8 @@ class SpecialTokens:
 
 
 def _special(name: str, token: Any) -> Any:
-    return added_token(Config({}, "tokenizer"), name, token)
+    from tokenizers import AddedToken
+
+    if not isinstance(token, str | AddedToken):
+        raise TypeError(f"{name} is {type(token).__name__}, expected a string or an AddedToken")
+    return AddedToken(token, special=True, normalized=False) if isinstance(token, str) else token

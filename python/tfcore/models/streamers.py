@@ -91,4 +91,10 @@ class TextIteratorStreamer(TextStreamer):
             self._pieces.put(None)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(lambda: self._pieces.get(timeout=self._timeout), None)
+        return self
+
+    def __next__(self) -> str:
+        piece = self._pieces.get(timeout=self._timeout)
+        if piece is None:
+            raise StopIteration
+        return piece

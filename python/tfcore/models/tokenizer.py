@@ -189,11 +189,10 @@ class Tokenizer(SpecialTokens):
         )
         if return_offsets_mapping and not self.is_fast:
             raise ValueError("return_offsets_mapping is True, and Marian's pieces are not told where they are from")
-        takes_types = "token_type_ids" in self.model_input_names
         columns: dict[str, tuple[Callable[[Any], Any], bool]] = {
             "input_ids": (attrgetter("ids"), True),
-            "token_type_ids": (attrgetter("type_ids"), _default(return_token_type_ids, takes_types)),
-            "attention_mask": (attrgetter("attention_mask"), self._takes_mask(return_attention_mask)),
+            "token_type_ids": (attrgetter("type_ids"), self._takes("token_type_ids", return_token_type_ids)),
+            "attention_mask": (attrgetter("attention_mask"), self._takes("attention_mask", return_attention_mask)),
             "special_tokens_mask": (attrgetter("special_tokens_mask"), return_special_tokens_mask),
             "offset_mapping": (attrgetter("offsets"), return_offsets_mapping),
             "length": (len, return_length),
@@ -262,7 +261,7 @@ class Tokenizer(SpecialTokens):
         layout = self._layout(padding, False, max_length, pad_to_multiple_of, padding_side)
         columns, kind = as_columns(encoded_inputs)
         one = not all(isinstance(row, list) for row in columns["input_ids"])
-        if self._takes_mask(return_attention_mask) and "attention_mask" not in columns:
+        if self._takes("attention_mask", return_attention_mask) and "attention_mask" not in columns:
             ids = columns["input_ids"]
             columns["attention_mask"] = [1] * len(ids) if one else [[1] * len(row) for row in ids]
         fills = {"input_ids": self.pad_token_id, "attention_mask": 0, "token_type_ids": 0, "special_tokens_mask": 1}
@@ -343,9 +342,6 @@ class Tokenizer(SpecialTokens):
     def vocab_size(self) -> int:
         """The size of the vocabulary without added tokens; `len(tokenizer)` counts those too."""
         return int(self._backend.get_vocab_size(with_added_tokens=False))
-
-    def __len__(self) -> int:
-        return self._size()
 
     def __bool__(self) -> bool:
         return True
@@ -436,8 +432,8 @@ class Tokenizer(SpecialTokens):
         """A BPE of bytes has put no spaces of its own before punctuation."""
         return type(self._backend.model).__name__ != "BPE"
 
-    def _takes_mask(self, asked: bool | None) -> bool:
-        return _default(asked, "attention_mask" in self.model_input_names)
+    def _takes(self, column: str, asked: bool | None) -> bool:
+        return _default(asked, column in self.model_input_names)
 
     def _layout(
         self,
