@@ -40,6 +40,32 @@ def test_configs_have_the_attributes_of_transformers(tmp_path, name):
     assert {field: getattr(ours, field) for field in expected} == expected
 
 
+def test_special_tokens_that_are_set_hold(tmp_path):
+    """A decoder reads a text's last token that is no padding, whichever token the config says that is by then."""
+    recording, model = opened(tmp_path, "llama.sequence_classification")
+    row = recording.whole()["input_ids"][:1]
+    pad = int(row[0, -1]) + 1
+    padded = np.concatenate([row, [[pad, pad]]], axis=1)
+    model.config.pad_token_id = None
+    assert not np.allclose(model(padded).logits, model(row).logits)
+    model.config.pad_token_id = pad
+    assert np.array_equal(model(padded).logits, model(row).logits)
+    assert (model.config.pad_token_id, model.config["pad_token_id"]) == (pad, pad)
+
+
+@pytest.mark.parametrize("name", ["bert.base", "t5.base"])
+def test_configs_say_what_is_returned(tmp_path, name):
+    recording, model = opened(tmp_path, name)
+    plain = model(**recording.whole())
+    model.config.output_hidden_states = True
+    asked = model(**recording.whole())
+    assert list(asked) == list(model(**recording.whole(), output_hidden_states=True)) != list(plain)
+    assert list(model(**recording.whole(), output_hidden_states=False)) == list(plain)
+    model.config.output_hidden_states = "yes"
+    with pytest.raises(ValueError, match="field 'output_hidden_states' is \"yes\", expected true or false"):
+        model(**recording.whole())
+
+
 # ---- answers
 
 

@@ -39,8 +39,8 @@ class EncoderDecoderModel(Pretrained):
         attention_mask: Any = None,
         decoder_input_ids: Any = None,
         decoder_attention_mask: Any = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         return_dict: bool = True,
         *,
         use_cache: bool | None = None,
@@ -60,8 +60,8 @@ class EncoderDecoderModel(Pretrained):
             The decoder's. If not given, the encoder's shifted by one behind the start token, as BART does.
         decoder_attention_mask : (B, M), optional
             As `attention_mask`.
-        output_hidden_states, output_attentions : bool
-            Whether to return every layer's hidden states, attention weights.
+        output_hidden_states, output_attentions : bool, optional
+            Whether to return every layer's hidden states, attention weights. Default: as the config says, or not.
         use_cache : bool, optional
             Taken for the sake of code written for Transformers: a call returns no cache, `generate` always has one.
         return_dict : bool
@@ -98,7 +98,7 @@ class EncoderDecoderModel(Pretrained):
             written = written_batch.pack(decoder_ids, np.zeros_like(decoder_ids), written_batch.positions)
         check_holes(written_batch, self.decoder, "decoder_attention_mask")
         check_length(written_batch, self.decoder)
-        wanted: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        wanted = self._wanted(output_hidden_states, output_attentions)
         encoded = self.encoder.run(tokens, **wanted)
         decoded = self.decoder.run(
             written,
@@ -106,7 +106,7 @@ class EncoderDecoderModel(Pretrained):
             sources=np.arange(len(ids)),
             **wanted,
         )
-        rest = _rest(encoded, decoded, batch, written_batch, output_hidden_states, output_attentions)
+        rest = _rest(encoded, decoded, batch, written_batch, *wanted.values())
         output = self._output(decoded.states[-1], tokens, written, written_batch, rest)
         return output if return_dict else output.to_tuple()
 

@@ -10,18 +10,17 @@ import numpy.typing as npt
 from .. import ops
 from .architecture import Head as HeadData
 from .checkpoint import Float32Array
+from .config import Config
 from .packing import IntArray, PackedTokens
 
 
 class Head:
-    """A task's layers, packed. `words` is the table that a tied head shares, `eos` and `pad` are token ids.
+    """A task's layers, packed. `words` is the table that a tied head shares; the config names end and padding tokens.
 
     Called with hidden states (T, C) and their tokens, it returns (T, size) for a head of "all" rows, else (B, size).
     """
 
-    def __init__(
-        self, data: HeadData, tensors: Mapping[str, Float32Array], words: str, eos: IntArray, pad: IntArray
-    ) -> None:
+    def __init__(self, data: HeadData, tensors: Mapping[str, Float32Array], words: str, config: Config) -> None:
         def find(name: str) -> Float32Array | None:
             return tensors.get(name)
 
@@ -29,7 +28,7 @@ class Head:
             return ops.PackedLinear(tensors[weight], find(f"{name}.bias"))
 
         self.data = data
-        self._eos, self._pad = eos, pad
+        self._config = config
         self._pooler = packed("pooler", "pooler.weight") if data.rows == "pooler" else None
         self._dense = packed("head.dense", "head.dense.weight") if data.dense else None
         self._norm = (tensors["head.norm.weight"], find("head.norm.bias")) if data.norm else None
@@ -57,14 +56,15 @@ class Head:
 
     def _last_eos(self, tokens: PackedTokens) -> IntArray:
         """Where each text's last end token stands."""
-        found = _last(tokens, np.isin(tokens.input_ids, self._eos))
+        ends = self._config.token_ids("eos_token_id")
+        found = _last(tokens, np.isin(tokens.input_ids, ends))
         if np.any(found < 0):
-            raise ValueError(f"input_ids: a text lacks the end token, {self._eos.tolist()}, which this head reads")
+            raise ValueError(f"input_ids: a text lacks the end token, {ends}, which this head reads")
         return found
 
     def _last_word(self, tokens: PackedTokens) -> IntArray:
         """Where each text's last token stands that is no pad token: the first, where all are."""
-        found = _last(tokens, ~np.isin(tokens.input_ids, self._pad))
+        found = _last(tokens, ~np.isin(tokens.input_ids, self._config.token_ids("pad_token_id")))
         return np.where(found < 0, tokens.cu_seqlens[:-1], found)
 
 

@@ -49,8 +49,8 @@ class Model(Pretrained):
         attention_mask: Any = None,
         token_type_ids: Any = None,
         position_ids: Any = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         return_dict: bool = True,
         *,
         use_cache: bool | None = None,
@@ -74,8 +74,8 @@ class Model(Pretrained):
             a word's embedding for each, if given.
         position_ids : (B, L) or (1, L) integers, optional
             Positions as Transformers counts them for this family.
-        output_hidden_states, output_attentions : bool
-            Whether to return every layer's hidden states, attention weights.
+        output_hidden_states, output_attentions : bool, optional
+            Whether to return every layer's hidden states, attention weights. Default: as the config says, or not.
         use_cache : bool, optional
             Taken for the sake of code written for Transformers: a call returns no cache, `generate` always has one.
         return_dict : bool
@@ -109,13 +109,14 @@ class Model(Pretrained):
             offset = self.stack.data.embeddings.position_offset
             positions = integers("position_ids", position_ids, ids.shape) - offset
         tokens = batch.pack(ids, types, positions)
-        hidden = self.stack.run(tokens, output_hidden_states=output_hidden_states, output_attentions=output_attentions)
+        wanted = self._wanted(output_hidden_states, output_attentions)
+        hidden = self.stack.run(tokens, **wanted)
         rest = {
             "hidden_states": tuple(batch.unpack_tokens(states) for states in hidden.states)
-            if output_hidden_states
+            if wanted["output_hidden_states"]
             else None,
             "attentions": tuple(batch.unpack_attention(weights) for weights in hidden.attentions)
-            if output_attentions
+            if wanted["output_attentions"]
             else None,
         }
         output = self._output(hidden, tokens, batch, rest)

@@ -15,7 +15,8 @@ class ModelConfig(Config):
     """The fields of `config.json`, and as attributes what it leaves out: labels, Transformers' names of sizes, None for
     special tokens. Items and typed access are the file's alone.
 
-    `id2label` has numbers for keys, where JSON has strings.
+    `id2label` has numbers for keys, where JSON has strings. Fields can be set: what a call reads, the special tokens,
+    `output_hidden_states` and `output_attentions`, holds from then on; what the model was built from does not change.
     """
 
     def __init__(self, config: Config, family: Family, architecture: Architecture) -> None:
@@ -23,6 +24,12 @@ class ModelConfig(Config):
         self._aliases = family.aliases
         self._usual_labels = family.usual_labels
         self._is_encoder_decoder = architecture.encoder is not None and architecture.decoder is not None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "path" or name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            self._fields[name] = value
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

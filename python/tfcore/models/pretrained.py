@@ -16,7 +16,7 @@ from .families import find_family
 from .gguf_checkpoint import GgufCheckpoint
 from .heads import Head
 from .model_config import ModelConfig
-from .packing import IntArray, PaddedBatch
+from .packing import PaddedBatch
 from .stack import Stack
 from .weights import Weights
 
@@ -77,8 +77,14 @@ class Pretrained:
     def _make_head(self, weights: Weights, role: str) -> Head | None:
         if weights.head is None or self.task in _CORE_HEADS:
             return None
-        tokens = {"eos": _tokens(self.config, "eos_token_id"), "pad": _tokens(self.config, "pad_token_id")}
-        return Head(weights.head, weights, f"{role}.embeddings.word.weight", **tokens)
+        for name in ("eos_token_id", "pad_token_id"):
+            self.config.token_ids(name)  # what is wrong in the file is told when it is opened
+        return Head(weights.head, weights, f"{role}.embeddings.word.weight", self.config)
+
+    def _wanted(self, output_hidden_states: bool | None, output_attentions: bool | None) -> dict[str, Any]:
+        """What a call is to return beside its result, where the caller says nothing as the config says."""
+        asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        return {name: self.config.flag(name, default=False) if wish is None else wish for name, wish in asked.items()}
 
     def num_parameters(self) -> int:
         """How many numbers the checkpoint holds for this model."""
@@ -139,11 +145,6 @@ def generation_settings(path: Path, config: Config) -> Mapping[str, Any]:
     """What the checkpoint says of generation: in a file of its own, or in the config of older ones."""
     file = path / "generation_config.json"
     return Config.read(file) if file.is_file() else config
-
-
-def _tokens(config: Config, name: str) -> IntArray:
-    """The ids in a field that holds none, one or several."""
-    return np.array(config.token_ids(name), np.int64)
 
 
 def check_holes(batch: PaddedBatch, stack: Stack, mask: str = "attention_mask") -> None:
