@@ -86,8 +86,8 @@ class Config(Mapping[str, Any]):
             self.refuse(name, "a positive number" + " within float32" * beyond)
         return float(value)
 
-    def label_count(self, default: int) -> int:
-        """How many labels are named, or said to be, or usual."""
+    def label_count(self, default: int = 2) -> int:
+        """How many labels a classifier tells apart: those named, or the number that is said, or as usual."""
         labels = self._fields.get("id2label")
         if labels is not None and not isinstance(labels, dict):
             self.refuse("id2label", "an object of labels by their numbers")

@@ -50,8 +50,8 @@ SENTENCE_FILES = (
     "[0-9]*_*/model.safetensors",
     "artifact.metadata",  # of ColBERT's own checkpoints
 )
-REFUSED = (401, 403)
-NETWORK_LIBRARIES = ("httpx", "requests")  # what `huggingface_hub` has spoken through so far, httpx2 among them
+_REFUSED = (401, 403)
+_NETWORK_LIBRARIES = ("httpx", "requests")  # what `huggingface_hub` has spoken through so far, httpx2 among them
 
 
 def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str | None = None) -> Path:
@@ -157,7 +157,7 @@ def _missing_error(error: Exception, name: str) -> OSError:
     reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     if constants.HF_HUB_OFFLINE:
         return FileNotFoundError(f"{missing}, and HF_HUB_OFFLINE is set: unset it to fetch them")
-    if status in REFUSED:
+    if status in _REFUSED:
         return PermissionError(
             f"{missing}, and {hub} answers {status}: set HF_TOKEN to one that may read it ({reason})"
         )
@@ -185,7 +185,7 @@ def _is_of_the_disk(error: Exception) -> TypeGuard[OSError]:
 
 def _is_of_the_network(error: Exception) -> bool:
     return any(
-        isinstance(cause, ConnectionError | TimeoutError) or type(cause).__module__.startswith(NETWORK_LIBRARIES)
+        isinstance(cause, ConnectionError | TimeoutError) or type(cause).__module__.startswith(_NETWORK_LIBRARIES)
         for cause in _causes(error)
     )
 

@@ -37,33 +37,6 @@ class Layout(NamedTuple):
                 f"max_length is {self.length}, expected at least {own}: the special tokens alone are that many"
             )
 
-    def may_repeat_too_much(self, own: int, *, pairs: bool) -> bool:
-        """Whether the lengths of texts decide what `check_stride` says of them."""
-        room = (self.length or 0) - own
-        far = self.stride >= (room // 2 if pairs else room)
-        return self.stride > 0 and (far or (pairs and self.truncation != "longest_first"))
-
-    def check_stride(self, lengths: Sequence[int], own: int) -> None:
-        """A part of a cut text must be longer than what it repeats: the backend panics otherwise, and prints."""
-        room = (self.length or 0) - own
-        for before, after in zip(lengths, self._cut_lengths(lengths, room), strict=True):
-            if 0 < after < before and self.stride >= after:
-                raise ValueError(f"stride must be less than the {after} tokens of a part")
-
-    def _cut_lengths(self, lengths: Sequence[int], room: int) -> list[int]:
-        """What a text, or the two of a pair, of these lengths are cut to."""
-        if sum(lengths) <= room or len(lengths) == 1:
-            return [min(length, room) for length in lengths]
-        first, second = lengths
-        if self.truncation == "only_first":
-            return [room - second, second]
-        if self.truncation == "only_second":
-            return [first, room - first]
-        half = room // 2
-        if min(lengths) <= half:  # the longer one alone is cut
-            return [length if length == min(lengths) else room - min(lengths) for length in lengths]
-        return [half, room - half] if first <= second else [room - half, half]
-
     def configure(self, backend: Any, truncation_side: str, pad_id: int | None, pad_token: str | None) -> None:
         """Has a tokenizer of the `tokenizers` library cut and pad so."""
         if self.truncation:
@@ -84,17 +57,13 @@ class Layout(NamedTuple):
 
     def pad(self, rows: Sequence[list[Any]], fill: Any) -> list[list[Any]]:
         """Rows filled up on their side."""
-        length = self.padded_length([len(row) for row in rows])
+        if self.padding is None:
+            return list(rows)
+        length = self.length if self.padding == "max_length" and self.length else max(map(len, rows), default=0)
+        length = -(-length // self.multiple) * self.multiple if self.multiple else length
         fills = [[fill] * (length - len(row)) for row in rows]
         left = self.side == "left"
         return [filled + row if left else row + filled for row, filled in zip(rows, fills, strict=True)]
-
-    def padded_length(self, lengths: Sequence[int]) -> int:
-        """What rows of these lengths are filled up to; 0 for not at all."""
-        if self.padding is None:
-            return 0
-        length = self.length if self.padding == "max_length" and self.length else max(lengths, default=0)
-        return -(-length // self.multiple) * self.multiple if self.multiple else length
 
 
 def lay_out(

@@ -24,17 +24,46 @@ def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, sid
     ValueError
         A part of a text would be no longer than the stride.
     """
-    if not layout.truncation or layout.length is None:
+    length = layout.length
+    if not layout.truncation or length is None:
         return batch
     backend.no_truncation()
     backend.no_padding()
-    if not layout.overflow and side == "right":  # without its beginning, a text's offsets would be others
-        return [_shorten(backend, text, layout.length, words=words) for text in batch]
-    pairs = any(isinstance(text, tuple) for text in batch)
-    if layout.overflow and layout.may_repeat_too_much(own, pairs=pairs):
-        for lengths in _lengths(backend, batch, words=words):
-            layout.check_stride(lengths, own)
+    if layout.overflow:
+        _check_stride(backend, batch, layout, length - own, words=words)
+    elif side == "right":  # without its beginning, a text's offsets would be others
+        return [_shorten(backend, text, length, words=words) for text in batch]
     return batch
+
+
+# ---- strides
+
+
+def _check_stride(backend: Any, batch: list[Text], layout: Layout, room: int, *, words: bool) -> None:
+    """A part of a cut text must be longer than what it repeats. Texts are measured only where that is in doubt."""
+    pairs = any(isinstance(text, tuple) for text in batch)
+    one_is_cut = pairs and layout.truncation != "longest_first"
+    if layout.stride == 0 or (layout.stride < (room // 2 if pairs else room) and not one_is_cut):
+        return
+    for lengths in _lengths(backend, batch, words=words):
+        for before, after in zip(lengths, _cut_lengths(lengths, layout.truncation, room), strict=True):
+            if 0 < after < before and layout.stride >= after:
+                raise ValueError(f"stride must be less than the {after} tokens of a part")
+
+
+def _cut_lengths(lengths: list[int], truncation: str | None, room: int) -> list[int]:
+    """What a text, or the two of a pair, of these lengths are cut to."""
+    if sum(lengths) <= room or len(lengths) == 1:
+        return [min(length, room) for length in lengths]
+    first, second = lengths
+    if truncation == "only_first":
+        return [room - second, second]
+    if truncation == "only_second":
+        return [first, room - first]
+    half = room // 2
+    if min(lengths) <= half:  # the longer one alone is cut
+        return [length if length == min(lengths) else room - min(lengths) for length in lengths]
+    return [half, room - half] if first <= second else [room - half, half]
 
 
 def _lengths(backend: Any, batch: list[Text], *, words: bool) -> Iterator[list[int]]:
@@ -44,6 +73,9 @@ def _lengths(backend: Any, batch: list[Text], *, words: bool) -> Iterator[list[i
     lengths = (len(e.ids) for e in backend.encode_batch(parts, is_pretokenized=words, add_special_tokens=False))
     for text in texts:
         yield [next(lengths) for _ in text]
+
+
+# ---- pairs
 
 
 def _shorten(backend: Any, text: Text, length: int, *, words: bool) -> Text:

@@ -6,7 +6,8 @@ import queue
 from collections.abc import Iterator
 from typing import Any
 
-from .batch_encoding import as_lists
+import numpy as np
+
 from .text_stream import TextStream
 from .tokenizer import Tokenizer
 
@@ -41,13 +42,11 @@ class TextStreamer:
         ValueError
             They are of several texts.
         """
-        ids = as_lists(value)
-        rows = ids if isinstance(ids, list) and ids and isinstance(ids[0], list) else [ids]
-        several = len(rows) > 1 or (not self._begins and isinstance(rows[0], list) and len(rows[0]) > 1)
-        if several:
+        ids = np.atleast_1d(np.asarray(value))
+        if (ids.ndim > 1 and len(ids) > 1) or (not self._begins and ids.size > 1):
             raise ValueError("a streamer was given several texts, expected one: generate with a batch of one")
         prompt, self._begins = self._begins, False
-        text = "" if prompt and self._skip_prompt else self._stream.put(rows[0])
+        text = "" if prompt and self._skip_prompt else self._stream.put(ids.ravel())
         if text:
             self.on_finalized_text(text)
 

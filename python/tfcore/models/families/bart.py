@@ -3,7 +3,7 @@
 from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import Family, Part, Source, bias_only, module
-from .common import activation, head_size, labels, layers, start_token
+from .common import activation, head_size, layers, start_token
 
 _BEFORE = 2  # rows of the tables of positions before that of position 0
 _USUAL_LABELS = 3
@@ -32,7 +32,7 @@ def describe(config: Config) -> Architecture:
         decoder=stack(config, "decoder", embeddings),
         heads={
             "seq2seq_lm": Head("all", words, tied=config.flag("tie_word_embeddings", default=True)),
-            "sequence_classification": Head("eos", labels(config, _USUAL_LABELS), dense=width, activation="tanh"),
+            "sequence_classification": Head("eos", config.label_count(_USUAL_LABELS), dense=width, activation="tanh"),
             "question_answering": Head("all", 2),
         },
         start=start_token(config, words, default=2),

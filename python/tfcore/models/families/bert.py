@@ -3,7 +3,7 @@
 from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import Family, Part, bias_only, module
-from .common import activation, classifiers, head_size, labels, layers
+from .common import activation, classifiers, head_size, layers
 
 
 def describe(config: Config) -> Architecture:
@@ -21,7 +21,7 @@ def describe(config: Config) -> Architecture:
         encoder=stack,
         heads={
             "masked_lm": masked,
-            "sequence_classification": Head("pooler", labels(config)),
+            "sequence_classification": Head("pooler", config.label_count()),
             **classifiers(config),
         },
         pooler=True,

@@ -19,14 +19,9 @@ _FAR = 2**40  # further than any text goes
 _MOST_HEAD_SIZE = 1 << 16
 
 
-def labels(config: Config, default: int = 2) -> int:
-    """How many labels a classifier tells apart: Transformers' two (BART's three), if the config names none."""
-    return config.label_count(default)
-
-
 def classifiers(config: Config, *, question: bool = True, bias: bool = True) -> dict[str, Head]:
     """Plain linear heads over every token: token classification, and where begin and end answers."""
-    heads = {"token_classification": Head("all", labels(config), bias=bias)}
+    heads = {"token_classification": Head("all", config.label_count(), bias=bias)}
     return heads | ({"question_answering": Head("all", 2)} if question else {})
 
 
@@ -36,7 +31,7 @@ def decoder_heads(config: Config, *, tied: bool, softcap: float = 0.0) -> dict[s
     tied = config.flag("tie_word_embeddings", default=tied)
     return {
         "causal_lm": Head("all", words, tied=tied, bias=False, softcap=softcap),
-        "sequence_classification": Head("last", labels(config), bias=False),
+        "sequence_classification": Head("last", config.label_count(), bias=False),
         **classifiers(config),
     }
 

@@ -4,7 +4,7 @@ from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import Family, Part, module
 from . import bert
-from .common import activation, classifiers, head_size, labels, layers
+from .common import activation, classifiers, head_size, layers
 
 _EPS = 1e-12
 
@@ -28,7 +28,7 @@ def describe(config: Config) -> Architecture:
         encoder=Stack(width, embeddings, (block,) * layers(config, "n_layers")),
         heads={
             "masked_lm": Head("all", words, tied=tied, dense=width, activation=act, norm=_EPS),
-            "sequence_classification": Head("first", labels(config), dense=width, activation="relu"),
+            "sequence_classification": Head("first", config.label_count(), dense=width, activation="relu"),
             **classifiers(config),
         },
     )

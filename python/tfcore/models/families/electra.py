@@ -6,7 +6,7 @@ from ..architecture import Architecture, Head
 from ..config import Config
 from ..family import Family, Part, module
 from . import bert
-from .common import classifiers, labels
+from .common import classifiers
 
 
 def describe(config: Config) -> Architecture:
@@ -24,7 +24,7 @@ def describe(config: Config) -> Architecture:
         encoder=replace(stack, embeddings=replace(stack.embeddings, width=narrow)),
         heads={
             "masked_lm": masked,
-            "sequence_classification": Head("first", labels(config), dense=stack.width, activation="gelu"),
+            "sequence_classification": Head("first", config.label_count(), dense=stack.width, activation="gelu"),
             **classifiers(config),
         },
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import GATE_UP, QKV, Family, Part, fused, module
-from .common import FULL, SLIDING, activation, head_size, kinds_of_layers, labels, layers, rotary, window_around
+from .common import FULL, SLIDING, activation, head_size, kinds_of_layers, layers, rotary, window_around
 
 _POOLING = {"cls": "first", "mean": "mean"}  # as configs name it → as heads do
 
@@ -29,8 +29,8 @@ def describe(config: Config) -> Architecture:
         encoder=stack,
         heads={
             "masked_lm": replace(head, tied=tied, bias=config.flag("decoder_bias", default=True)),
-            "sequence_classification": replace(head, rows=pooling, size=labels(config)),
-            "token_classification": replace(head, size=labels(config)),
+            "sequence_classification": replace(head, rows=pooling, size=config.label_count()),
+            "token_classification": replace(head, size=config.label_count()),
             "question_answering": replace(head, size=2),
         },
     )

@@ -9,7 +9,7 @@ from ..architecture import Architecture, Head, Stack
 from ..config import Config
 from ..family import Family, Part, bias_only, module
 from . import bert
-from .common import classifiers, labels
+from .common import classifiers
 
 
 def describe(config: Config) -> Architecture:
@@ -40,7 +40,7 @@ def heads(config: Config, stack: Stack) -> dict[str, Head]:
     )
     return {
         "masked_lm": masked,
-        "sequence_classification": Head("first", labels(config), dense=stack.width, activation="tanh"),
+        "sequence_classification": Head("first", config.label_count(), dense=stack.width, activation="tanh"),
         **classifiers(config),
     }
 

@@ -1,12 +1,15 @@
 """T5 and Flan-T5 (Raffel et al. 2020): relative positions, RMS norms before, no biases. Also its encoder alone."""
 
+import numpy as np
+
+from ...relative import relative_buckets
 from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, RelativeBuckets, Stack
 from ..config import Config
 from ..family import Family, Part, Source, module
-from .common import activation, labels, layers, start_token
+from .common import activation, layers, start_token
 
 _ENCODERS = {"T5EncoderModel", "T5ForTokenClassification"}  # the classes whose checkpoints have no decoder
-_LEAST_BUCKETS, _MOST_BUCKETS = 4, 1 << 20
+_MOST_BUCKETS = 1 << 20
 _GATED = {"gated-gelu": "gelu_new"}  # the paper's name of a gated layer → its activation
 
 
@@ -15,14 +18,14 @@ def describe(config: Config) -> Architecture:
     count = layers(config, "num_layers")
     encoder = _stack(config, words, width, count, decoder=False)
     if _ENCODERS & set(config.texts("architectures")):
-        return Architecture(encoder=encoder, heads={"token_classification": Head("all", labels(config))})
+        return Architecture(encoder=encoder, heads={"token_classification": Head("all", config.label_count())})
     scaled = config.get("scale_decoder_outputs", config.flag("tie_word_embeddings", default=True))
     return Architecture(
         encoder=encoder,
         decoder=_stack(config, words, width, layers(config, "num_decoder_layers", count), decoder=True),
         heads={
             "seq2seq_lm": Head("all", words, tied=True, bias=False, scale=width**-0.5 if scaled else 1.0),
-            "sequence_classification": Head("eos", labels(config), dense=width, activation="tanh"),
+            "sequence_classification": Head("eos", config.label_count(), dense=width, activation="tanh"),
             "question_answering": Head("all", 2),
         },
         start=start_token(config, words, default=0),
@@ -57,17 +60,13 @@ def _stack(config: Config, words: int, width: int, count: int, *, decoder: bool)
 def _relative(config: Config, *, decoder: bool) -> RelativeBuckets:
     buckets = config.positive_int("relative_attention_num_buckets", default=32)
     farthest = config.positive_int("relative_attention_max_distance", default=128)
-    if not _LEAST_BUCKETS <= buckets <= _MOST_BUCKETS:
-        raise ValueError(
-            f"{config.path}: field 'relative_attention_num_buckets' is {buckets}, expected {_LEAST_BUCKETS} to "
-            f"{_MOST_BUCKETS}"
-        )
-    part, share = ("half", 2) if decoder else ("a quarter", 4)
-    if farthest <= buckets // share:
-        raise ValueError(
-            f"{config.path}: field 'relative_attention_max_distance' is {farthest}, expected more than "
-            f"{buckets // share}, {part} of 'relative_attention_num_buckets'"
-        )
+    fields = "fields 'relative_attention_num_buckets' and 'relative_attention_max_distance'"
+    if buckets > _MOST_BUCKETS:
+        raise ValueError(f"{config.path}: {fields}: {buckets} buckets, expected at most {_MOST_BUCKETS}")
+    try:
+        relative_buckets(np.zeros(1, np.int64), buckets, farthest, bidirectional=not decoder)
+    except ValueError as error:
+        raise ValueError(f"{config.path}: {fields}: {error}") from None
     return RelativeBuckets(buckets, farthest, bidirectional=not decoder)
 
 
