@@ -29,6 +29,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         self.folder = folder
         self.fetched = []
+        self.asked_by = set()  # what readers called themselves
         self.refusals = {}  # of a path's beginning: the status and the hub's code for it
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -37,6 +38,7 @@ class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        self.server.asked_by.add(self.headers["Authorization"])
         path = unquote(urlsplit(self.path).path)
         refusal = next((answer for start, answer in self.server.refusals.items() if path.startswith(start)), None)
         if refusal:
@@ -183,6 +185,37 @@ def test_from_the_hub_then_from_the_cache(hub, ask):
     assert hub.fetched == []
 
 
+@pytest.mark.parametrize(
+    ("opened", "cache"), [("AutoModel.from_pretrained", "cache_dir"), ("SentenceEncoder", "cache_folder")]
+)
+def test_a_cache_of_its_own_that_is_asked_alone(hub, ask, tmp_path, opened, cache):
+    code = f"{opened}({NAME!r}, {cache}={str(tmp_path / 'cache')!r}, token='mine'{{}}); print('null')"
+    ask(code.format(""))
+    assert "model.safetensors" in hub.fetched
+    assert hub.asked_by == {"Bearer mine"}
+    assert not (tmp_path / "home" / "hub").exists()
+    hub.asked_by.clear()
+    ask(code.format(", local_files_only=True"))
+    assert not hub.asked_by
+
+
+def test_a_tokenizer_from_a_cache_of_its_own(hub, ask, tmp_path):
+    code = f"AutoTokenizer.from_pretrained({NAME!r}, cache_dir={str(tmp_path / 'cache')!r}{{}}); print('null')"
+    ask(code.format(", token='mine'"))
+    hub.asked_by.clear()
+    ask(code.format(", local_files_only=True"))
+    assert not hub.asked_by
+
+
+def test_a_pickle_keeps_how_a_name_is_looked_up_but_no_token(hub, ask, tmp_path):
+    encoder = f"SentenceEncoder({NAME!r}, cache_folder={str(tmp_path / 'cache')!r}, token='mine')"
+    kept = ask(f"import json, pickle; print(json.dumps(pickle.dumps({encoder}).hex()))")
+    assert b"mine" not in bytes.fromhex(kept)
+    (tmp_path / "cache").rename(tmp_path / "elsewhere")
+    ask(f"import pickle; pickle.loads(bytes.fromhex({kept!r})).encode('the'); print('null')")
+    assert (tmp_path / "cache").is_dir()
+
+
 def test_the_cache_serves_when_the_hub_does_not_answer(hub, ask):
     want = np.array(ask(EMBED), np.float32)
     got = ask(EMBED, endpoint="http://127.0.0.1:9")  # the discard port: nobody listens
@@ -255,6 +288,10 @@ def test_a_repository_of_pickles_says_how_to_convert(hub, ask):
         ),
         ("someone/else", "", True, "FileNotFoundError", "HF_HUB_OFFLINE is set"),
         (NAME, ", revision='v9'", False, "FileNotFoundError", "has no such name at revision 'v9'"),
+        (NAME, ", local_files_only=True", False, "FileNotFoundError", "local_files_only is True: leave it out"),
+        (NAME, ", cache_dir=1", False, "TypeError", "cache_dir is int, expected a folder"),
+        (NAME, ", token=1", False, "TypeError", "token is int, expected a string or a bool"),
+        (NAME, ", local_files_only='no'", False, "TypeError", "local_files_only is str, expected a bool"),
         ("no such name!", "", False, "ValueError", "'no such name!' is neither a folder nor a hub name"),
         ("./nowhere", "", False, "FileNotFoundError", "nowhere: no such folder"),
         ("x" * 300, "", False, "ValueError", "xxx' is neither a folder nor a hub name"),
@@ -323,3 +360,6 @@ def test_a_cache_that_cannot_be_written_to(tmp_path, ask):
     assert kind == "NotADirectoryError"
     assert str(home) in message
     assert "set HF_HOME to a folder that can be written to" in message
+    kind, message = ask(FAIL.format(name=NAME, more=f", cache_dir={str(home)!r}"))
+    assert kind == "NotADirectoryError"
+    assert "set cache_dir to a folder" in message

@@ -53,6 +53,8 @@ class CrossEncoder(Opened[_Parts]):
         (`activation_fn`), else the sigmoid for one label and nothing for several.
     revision : str, optional
         A branch, tag or commit of the hub's.
+    cache_folder, token, local_files_only
+        How a name is looked up: `cache_dir`, `token` and `local_files_only` of `AutoModel`.
     max_length : int, optional
         `max_seq_length` from the beginning.
     device, trust_remote_code

@@ -57,6 +57,8 @@ class SentenceEncoder(Opened[_Parts]):
         the last token's state of a model that was made to write.
     revision : str, optional
         A branch, tag or commit of the hub's.
+    cache_folder, token, local_files_only
+        How a name is looked up: `cache_dir`, `token` and `local_files_only` of `AutoModel`.
     truncate_dim : int, optional
         How many leading dimensions to keep, instead of the checkpoint's own number.
     device, trust_remote_code

@@ -83,6 +83,8 @@ class MultiVectorEncoder(Opened[_Parts]):
         A folder or hub name, as sentence-transformers or PyLate save multi-vector encoders.
     revision : str, optional
         A branch, tag or commit of the hub's.
+    cache_folder, token, local_files_only
+        How a name is looked up: `cache_dir`, `token` and `local_files_only` of `AutoModel`.
 
     Attributes
     ----------

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..models.config import Config
 from ..models.device import check_device
-from ..models.hub import SENTENCE_FILES, resolve
+from ..models.hub import SENTENCE_FILES, Source, resolve
 from .arguments import check_positive, half_a_pair
 from .transformer import Transformer, read_optional
 
@@ -27,12 +28,16 @@ class Opened(Generic[Parts]):
         name: str | os.PathLike[str],
         *,
         revision: str | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
         device: Any = None,
         trust_remote_code: bool = False,
     ) -> None:
         check_device(device)
-        self.folder = resolve(name, SENTENCE_FILES, revision=revision).resolve()
-        self._name, self._revision = os.fspath(name), revision
+        source = Source(revision, cache_folder, token, local_files_only)
+        self.folder = resolve(name, SENTENCE_FILES, source).resolve()
+        self._name, self._source = os.fspath(name), replace(source, token=None)  # which stays out of pickles
         self._settings: dict[str, Any] = {}  # that the caller has made
         self._warned = False
         self._lock = threading.Lock()
@@ -48,7 +53,7 @@ class Opened(Generic[Parts]):
             with self._lock:
                 if self._opened is None:
                     if not self.folder.is_dir():  # on another machine a hub name is in another cache
-                        self.folder = resolve(self._name, SENTENCE_FILES, revision=self._revision).resolve()
+                        self.folder = resolve(self._name, SENTENCE_FILES, self._source).resolve()
                     self._opened = self._open(self.folder)
         return self._opened
 
@@ -85,10 +90,10 @@ class Opened(Generic[Parts]):
         return self._transformer.tokenizer
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"name": self._name, "revision": self._revision, "folder": self.folder, "settings": self._settings}
+        return {"name": self._name, "source": self._source, "folder": self.folder, "settings": self._settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._name, self._revision, self.folder = state["name"], state["revision"], state["folder"]
+        self._name, self._source, self.folder = state["name"], state["source"], state["folder"]
         self._settings, self._warned = dict(state["settings"]), False
         self._lock, self._opened = threading.Lock(), None
 

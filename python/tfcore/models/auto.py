@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from .device import check_ways_to_hold
 from .encoder_decoder import EncoderDecoderModel
 from .families import find_family
-from .hub import MODEL_FILES, resolve
+from .hub import MODEL_FILES, Source, resolve
 from .model import Model
 from .pretrained import (
     CAUSAL_LM,
@@ -29,7 +29,16 @@ class AutoModel:
     task: ClassVar[str | None] = None
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], *, revision: str | None = None, **held: Any) -> Any:
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        **held: Any,
+    ) -> Any:
         """The model of a checkpoint folder, hub name or GGUF file.
 
         >>> model = AutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
@@ -43,6 +52,12 @@ class AutoModel:
             in the local Hugging Face cache, or a name on the hub.
         revision : str, optional
             A branch, tag or commit of the hub's.
+        cache_dir : str or path, optional
+            Where the hub's files are kept, instead of the local Hugging Face cache.
+        token : str or bool, optional
+            Your token for the hub, instead of HF_TOKEN.
+        local_files_only : bool
+            Whether to look in the cache alone, without asking the hub.
         **held
             `torch_dtype`, `device_map="cpu"` and the like, taken for the sake of code written for Transformers: models
             are float32 and on the CPU.
@@ -61,7 +76,7 @@ class AutoModel:
             field or tensor is missing or wrong, a file lies about itself. The message names file and field or tensor.
         """
         check_ways_to_hold(held)
-        path = resolve(name, MODEL_FILES, revision=revision)
+        path = resolve(name, MODEL_FILES, Source(revision, cache_dir, token, local_files_only))
         opened = config, _ = open_checkpoint(path)
         both = len(find_family(config).read(config).stacks()) > 1
         kinds: dict[str | None, type[Pretrained]] = {CAUSAL_LM: CausalLM, SEQ2SEQ_LM: Seq2SeqLM}

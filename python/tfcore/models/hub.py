@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -54,7 +55,46 @@ _REFUSED = (401, 403)
 _NETWORK_LIBRARIES = ("httpx", "requests")  # what `huggingface_hub` has spoken through so far, httpx2 among them
 
 
-def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str | None = None) -> Path:
+@dataclass(frozen=True)
+class Source:
+    """Where names that are no folders are looked up, and how: Transformers' keywords of that.
+
+    Attributes
+    ----------
+    revision : str, optional
+        A branch, tag or commit of the hub's.
+    cache_dir : str or path, optional
+        The cache, instead of that of HF_HOME.
+    token : str or bool, optional
+        What the hub knows its reader by, instead of HF_TOKEN and of what a login saved; False for neither of them.
+    local_files_only : bool
+        Whether the cache alone is asked.
+    """
+
+    revision: str | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    token: str | bool | None = None
+    local_files_only: bool = False
+
+    def __post_init__(self) -> None:
+        for name, kinds, wanted in (
+            ("revision", str | None, "a branch, tag or commit"),
+            ("cache_dir", str | os.PathLike | None, "a folder"),
+            ("token", str | bool | None, "a string or a bool"),
+            ("local_files_only", bool, "a bool"),
+        ):
+            if not isinstance(getattr(self, name), kinds):
+                raise TypeError(f"{name} is {type(getattr(self, name)).__name__}, expected {wanted}")
+
+    @property
+    def cache(self) -> str:
+        """The folder of the cache."""
+        from huggingface_hub import constants
+
+        return os.path.expanduser(self.cache_dir or constants.HF_HUB_CACHE)
+
+
+def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Source) -> Path:
     """The folder (or GGUF file) that holds the checkpoint `name`, with `files` (patterns) in it as far as the
     checkpoint has them.
 
@@ -62,11 +102,11 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
     ----------
     name : str or path
         A folder, a `.gguf` file, or a name such as "sentence-transformers/all-MiniLM-L6-v2": from the cache if the hub
-        does not tell what it has or HF_HUB_OFFLINE=1, else from the hub.
+        does not tell what it has or is not to be asked, else from the hub.
     files : sequence of str
         The patterns of what to fetch.
-    revision : str, optional
-        A branch, tag or commit of the hub's.
+    source : Source
+        Where and how the name is looked up.
 
     Raises
     ------
@@ -81,8 +121,6 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"name is {type(name).__name__}, expected a checkpoint's folder or hub name")
-    if revision is not None and not isinstance(revision, str):
-        raise TypeError(f"revision is {type(revision).__name__}, expected a branch, tag or commit")
     if not os.fspath(name):
         raise ValueError("name is empty, expected a checkpoint's folder or hub name")
     folder = Path(os.path.expanduser(name))  # unlike Path's own, leaves the home of a user who is not there alone
@@ -92,7 +130,7 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], *, revision: str
         raise ValueError(f"{folder} is a file, expected a checkpoint's folder, a {GGUF} file or a hub name")
     if _is_path(os.fspath(name)):
         raise FileNotFoundError(f"{folder}: no such {'file' if folder.suffix == GGUF else 'folder'}")
-    return _fetch(os.fspath(name), files, revision)
+    return _fetch(os.fspath(name), files, source)
 
 
 def _is_path(name: str) -> bool:
@@ -100,7 +138,7 @@ def _is_path(name: str) -> bool:
     return marked or os.path.isabs(name) or name.count("/") > 1
 
 
-def _fetch(name: str, files: Sequence[str], revision: str | None) -> Path:
+def _fetch(name: str, files: Sequence[str], source: Source) -> Path:
     try:
         from huggingface_hub import utils
     except ModuleNotFoundError as error:
@@ -109,52 +147,62 @@ def _fetch(name: str, files: Sequence[str], revision: str | None) -> Path:
         ) from None
     errors: Any = utils  # where every version has them
     try:
-        return _from_hub_or_cache(name, files, revision)
+        return _from_hub_or_cache(name, files, source)
     except errors.HFValidationError:
         raise ValueError(f"{name!r} is neither a folder nor a hub name such as 'owner/model'") from None
     except Exception as error:
-        raise _explained(error, name, revision) from error
+        raise _explained(error, name, source) from error
 
 
-def _from_hub_or_cache(name: str, files: Sequence[str], revision: str | None) -> Path:
+def _from_hub_or_cache(name: str, files: Sequence[str], source: Source) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download, utils
 
     errors: Any = utils
-    wanted: Any = {"revision": revision, "allow_patterns": list(files), "library_name": "tfcore"}
+
+    def snapshot(only_cached: bool) -> Path:
+        wanted: Any = {"revision": source.revision, "allow_patterns": list(files), "library_name": "tfcore"}
+        wanted |= {"cache_dir": source.cache, "token": source.token, "local_files_only": only_cached}
+        return Path(snapshot_download(name, **wanted))
+
+    if source.local_files_only:
+        return snapshot(only_cached=True)
+    api = HfApi(library_name="tfcore", token=source.token)
     try:  # asked for first, since snapshot_download would wait for a silent hub for ever
-        HfApi(library_name="tfcore").model_info(name, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        api.model_info(name, revision=source.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except (errors.HFValidationError, errors.RevisionNotFoundError):
         raise
     except Exception:
         with suppress(errors.LocalEntryNotFoundError):
-            return Path(snapshot_download(name, local_files_only=True, **wanted))
+            return snapshot(only_cached=True)
         raise
-    return Path(snapshot_download(name, **wanted))
+    return snapshot(only_cached=False)
 
 
-def _explained(error: Exception, name: str, revision: str | None) -> Exception:
+def _explained(error: Exception, name: str, source: Source) -> Exception:
     """The built-in error that says why there is no checkpoint: the disk, the hub's answer or that it gave none."""
     from huggingface_hub import constants, utils
 
     errors: Any = utils
     if _is_of_the_disk(error):
-        return _disk_error(error)
+        return _disk_error(error, source)
     unknown = isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError)
     if unknown and not isinstance(error, errors.GatedRepoError):
-        at = f" at revision {revision!r}" if revision else ""
+        at = f" at revision {source.revision!r}" if source.revision else ""
         return FileNotFoundError(
             f"there is no folder {name!r}, and the hub ({constants.ENDPOINT}) has no such name{at}, or it is private "
             f"(then set HF_TOKEN): it answers {_status(error)}"
         )
-    return _missing_error(error, name)
+    return _missing_error(error, name, source)
 
 
-def _missing_error(error: Exception, name: str) -> OSError:
+def _missing_error(error: Exception, name: str, source: Source) -> OSError:
     from huggingface_hub import constants
 
     hub, status = f"the hub ({constants.ENDPOINT})", _status(error)
-    missing = f"there is no folder {name!r}, the cache ({constants.HF_HUB_CACHE}) does not hold all of its files"
+    missing = f"there is no folder {name!r}, the cache ({source.cache}) does not hold all of its files"
     reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if source.local_files_only:
+        return FileNotFoundError(f"{missing}, and local_files_only is True: leave it out to fetch them")
     if constants.HF_HUB_OFFLINE:
         return FileNotFoundError(f"{missing}, and HF_HUB_OFFLINE is set: unset it to fetch them")
     if status in _REFUSED:
@@ -168,11 +216,10 @@ def _missing_error(error: Exception, name: str) -> OSError:
     return OSError(f"{missing}, and they cannot be fetched from {hub}: check HF_ENDPOINT ({reason})")
 
 
-def _disk_error(error: OSError) -> OSError:
-    from huggingface_hub import constants
-
-    cache = constants.HF_HUB_CACHE
-    said = f"{error.strerror} (in the cache, {cache}: set HF_HOME to a folder that can be written to and has room)"
+def _disk_error(error: OSError, source: Source) -> OSError:
+    cache = source.cache
+    setting = "cache_dir" if source.cache_dir else "HF_HOME"
+    said = f"{error.strerror} (in the cache, {cache}: set {setting} to a folder that can be written to and has room)"
     return OSError(error.errno, said, error.filename or cache)
 
 

@@ -12,7 +12,7 @@ from .batch_encoding import BatchEncoding, Text, as_batch, as_columns, as_lists,
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
 from .fork_lock import fork_lock
-from .hub import TOKENIZER_FILES, resolve
+from .hub import TOKENIZER_FILES, Source, resolve
 from .layout import SIDES, Layout, lay_out
 from .long_texts import within_bounds
 from .special_tokens import SpecialTokens
@@ -34,6 +34,9 @@ class AutoTokenizer:
         name: str | os.PathLike[str],
         *,
         revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
         use_fast: bool = True,
         trust_remote_code: bool = False,
         **settings: Any,
@@ -50,8 +53,8 @@ class AutoTokenizer:
             A folder, a `.gguf` file, or a name in the cache or on the hub. A folder has `tokenizer.json`, or the files
             of older checkpoints: `vocab.txt`; `vocab.json` and `merges.txt`; `spiece.model`, `sentencepiece.bpe.model`
             or `tokenizer.model`; `source.spm`, `target.spm` and `vocab.json` (which take `tfcore[sentencepiece]`).
-        revision : str, optional
-            A branch, tag or commit of the hub's.
+        revision, cache_dir, token, local_files_only
+            How a name is looked up, as for `AutoModel`.
         use_fast, trust_remote_code : bool
             Taken for the sake of code written for Transformers; there is only the fast one, and no code of a checkpoint
             ever runs.
@@ -69,7 +72,8 @@ class AutoTokenizer:
         unknown = sorted(settings.keys() - set(_SETTINGS))
         if unknown:
             raise TypeError(f"unknown setting {unknown[0]!r}, expected one of {', '.join(_SETTINGS)}")
-        return Tokenizer(*open_tokenizer(resolve(name, TOKENIZER_FILES, revision=revision), settings))
+        path = resolve(name, TOKENIZER_FILES, Source(revision, cache_dir, token, local_files_only))
+        return Tokenizer(*open_tokenizer(path, settings))
 
 
 class Tokenizer(SpecialTokens):
