@@ -14,7 +14,9 @@ namespace tfcore {
 namespace {
 
 // Accumulators that fit the registers beside V operands of b and one broadcast: 6 × 2 of 16, 12 × 2 of 32. (3 × 4,
-// whose 19 operations for 12 FMAs are one fewer, were 2 to 7 % slower: twice as much of b must stay near.)
+// whose 19 operations for 12 FMAs are one fewer, were 2 to 7 % slower: twice as much of b must stay near. FMAs that
+// read b themselves, 18 or 17 operations, are 3 to 15 % slower where another thread shares the core and its load
+// ports.)
 constexpr int kTileAccumulators = kVecRegisters == 32 ? 24 : 12;
 constexpr int kTileRows = kTileAccumulators / 2;
 constexpr int kTileVectors = 8;
