@@ -131,7 +131,7 @@ template <class T> void accumulate_pair(const ScoreBlock<T> (&pair)[2]) {
 // Values are read in place but for three cases. Rows that are not whole vectors. Rows a multiple of 4096 bytes apart,
 // as heads of wide arrays are: they share a few sets of the nearest cache, which costs 20 % (with keys, or 2048 bytes
 // apart, a copy gains nothing). And vectors that straddle cache lines, as in NumPy's arrays that begin at a multiple of
-// 16: 5 % and, with this many rows, more than a copy.
+// 16: 5 % and, with this many rows, more than a copy, which costs 3 (also where the first tile's product makes it).
 template <class T> bool packs_values(const AttentionArgs<T>& a, Index rows) {
   const std::uintptr_t row_bytes = std::uintptr_t(a.v_row) * sizeof(T);
   const bool share_sets = row_bytes % 4096 == 0 && row_bytes > 0;
