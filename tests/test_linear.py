@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -278,6 +280,29 @@ def test_out(machine, rng, dtype):
 def test_a_weight_of_more_elements_than_there_are_addresses():
     with pytest.raises(MemoryError):
         tfcore.PackedLinear(np.broadcast_to(np.float32(1), (1, 2**60)))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_packed_weight_is_copied_and_pickled(rng, dtype, biased):
+    weight, bias = rng.standard_normal((37, 21)).astype(dtype), rng.standard_normal(37).astype(dtype)
+    layer, x = tfcore.PackedLinear(weight, bias if biased else None), rng.standard_normal((3, 21)).astype(dtype)
+    for other in (copy.copy(layer), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert (other.shape, other.dtype) == ((37, 21), dtype)
+        assert np.array_equal(other(x), layer(x))
+    assert repr(layer) == f"PackedLinear(37, 21; {np.dtype(dtype)})"
+
+
+def test_a_packed_weight_before_its_init():
+    class Early(tfcore.PackedLinear):
+        def __init__(self):
+            assert (self.shape, repr(self)) == ((0, 0), "PackedLinear()")
+            for use in (lambda: self(np.ones(2)), lambda: pickle.dumps(self)):
+                with pytest.raises(TypeError, match="PackedLinear: __init__ has not been called yet"):
+                    use()
+            super().__init__(np.ones((3, 2)))
+
+    assert Early()(np.ones(2)).tolist() == [2, 2, 2]
 
 
 def test_a_packed_weight_is_a_copy(rng):

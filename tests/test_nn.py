@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -537,6 +539,41 @@ def test_a_weight_is_replaced_as_a_whole():
     with pytest.raises(ValueError, match="made without bias"):
         nn.Linear(3, 2, bias=False).bias = np.ones(2)
     assert nn.Linear(3, 2, bias=False).bias is None
+
+
+def test_a_weight_replaced_while_another_thread_packs_the_old_one():
+    x = np.ones(3000, np.float32)
+    for _ in range(5):
+        layer = nn.Linear(3000, 3000, bias=False)
+        thread = threading.Thread(target=layer, args=(x,))
+        thread.start()
+        time.sleep(0.0005)
+        layer.load_state_dict({"weight": np.zeros((3000, 3000), np.float32)})
+        thread.join()
+        assert not layer(x).any()
+
+
+def test_a_cache_is_copied_without_its_room(rng):
+    model = nn.Transformer(32, 4, 1, 2, 64)
+    memory, tgt = rng.standard_normal((2, 2, 3, 32), dtype=np.float32)
+    cache = nn.KVCache()
+    model.decode(tgt, memory, cache=cache)
+    pickled = pickle.dumps(cache)
+    assert len(pickled) < 20_000
+    for other in (copy.deepcopy(cache), pickle.loads(pickled)):
+        want = model.decode(tgt[:, :1], cache=copy.deepcopy(cache))
+        assert np.array_equal(model.decode(tgt[:, :1], cache=other), want)
+        assert other.length == 4
+    assert cache.length == 3
+
+
+def test_a_cache_of_more_than_there_is(rng):
+    x = np.ones((1, 1, 32), np.float32)
+    for capacity in (10**12, 10**18):
+        cache = nn.KVCache(capacity)
+        with pytest.raises(MemoryError, match="no room for a cache of"):
+            nn.Transformer(32, 4, 1, 1, 64).decode(x, x, cache=cache)
+        assert cache.length == 0
 
 
 def test_copies_and_pickles(rng):

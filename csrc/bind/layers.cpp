@@ -1,3 +1,5 @@
+#include <cstdlib>
+#include <new>
 #include <optional>
 
 #include "bind/arrays.hpp"
@@ -182,8 +184,17 @@ class PackedLinear {
     else float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0));
   }
 
+  // Zeros, for a Python subclass may use it before its __init__ has run.
+  static void* operator new(std::size_t bytes) {
+    void* const memory = std::calloc(1, bytes);
+    if (!memory) throw std::bad_alloc();
+    return memory;
+  }
+  static void operator delete(void* memory) { std::free(memory); }
+
   py::object call(py::handle x, py::handle activation, py::handle residual, py::handle out) {
     Door door("PackedLinear");
+    expect_packed(door);
     LinearCall call;
     call.names = kLinearNames;
     call.x = door.array(x, "x");
@@ -198,9 +209,29 @@ class PackedLinear {
   }
 
   py::tuple shape() const { return py::make_tuple(n_, k_); }
+  // For copies and pickles, which pack again.
+  py::tuple arguments() const {
+    expect_packed(Door("PackedLinear"));
+    const bool wide = !float_;
+    const Array dense = new_array({n_, k_}, wide ? NPY_DOUBLE : NPY_FLOAT);
+    for (Index j = 0; j < n_; ++j)
+      for (Index k = 0; k < k_; ++k)
+        if (wide) dense.data<double>()[j * k_ + k] = double_->at(k, j);
+        else dense.data<float>()[j * k_ + k] = float_->at(k, j);
+    return py::make_tuple(dense.object().attr("astype")(dtype()), bias_);
+  }
+  std::string described() const {
+    const std::string sizes = std::to_string(n_) + ", " + std::to_string(k_);
+    return "PackedLinear(" + (bias_ ? sizes + "; " + std::string(py::str(dtype())) : "") + ")";
+  }
+
   py::object dtype() const { return Array::steal(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type_))).object(); }
 
  private:
+  void expect_packed(const Door& door) const {
+    if (!bias_) door.type_error("__init__ has not been called yet");
+  }
+
   template <class T> void run(const LinearCall& call, const PackedMatrix<T>& weight, const Output& out) const {
     GemmArgs<T> g = weight.product(call.m, nullptr, 0, nullptr, 0);
     call.put(g, out, n_);
@@ -328,6 +359,11 @@ void bind_layers(py::module_& m) {
       .def(py::init<py::handle, py::handle>(), py::arg("weight"), py::arg("bias") = py::none())
       .def("__call__", &PackedLinear::call, py::arg("x"), py::kw_only(), py::arg("activation") = py::none(),
            py::arg("residual") = py::none(), py::arg("out") = py::none())
+      .def("__reduce__",
+           [](py::object self) {
+             return py::make_tuple(py::type::of(self), self.cast<const PackedLinear&>().arguments());
+           })
+      .def("__repr__", &PackedLinear::described)
       .def_property_readonly("shape", &PackedLinear::shape)
       .def_property_readonly("dtype", &PackedLinear::dtype);
   define_operator<&softmax_last>(m, "softmax");

@@ -2,7 +2,8 @@
 
     from tfcore.drop_in import self_attention, multi_head_attention, positional_encoding
 
-replaces these definitions, and changes nothing but the time; where they overflow to NaN, these stay finite:
+replaces these definitions, and changes nothing but the time; where their exponentials overflow to NaN, these stay
+finite (values within a factor of S, the number of keys, of the largest float may overflow in turn):
 
     def self_attention(query, key, value):
         scores = np.dot(query, key.T) / np.sqrt(key.shape[1])

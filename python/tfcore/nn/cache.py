@@ -6,6 +6,7 @@ their absolute positions, which makes a step's rows those of the full pass bit b
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -76,6 +77,9 @@ class KeyValues:
     def truncate(self, length: int) -> None:
         self.length = min(self.length, length)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arrays": tuple(kept[:, :, : self.length].copy() for kept in self._arrays)}
+
     @contextmanager
     def step(self) -> Iterator[None]:
         """Positions are kept or not: what an error or Ctrl-C leaves half done is forgotten."""
@@ -101,9 +105,12 @@ def _kind(array: Array) -> str:
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """An array whose memory comes page by page as it is written. That of np.empty would come whole, as huge pages."""
-    bytes_needed = max(int(np.prod(shape)) * dtype.itemsize, 1)
-    room: Array = np.ndarray(shape, dtype, mmap.mmap(-1, bytes_needed, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-    return room
+    bytes_needed = max(math.prod(shape) * dtype.itemsize, 1)
+    try:
+        memory = mmap.mmap(-1, bytes_needed, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError):
+        raise MemoryError(f"no room for a cache of {bytes_needed} bytes, of shape {shape} in {dtype}") from None
+    return np.ndarray(shape, dtype, memory)
 
 
 class LayerCache:
@@ -221,6 +228,8 @@ class KVCache:
 
     def truncate(self, length: int) -> None:
         """Forget all positions from `length` on: the next step continues there.
+
+        What was kept of the memory stays, and a step looks at no other: for another one, take a new cache.
 
         >>> from tfcore import nn
         >>> nn.KVCache().truncate(0)

@@ -113,7 +113,7 @@ class Layer:
         array = np.ascontiguousarray(array, self.dtype)
         array.flags.writeable = False  # a change in place would not reach what was packed
         self._weights[name] = array
-        self._packings.clear()
+        self._packings = {}  # a new one: what another thread is packing from the old weight goes into the old one
 
     def _put_optional(self, name: str, wanted: bool, make: Callable[[], Array]) -> None:
         if wanted:
@@ -123,9 +123,10 @@ class Layer:
 
     def _packed(self, name: str, weight: Callable[[], tuple[Array, Array | None]]) -> PackedLinear:
         """The product packed from some weight and bias under a name of ours, made when first asked for."""
-        if name not in self._packings:
-            self._packings[name] = PackedLinear(*weight())
-        return self._packings[name]
+        packings = self._packings  # before the weight is read
+        if name not in packings:
+            packings[name] = PackedLinear(*weight())
+        return packings[name]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_weights": dict(self._weights), "_packings": {}}  # copies and pickles pack again
