@@ -320,8 +320,8 @@ def spec_of(case: Example) -> dict:
     return core_spec(case.data, [])
 
 
-def call(case: Example, **changed):
-    """Stack.forward with all arguments in order, but for those changed."""
+def call(case: Example, core=None, **changed):
+    """Stack.forward, of its own stack or another, with all arguments in order, but for those changed."""
     arguments = {
         "input_ids": np.arange(5),
         "token_type_ids": np.zeros(5, int),
@@ -337,7 +337,7 @@ def call(case: Example, **changed):
         "output_hidden_states": False,
         "output_attentions": False,
     }
-    return case.stack.core.forward(**(arguments | changed))
+    return (core or case.stack.core).forward(**(arguments | changed))
 
 
 FREQUENCIES, ONE = np.ones((1, 2)), np.ones(1)
@@ -412,6 +412,18 @@ def test_rotations_that_blocks_name():
         call(case, rotations=[])
     with pytest.raises(ValueError, match="frequencies"):
         call(case, rotations=[(np.ones((1, 3)), ONE, False)])
+
+
+@pytest.mark.parametrize("without", [0, 1])
+def test_a_block_without_cross_attention_beside_one_that_has_it(without):
+    case = small()
+    tensors = {name: x for name, x in case.tensors.items() if not name.startswith(f"blocks.{without}.cross")}
+    core = _core.Stack(spec_of(case), tensors)
+    keys = core.cross_keys(np.concatenate(case.encoded), np.cumsum([0, *map(len, case.encoded)]))
+    _, attentions, (weights,) = call(case, core, cross_keys=keys, output_attentions=True)
+    assert len(attentions) == 2
+    assert np.allclose(weights.sum(-1)[0], 1)
+    assert np.allclose(weights.sum(-1)[1, :, :2], 1)
 
 
 def test_what_was_made_by_another_model():

@@ -427,7 +427,7 @@ def test_an_error_leaves_everything_usable():
     assert np.array_equal(attend(), want)
 
 
-BEYOND = [("scale", 1e300), *(("softcap", cap) for cap in (1e300, 3e38, 1e-40, 1e-60))]
+BEYOND = [*(("scale", scale) for scale in (1e300, 3e38)), *(("softcap", cap) for cap in (1e300, 3e38, 1e-40, 1e-60))]
 
 
 @pytest.mark.parametrize(("name", "value"), BEYOND)
@@ -436,6 +436,20 @@ def test_numbers_beyond_the_dtype(name, value):
     with pytest.raises(ValueError, match=f"{name} is {re.escape(str(value))}"):
         tfcore.scaled_dot_product_attention(x, x, x, **{name: value})
     assert np.isfinite(tfcore.scaled_dot_product_attention(*[x.astype(np.float64)] * 3, **{name: value})).all()
+
+
+def test_arrays_that_broadcast_beyond_all_addresses():
+    one = np.float32(1)
+    query, key = np.broadcast_to(one, (2**31, 1, 1, 1, 1)), np.broadcast_to(one, (1, 2**32, 1, 1, 1))
+    with pytest.raises(ValueError, match="broadcast to too many elements"):
+        tfcore.scaled_dot_product_attention(query, key, key, query_offset=3)
+
+
+@pytest.mark.parametrize(("dtype", "slope"), [(np.float32, 3e38), (np.float64, 1.7e308)])
+def test_slopes_beyond_the_dtype_in_base_2(isa, dtype, slope):
+    x = np.ones((1, 2, 5, 4), dtype)
+    out = tfcore.scaled_dot_product_attention(x, x, x, alibi_slopes=np.full(2, slope, dtype))
+    assert np.array_equal(out, x)
 
 
 def test_a_compiled_operator_counts_its_arguments():

@@ -24,7 +24,9 @@ Shape leading(const Array& a, int trailing) {
 
 Index product(const Shape& shape) {
   Index n = 1;
-  for (Index d : shape) n *= d;
+  for (Index d : shape)
+    if (__builtin_mul_overflow(n, d, &n))
+      throw py::value_error("arrays broadcast to too many elements, " + text(shape));
   return n;
 }
 

@@ -103,10 +103,10 @@ struct Restrictions {
     softcap = door.number(cap, "softcap");
     if (!(softcap >= 0))
       door.value_error("softcap is " + std::string(py::str(cap)) + ", expected 0 (none) or a positive number");
-    const double most = door.in_double() ? DBL_MAX : double(FLT_MAX);
+    const double most = (door.in_double() ? DBL_MAX : double(FLT_MAX)) / 2;  // a factor of log2(e) follows
     const char* const beyond = door.in_double() ? ", beyond float64" : ", beyond float32";
     if (std::abs(scale) > most) door.value_error("scale is " + std::string(py::str(value)) + beyond);
-    if (softcap > 0 && (softcap > most / 2 || std::abs(scale) / softcap > most))  // a factor of log2(e) follows
+    if (softcap > most || (softcap > 0 && std::abs(scale) / softcap > most))
       door.value_error("softcap is " + std::string(py::str(cap)) + beyond);
   }
 };

@@ -32,8 +32,10 @@ py::object dequantize_bytes(py::handle kind_in, py::handle data_in, py::handle c
                      " for every " + std::to_string(block.numbers) + " of " + std::to_string(count) + " numbers");
   data = Array::steal(PyArray_FromArray(data.get(), PyArray_DescrFromType(NPY_UINT8), NPY_ARRAY_CARRAY_RO));
   const Array out = new_array({count}, NPY_FLOAT);
-  const WithoutGil released(double(count) * 8);
-  dequantize(kind, data.data<std::uint8_t>(), out.data<float>(), blocks);
+  {
+    const WithoutGil released(double(count) * 8);
+    dequantize(kind, data.data<std::uint8_t>(), out.data<float>(), blocks);
+  }
   return out.object();
 }
 

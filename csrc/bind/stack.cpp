@@ -195,7 +195,7 @@ struct Wanted {
         return Array::steal(PyArray_ZEROS(4, shape, NPY_FLOAT, 0));
       };
       results.attentions.push_back(add(attentions, zeros(results.keys)));
-      if (!block.cross.empty()) results.cross_attentions.push_back(add(cross_attentions, zeros(results.sources)));
+      results.cross_attentions.push_back(block.cross.empty() ? nullptr : add(cross_attentions, zeros(results.sources)));
     }
   }
 
@@ -245,8 +245,10 @@ py::object logits(const Stack& stack, py::handle x_in) {
   if (x.dim(1) != stack.width())
     door.value_error(shaped("x", x) + ", expected (rows, " + std::to_string(stack.width()) + ")");
   const Array out = new_array({x.dim(0), stack.parts().head.front().weight.n()}, NPY_FLOAT);
-  const WithoutGil released;
-  stack.logits(x.data<float>(), x.dim(0), out.data<float>());
+  {
+    const WithoutGil released;
+    stack.logits(x.data<float>(), x.dim(0), out.data<float>());
+  }
   return out.object();
 }
 

@@ -93,17 +93,12 @@ template <class T, class L> void absorb(const ScoreBlock<T>& b) {
 
 // --- a task ----------------------------------------------------------------------------------------------------------
 
-// A head's sink in base 2, as far as T goes.
-template <class T> T sink_of(const AttentionArgs<T>& a, Index head) {
-  const double sink = double(a.sinks[head]) * kLog2e;
-  return T(sink > -kLowest<T> ? -kLowest<T> : sink);
-}
-
 // What a row of `out` is multiplied by, in the place of its sum: 1 / sum; 2^(max - most) / (sum * 2^(max - most) +
 // 2^(sink - most)) beside a sink, with most = max(max, sink); and 0 for a row that has seen nothing.
 template <class T> void invert_sums(const AttentionArgs<T>& a, RowState<T>& s) {
   T sinks[kQueryBlock];
-  for (Index r = 0; a.sinks && r < padded<T>(s.count); ++r) sinks[r] = r < s.count ? sink_of(a, s.head[r]) : T(0);
+  for (Index r = 0; a.sinks && r < padded<T>(s.count); ++r)
+    sinks[r] = r < s.count ? in_base_2(a.sinks[s.head[r]]) : T(0);
   for (Index r = 0; r < s.count; r += lanes<T>) {
     const Vec<T> sum = load(s.sum + r);
     Vec<T> factor = T(1) / sum;

@@ -29,6 +29,12 @@ template <class T> struct RowState {
   T slope[kQueryBlock], position[kQueryBlock];       // ALiBi, in base 2
 };
 
+// A head's sink or slope in base 2, as far as T goes.
+template <class T> T in_base_2(T x) {
+  const double scaled = double(x) * kLog2e;
+  return T(scaled > -kLowest<T> ? -kLowest<T> : scaled < kLowest<T> && x >= kLowest<T> ? kLowest<T> : scaled);
+}
+
 template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, RowState<T>& s) {
   s.count = row_end - row_begin;
   Index head = row_begin / a.queries, query = row_begin % a.queries;
@@ -37,7 +43,7 @@ template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, I
     s.head[r] = head, s.query[r] = query;
     s.first[r] = max(first, Index(0));
     s.last[r] = min(last, a.key_count);
-    s.slope[r] = a.slopes ? T(a.slopes[head] * kLog2e) : T(0);
+    s.slope[r] = a.slopes ? in_base_2(a.slopes[head]) : T(0);
     s.position[r] = T(position);
     if (++query == a.queries) query = 0, ++head;
   }
@@ -85,7 +91,7 @@ template <class T> struct Workspace {
   T* bias;     // as scores: their mask, -inf where it hides
   T* out;      // (kQueryBlock, padded Dv), of the span of keys at hand
   T* total;    // (kQueryBlock, padded Dv), of the spans before it
-  T* values;   // (kKeyBlock, padded Dv), only where Dv is not whole vectors
+  T* values;   // (kKeyBlock, padded Dv), where packs_values says so
 };
 
 template <class T> std::size_t attention_scratch(const AttentionSizes& a) {
@@ -292,6 +298,7 @@ template <class T> struct KeyLanes {
   // 3, on each of two cores: 13 GB/s, where one stream gives 10, with instructions that ask for it too).
   template <int R, bool far> struct Step {
     static constexpr int squares = lanes<T> <= 4 || (R == 1 && !far) ? 2 : 1, keys = squares * lanes<T>;
+    static_assert(R == 1 || keys <= 16);  // the last step of a block may end beyond it, in the next row's scores
     static constexpr int streams = keys < 8 ? keys : 8, together = keys / streams;
   };
 

@@ -110,7 +110,8 @@ def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         memory = mmap.mmap(-1, bytes_needed, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError):
         raise MemoryError(f"no room for a cache of {bytes_needed} bytes, of shape {shape} in {dtype}") from None
-    return np.ndarray(shape, dtype, memory)
+    room: Array = np.ndarray(shape, dtype, memory)
+    return room
 
 
 class LayerCache:
