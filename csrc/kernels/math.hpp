@@ -221,6 +221,15 @@ template <class T> TFCORE_INLINE Vec<T> exp2_nonpositive(Vec<T> x) {
 #endif
 }
 
+template <class T> constexpr T kLowest = -__FLT_MAX__;
+template <> constexpr double kLowest<double> = -__DBL_MAX__;
+
+// x log2(e), of a finite x as far as T goes.
+template <class T> T in_base_2(T x) {
+  const double scaled = double(x) * MathConstants<double>::kLog2E;
+  return T(scaled > -kLowest<T> ? -kLowest<T> : scaled < kLowest<T> && x >= kLowest<T> ? kLowest<T> : scaled);
+}
+
 // The even integer next to x, x itself from kMostReference on.
 template <class T> TFCORE_INLINE Vec<T> nearest_even(Vec<T> x) {
   using C = MathConstants<T>;

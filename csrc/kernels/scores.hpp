@@ -12,8 +12,6 @@ namespace tfcore {
 namespace {
 
 template <class T> constexpr T kMinusInfinity = -__builtin_inf();
-template <class T> constexpr T kLowest = -__FLT_MAX__;
-template <> constexpr double kLowest<double> = -__DBL_MAX__;
 constexpr double kLog2e = 1.4426950408889634074;
 constexpr int kFewRows = 4;  // up to here lanes hold keys: a tile of queries would waste most of its lanes
 
@@ -28,12 +26,6 @@ template <class T> struct RowState {
   T rescale[2][kQueryBlock];                         // 2^(old max - new max) of the one or two blocks at hand
   T slope[kQueryBlock], position[kQueryBlock];       // ALiBi, in base 2
 };
-
-// A head's sink or slope in base 2, as far as T goes.
-template <class T> T in_base_2(T x) {
-  const double scaled = double(x) * kLog2e;
-  return T(scaled > -kLowest<T> ? -kLowest<T> : scaled < kLowest<T> && x >= kLowest<T> ? kLowest<T> : scaled);
-}
 
 template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, RowState<T>& s) {
   s.count = row_end - row_begin;

@@ -198,8 +198,9 @@ def rotary_embedding(
 
     A pair is the columns i and i + rotary_dim / 2, or 2i and 2i + 1 when `interleaved`; columns from `rotary_dim` (D by
     default) on pass unchanged. `positions` are integers that broadcast to (..., L), 0 … L - 1 by default; for x of
-    (B, H, L, D) they may be (B, L). `scaling` is a checkpoint's `rope_scaling`, of type "linear", "dynamic", "yarn" or
-    "llama3"; the frequencies of "dynamic" follow from the largest of all positions given. `out` may be x itself.
+    (B, H, L, D) they may be (B, L). `scaling` is a checkpoint's `rope_scaling`, of type "linear", "dynamic", "yarn",
+    "longrope" or "llama3"; the frequencies of "dynamic" and "longrope" follow from the largest of all positions given.
+    `out` may be x itself.
 
     >>> rotary_embedding(np.ones((2, 8, 5, 64))).shape
     (2, 8, 5, 64)

@@ -100,10 +100,15 @@ def measure(
     dict or None
         `name`, `group`, `short`, `rivals` (name → `median_s`, `best_decile_s`, `rate`, `calls`, `max_error`), `asides`
         (description → `median_s`), `rate_unit`, `best_peer` and `ratio`, its median over tfcore's (both None without
-        peers), `limit` (its name in the run's limits, or None), `target`. None if tfcore is left out.
+        peers), `limit` (its name in the run's limits, or None), `target`. None if tfcore is left out, or what
+        the case is made of.
     """
-    contest = contest or case.make()
     left_out = {} if left_out is None else left_out
+    try:
+        contest = contest or case.make()
+    except ImportError as error:
+        left_out[case.name] = str(error)
+        return None
     rivals = prepare(contest.rivals, left_out)
     if "tfcore" not in rivals:
         left_out[case.name] = left_out.pop("tfcore")

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from ..models.config import Config
 from ..models.device import check_device
-from ..models.hub import SENTENCE_FILES, Source, resolve
+from ..models.hub import SENTENCE_FILES, Lookup, resolve
 from .arguments import check_positive, half_a_pair
 from .transformer import Transformer, read_optional
 
@@ -35,7 +35,7 @@ class Opened(Generic[Parts]):
         trust_remote_code: bool = False,
     ) -> None:
         check_device(device)
-        source = Source(revision, cache_folder, token, local_files_only)
+        source = Lookup(revision, cache_folder, token, local_files_only)
         self.folder = resolve(name, SENTENCE_FILES, source).resolve()
         self._name, self._source = os.fspath(name), replace(source, token=None)  # which stays out of pickles
         self._settings: dict[str, Any] = {}  # that the caller has made

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from .device import check_ways_to_hold
 from .encoder_decoder import EncoderDecoderModel
 from .families import find_family
-from .hub import MODEL_FILES, Source, resolve
+from .hub import MODEL_FILES, Lookup, resolve
 from .model import Model
 from .pretrained import (
     CAUSAL_LM,
@@ -76,7 +76,7 @@ class AutoModel:
             field or tensor is missing or wrong, a file lies about itself. The message names file and field or tensor.
         """
         check_ways_to_hold(held)
-        path = resolve(name, MODEL_FILES, Source(revision, cache_dir, token, local_files_only))
+        path = resolve(name, MODEL_FILES, Lookup(revision, cache_dir, token, local_files_only))
         opened = config, _ = open_checkpoint(path)
         both = len(find_family(config).read(config).stacks()) > 1
         kinds: dict[str | None, type[Pretrained]] = {CAUSAL_LM: CausalLM, SEQ2SEQ_LM: Seq2SeqLM}

@@ -56,7 +56,7 @@ _NETWORK_LIBRARIES = ("httpx", "requests")  # what `huggingface_hub` has spoken 
 
 
 @dataclass(frozen=True)
-class Source:
+class Lookup:
     """Where names that are no folders are looked up, and how: Transformers' keywords of that.
 
     Attributes
@@ -94,7 +94,7 @@ class Source:
         return os.path.expanduser(self.cache_dir or constants.HF_HUB_CACHE)
 
 
-def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Source) -> Path:
+def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Lookup) -> Path:
     """The folder (or GGUF file) that holds the checkpoint `name`, with `files` (patterns) in it as far as the
     checkpoint has them.
 
@@ -105,7 +105,7 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Source) 
         does not tell what it has or is not to be asked, else from the hub.
     files : sequence of str
         The patterns of what to fetch.
-    source : Source
+    source : Lookup
         Where and how the name is looked up.
 
     Raises
@@ -138,7 +138,7 @@ def _is_path(name: str) -> bool:
     return marked or os.path.isabs(name) or name.count("/") > 1
 
 
-def _fetch(name: str, files: Sequence[str], source: Source) -> Path:
+def _fetch(name: str, files: Sequence[str], source: Lookup) -> Path:
     try:
         from huggingface_hub import utils
     except ModuleNotFoundError as error:
@@ -154,7 +154,7 @@ def _fetch(name: str, files: Sequence[str], source: Source) -> Path:
         raise _explained(error, name, source) from error
 
 
-def _from_hub_or_cache(name: str, files: Sequence[str], source: Source) -> Path:
+def _from_hub_or_cache(name: str, files: Sequence[str], source: Lookup) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download, utils
 
     errors: Any = utils
@@ -178,7 +178,7 @@ def _from_hub_or_cache(name: str, files: Sequence[str], source: Source) -> Path:
     return snapshot(only_cached=False)
 
 
-def _explained(error: Exception, name: str, source: Source) -> Exception:
+def _explained(error: Exception, name: str, source: Lookup) -> Exception:
     """The built-in error that says why there is no checkpoint: the disk, the hub's answer or that it gave none."""
     from huggingface_hub import constants, utils
 
@@ -195,7 +195,7 @@ def _explained(error: Exception, name: str, source: Source) -> Exception:
     return _missing_error(error, name, source)
 
 
-def _missing_error(error: Exception, name: str, source: Source) -> OSError:
+def _missing_error(error: Exception, name: str, source: Lookup) -> OSError:
     from huggingface_hub import constants
 
     hub, status = f"the hub ({constants.ENDPOINT})", _status(error)
@@ -216,7 +216,7 @@ def _missing_error(error: Exception, name: str, source: Source) -> OSError:
     return OSError(f"{missing}, and they cannot be fetched from {hub}: check HF_ENDPOINT ({reason})")
 
 
-def _disk_error(error: OSError, source: Source) -> OSError:
+def _disk_error(error: OSError, source: Lookup) -> OSError:
     cache = source.cache
     setting = "cache_dir" if source.cache_dir else "HF_HOME"
     said = f"{error.strerror} (in the cache, {cache}: set {setting} to a folder that can be written to and has room)"

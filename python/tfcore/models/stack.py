@@ -30,10 +30,7 @@ class Hidden(NamedTuple):
 
 
 class Stack:
-    """A stack of the core with its weights packed, and what changes from call to call computed here.
-
-    `head` names the tensors of a last product over the words, {"weight": …, "bias": …}, or nothing.
-    """
+    """A stack of the core with its weights packed, and what changes from call to call computed here."""
 
     def __init__(self, data: StackData, tensors: Mapping[str, Float32Array]) -> None:
         self.data = data

@@ -12,7 +12,7 @@ from .batch_encoding import BatchEncoding, Text, as_batch, as_columns, as_lists,
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
 from .fork_lock import fork_lock
-from .hub import TOKENIZER_FILES, Source, resolve
+from .hub import TOKENIZER_FILES, Lookup, resolve
 from .layout import SIDES, Layout, lay_out
 from .long_texts import within_bounds
 from .special_tokens import SpecialTokens
@@ -72,7 +72,7 @@ class AutoTokenizer:
         unknown = sorted(settings.keys() - set(_SETTINGS))
         if unknown:
             raise TypeError(f"unknown setting {unknown[0]!r}, expected one of {', '.join(_SETTINGS)}")
-        path = resolve(name, TOKENIZER_FILES, Source(revision, cache_dir, token, local_files_only))
+        path = resolve(name, TOKENIZER_FILES, Lookup(revision, cache_dir, token, local_files_only))
         return Tokenizer(*open_tokenizer(path, settings))
 
 

@@ -132,8 +132,9 @@ class RotaryPositions(AttentionPositions):
     interleaved : bool
         Whether a pair is the columns 2i and 2i + 1; otherwise i and i + rotary_dim / 2.
     scaling : dict, optional
-        A checkpoint's `rope_scaling`, of type "linear", "dynamic", "yarn" or "llama3". With "dynamic" the frequencies
-        follow the length of each call: with a cache they are not those of one call over everything.
+        A checkpoint's `rope_scaling`, of type "linear", "dynamic", "yarn", "longrope" or "llama3". With "dynamic" and
+        "longrope" the frequencies follow the length of each call: with a cache they are not those of one call over
+        everything.
     """
 
     def __init__(
