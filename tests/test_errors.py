@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tfcore
 from arrays import normal, read_only
+from numpy.lib.stride_tricks import as_strided
 
 RNG = np.random.default_rng(7)
 Q, K, V = (normal(RNG, 2, 4, n, 8) for n in (5, 7, 7))
@@ -394,6 +395,17 @@ def test_out_that_overlaps_an_input(name):
         else:
             want = call(SQUARE.copy(), None)
             assert np.array_equal(call(buffer[x_at], buffer[out_at]), want)
+
+
+def test_out_that_cannot_be_told_from_an_input_in_time():
+    """Strides for which an exact answer is a search of a minute."""
+    base = np.zeros(192_163_377, np.float32)
+    x, out = (
+        as_strided(part, (200, 200, 200), tuple(4 * stride for stride in strides))
+        for part, strides in ((base, (36674, 61119, 85569)), (base[16_005_756:], (12223, 12224, 1)))
+    )
+    with pytest.raises(ValueError, match="out shares memory with x"):
+        tfcore.relu(x, out=out)
 
 
 # --- runtime ---------------------------------------------------------------------------------------------------------

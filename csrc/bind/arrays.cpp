@@ -251,7 +251,7 @@ Array narrowed(const Array& a) {
 
 // Also where finding out, which can take exponentially long, is not worth it.
 bool share_memory(const Array& a, const Array& b) {
-  constexpr int kMostWork = 10000;
+  constexpr int kMostWork = 1000000;  // a tenth of a second
   const py::object shares_memory = py::module_::import("numpy").attr("shares_memory");
   try {
     return py::cast<bool>(shares_memory(a.object(), b.object(), kMostWork));

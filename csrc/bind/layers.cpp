@@ -209,23 +209,21 @@ class PackedLinear {
   }
 
   py::tuple shape() const { return py::make_tuple(n_, k_); }
-  // For copies and pickles, which pack again.
+  py::object dtype() const { return Array::steal(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type_))).object(); }
+
+  // Weight and bias, for copies and pickles, which pack again.
   py::tuple arguments() const {
     expect_packed(Door("PackedLinear"));
-    const bool wide = !float_;
-    const Array dense = new_array({n_, k_}, wide ? NPY_DOUBLE : NPY_FLOAT);
-    for (Index j = 0; j < n_; ++j)
-      for (Index k = 0; k < k_; ++k)
-        if (wide) dense.data<double>()[j * k_ + k] = double_->at(k, j);
-        else dense.data<float>()[j * k_ + k] = float_->at(k, j);
+    const Array dense = new_array({n_, k_}, float_ ? NPY_FLOAT : NPY_DOUBLE);
+    if (float_) unpack(*float_, dense.data<float>());
+    else unpack(*double_, dense.data<double>());
     return py::make_tuple(dense.object().attr("astype")(dtype()), bias_);
   }
+
   std::string described() const {
     const std::string sizes = std::to_string(n_) + ", " + std::to_string(k_);
     return "PackedLinear(" + (bias_ ? sizes + "; " + std::string(py::str(dtype())) : "") + ")";
   }
-
-  py::object dtype() const { return Array::steal(reinterpret_cast<PyObject*>(PyArray_DescrFromType(type_))).object(); }
 
  private:
   void expect_packed(const Door& door) const {
@@ -239,11 +237,15 @@ class PackedLinear {
     gemm(g);
   }
 
+  template <class From, class To> void unpack(const PackedMatrix<From>& packed, To* dense) const {
+    for (Index j = 0; j < n_; ++j)
+      for (Index k = 0; k < k_; ++k) dense[j * k_ + k] = To(packed.at(k, j));
+  }
+
   const PackedMatrix<double>& widened() {
     if (!double_) {
       AlignedArray<double> dense = allocate_aligned<double>(std::size_t(n_ * k_));
-      for (Index j = 0; j < n_; ++j)
-        for (Index k = 0; k < k_; ++k) dense[j * k_ + k] = double(float_->at(k, j));
+      unpack(*float_, dense.get());
       double_.emplace(dense.get(), k_, n_, 1, k_);
     }
     return *double_;
