@@ -1,5 +1,6 @@
 """Sentence vectors: pooled as the checkpoint's files say, and the same bits in any company."""
 
+import copy
 import json
 import os
 import pickle
@@ -375,7 +376,7 @@ def test_a_wrong_file_is_named(folder, pooling, kinds, files, message):
         ({"similarity_fn_name": "nearness"}, "similarity_fn_name is 'nearness', expected cosine"),
         (
             {"default_prompt_name": "passage", "prompts": {}},
-            "default_prompt_name is 'passage', which prompts does not hold",
+            "default_prompt_name is 'passage', and the prompts known are 'query', 'document'",
         ),
     ],
 )
@@ -448,6 +449,72 @@ def test_the_length_can_be_set(folder):
     for wrong in (0, 25, "3"):
         with pytest.raises(ValueError, match=r"max_seq_length is .*, expected a positive integer up to 24"):
             encoder.max_seq_length = wrong
+
+
+SET = {
+    "truncate_dim": 7,
+    "prompts": {"query": "two b ", "mine": "a "},
+    "default_prompt_name": "mine",
+    "similarity_fn_name": "dot",
+}
+
+
+def test_what_is_set_counts_from_then_on(folder):
+    plain = SentenceEncoder(folder)
+    set_later = SentenceEncoder(folder)
+    for name, value in SET.items():
+        setattr(set_later, name, value)
+    for encoder in (set_later, SentenceEncoder(folder, **SET)):
+        for same in (encoder, pickle.loads(pickle.dumps(encoder)), copy.copy(encoder)):
+            assert same.dimension == 7
+            assert same.default_prompt_name == "mine"
+            got = same.encode(["cut", "two"])
+            assert np.array_equal(got, plain.encode(["a cut", "a two"])[:, :7])
+            assert np.array_equal(same.encode_query("cut"), plain.encode("two b cut")[:7])
+            assert np.abs(same.similarity(got, got) - got @ got.T).max() <= 1e-5
+    set_later.truncate_dim = set_later.default_prompt_name = None
+    assert np.array_equal(set_later.encode("cut"), plain.encode("cut"))
+    set_later.prompts["mine"] = "two "
+    assert np.array_equal(set_later.encode("cut", prompt_name="mine"), plain.encode("two cut"))
+    assert plain.prompts == {"query": "", "document": ""}
+
+
+def test_what_a_checkpoint_truncates_can_be_had_whole(folder):
+    encoder = SentenceEncoder(write_files(folder, {}, config_sentence_transformers={"truncate_dim": 7}))
+    assert (encoder.truncate_dim, encoder.encode("cut").shape) == (7, (7,))
+    encoder.truncate_dim = None
+    assert encoder.encode("cut").shape == (32,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"truncate_dim": 33}, ValueError, "truncate_dim is 33, expected a positive integer up to 32"),
+        ({"prompts": ["a"]}, TypeError, "prompts is list, expected a dict of names and prompts"),
+        ({"prompts": {"query": 3}}, TypeError, r"prompts\['query'\] is int, expected a string"),
+        ({"default_prompt_name": "x"}, ValueError, "default_prompt_name is 'x', and the prompts known are 'query'"),
+        ({"similarity_fn_name": "near"}, ValueError, "similarity_fn_name is 'near', expected 'cosine', 'dot'"),
+    ],
+)
+def test_what_cannot_be_set(folder, settings, error, message):
+    with pytest.raises(error, match=message):
+        SentenceEncoder(folder, **settings)
+    encoder = SentenceEncoder(folder)
+    (name, value) = next(iter(settings.items()))
+    with pytest.raises(error, match=message):
+        setattr(encoder, name, value)
+    assert encoder.encode("cut").shape == (32,)
+
+
+def test_a_table_is_not_taken_for_its_columns(folder):
+    pyarrow = pytest.importorskip("pyarrow")
+    with pytest.raises(TypeError, match="sentences is Table, expected a string or several"):
+        SentenceEncoder(folder).encode(pyarrow.table({"text": ["cut", "two"], "other": ["a", "b"]}))
+
+
+def test_an_unknown_argument(folder):
+    with pytest.raises(TypeError, match="SentenceEncoder has no argument 'model_kwargs'"):
+        SentenceEncoder(folder, model_kwargs={})
 
 
 # ---- more of encode

@@ -75,6 +75,33 @@ def test_a_length_from_the_beginning(reranker):
     assert short.max_seq_length == 9
     with pytest.raises(ValueError, match="max_length is 0, expected a positive integer"):
         CrossEncoder(reranker.folder, max_length=0)
+    short.max_length = 7
+    assert short.max_seq_length == pickle.loads(pickle.dumps(short)).max_length == 7
+
+
+def test_what_becomes_of_logits_can_be_set(reranker):
+    logits = reranker.predict(PAIRS, activation_fn=np.array)
+    later = CrossEncoder(reranker.folder)
+    assert np.array_equal(later.activation_fn(logits), reranker.predict(PAIRS))
+    later.activation_fn = np.abs
+    for encoder in (later, CrossEncoder(reranker.folder, activation_fn=np.abs), pickle.loads(pickle.dumps(later))):
+        assert np.array_equal(encoder.predict(PAIRS), np.abs(logits))
+    with pytest.raises(TypeError, match="activation_fn is str, expected a function of logits"):
+        later.activation_fn = "sigmoid"
+
+
+def test_prompts_of_pairs_can_be_set(reranker):
+    prompted = CrossEncoder(reranker.folder, prompts={"mine": "the "}, default_prompt_name="mine")
+    want = reranker.predict([("the " + query, answer) for query, answer in PAIRS])
+    assert np.array_equal(prompted.predict(PAIRS), want)
+
+
+def test_prompts_of_sides_can_be_set(multi):
+    other = MultiVectorEncoder(multi.folder, prompts={"query": "two "})
+    assert np.array_equal(other.encode_query("cut"), multi.encode_query("cut", prompt="two "))
+    other.prompts["document"] = "the "
+    assert np.array_equal(other.encode_document("cut"), multi.encode_document("cut", prompt="the "))
+    assert multi.prompts["query"] != "two "
 
 
 def test_several_labels(classifier):

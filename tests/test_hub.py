@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from checkpoints import write_bert
+from embedding_checkpoints import RERANKERS, write_case
 from tfcore import AutoModel, AutoTokenizer
 
 NAME = "someone/small-bert"
@@ -28,6 +29,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Answer)
         self.folder = folder
+        self.name = NAME
         self.fetched = []
         self.asked_by = set()  # what readers called themselves
         self.refusals = {}  # of a path's beginning: the status and the hub's code for it
@@ -39,25 +41,26 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.asked_by.add(self.headers["Authorization"])
-        path = unquote(urlsplit(self.path).path)
+        path, name = unquote(urlsplit(self.path).path), self.server.name
         refusal = next((answer for start, answer in self.server.refusals.items() if path.startswith(start)), None)
         if refusal:
             self.send_error_code(*refusal)
-        elif path in (f"/api/models/{NAME}", f"/api/models/{NAME}/revision/main"):
+        elif path in (f"/api/models/{name}", f"/api/models/{name}/revision/main"):
             self.send_json(self.repository())
-        elif path.startswith(f"/api/models/{NAME}/revision/"):
+        elif path.startswith(f"/api/models/{name}/revision/"):
             self.send_error_code(404, "RevisionNotFound")
-        elif path.startswith(f"/api/models/{NAME}/tree/"):
+        elif path.startswith(f"/api/models/{name}/tree/"):
             self.send_json(self.tree())
-        elif path.startswith(f"/{NAME}/resolve/"):
-            self.send_file(path.split("/", 5)[5])
+        elif path.startswith(f"/{name}/resolve/"):
+            self.send_file(path.partition("/resolve/")[2].partition("/")[2])
         else:
             self.send_error_code(404, "RepoNotFound")
 
     do_HEAD = do_GET  # noqa: N815
 
     def repository(self):
-        return {"id": NAME, "modelId": NAME, "sha": COMMIT, "siblings": [{"rfilename": n} for n in self.names()]}
+        name = self.server.name
+        return {"id": name, "modelId": name, "sha": COMMIT, "siblings": [{"rfilename": n} for n in self.names()]}
 
     def tree(self):
         return [
@@ -253,6 +256,26 @@ def test_a_sentence_encoder_fetches_its_modules_too(hub, ask):
     assert np.array_equal(np.array(got, np.float32), want)
     fetched = {"modules.json", "1_Pooling/config.json", "sentence_bert_config.json"}
     assert set(hub.fetched) == MODEL_FILES | TOKENIZER_FILES | fetched
+
+
+@pytest.mark.parametrize(
+    ("opened", "name"),
+    [
+        ("SentenceEncoder", "sentence-transformers/small-bert"),
+        ("SentenceEncoder", "small-bert"),
+        ("CrossEncoder", "cross-encoder/small-bert"),
+    ],
+)
+def test_a_name_without_an_owner(hub, ask, opened, name):
+    write_case(hub.folder, RERANKERS["reranker"], labels=1)
+    hub.name = name
+    code = f'import json, tfcore; print(json.dumps(tfcore.{opened}("small-bert").folder.as_posix()))'
+    assert f"models--{name.replace('/', '--')}/" in ask(code)
+    hub.asked_by.clear()
+    assert f"models--{name.replace('/', '--')}/" in ask(code, offline=True)
+    assert not hub.asked_by
+    hub.name = "someone/else"
+    assert f"models--{name.replace('/', '--')}/" in ask(code, endpoint="http://127.0.0.1:9")
 
 
 def test_shards_are_fetched(hub, ask):

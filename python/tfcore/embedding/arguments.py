@@ -25,12 +25,20 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
 def check_iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
     """Several of something, not one thing that happens to be iterable."""
     try:
-        if not isinstance(value, str | bytes | Mapping):
+        if not isinstance(value, str | bytes | Mapping) and not hasattr(value, "columns"):  # of a table, not of texts
             iter(value)
             return value  # type: ignore[no-any-return]
     except TypeError:
         pass
     raise TypeError(f"{name} is {type(value).__name__}, expected {expected}")
+
+
+def check_prompt(name: str, value: Any) -> None:
+    """Refuses all but text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {type(value).__name__}, expected a string")
+    if half_a_pair(value):
+        raise ValueError(f"{name} is {value!r}, which holds half of a surrogate pair")
 
 
 def half_a_pair(text: str) -> bool:

@@ -19,7 +19,7 @@ from ..models.device import check_device
 from .arguments import check_iterable, check_positive, converted
 from .batching import Window, run_in_passes
 from .modules import Activation, activation_of, read_entries
-from .opened import Opened, Options
+from .opened import Opened, Options, Parts
 from .report import Tally, progress
 from .transformer import Transformer
 
@@ -27,12 +27,10 @@ _SIGMOID, _IDENTITY = "torch.nn.modules.activation.Sigmoid", "torch.nn.modules.l
 
 
 @dataclass
-class _Parts:
-    """A classifier, what makes scores of its logits, and options."""
+class _Parts(Parts):
+    """Also what makes scores of the classifier's logits, and of how many labels."""
 
-    transformer: Transformer
     activation: Activation
-    options: Options
     labels: int
 
 
@@ -49,7 +47,8 @@ class CrossEncoder(Opened[_Parts]):
     Parameters
     ----------
     name : str or path
-        The folder or hub name of a sequence classifier. What is done to its logits is what its files name
+        The folder or hub name of a sequence classifier; a name without an owner is looked for among those of
+        cross-encoder first. What is done to its logits is what its files name
         (`activation_fn`), else the sigmoid for one label and nothing for several.
     revision : str, optional
         A branch, tag or commit of the hub's.
@@ -57,14 +56,24 @@ class CrossEncoder(Opened[_Parts]):
         How a name is looked up: `cache_dir`, `token` and `local_files_only` of `AutoModel`.
     max_length : int, optional
         `max_seq_length` from the beginning.
+    activation_fn, prompts, default_prompt_name : optional
+        The attributes of these names from the beginning; `prompts` are added to the checkpoint's.
     device, trust_remote_code
         Taken for the sake of code written for sentence-transformers: the device is "cpu", and no code of a checkpoint
         ever runs.
 
     Attributes
     ----------
+    All are as the checkpoint's files say, and can be set.
+
     max_seq_length : int
-        Longer pairs are cut to this many tokens, the longer text first. It can be set.
+        Longer pairs are cut to this many tokens, the longer text first.
+    activation_fn : callable
+        From logits (n, labels) to scores. PyTorch's modules are given tensors.
+    prompts : dict of str
+        Prompts by name, as the checkpoint wants them.
+    default_prompt_name : str or None
+        The prompt of calls that name none.
 
     Raises
     ------
@@ -74,11 +83,21 @@ class CrossEncoder(Opened[_Parts]):
         A file is broken, names an unknown function, or holds no sequence classifier.
     """
 
-    def __init__(self, name: str | os.PathLike[str], *, max_length: int | None = None, **options: Any) -> None:
+    _owner = "cross-encoder"
+
+    def __init__(
+        self,
+        name: str | os.PathLike[str],
+        *,
+        max_length: int | None = None,
+        activation_fn: Activation | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(name, **options)
         if max_length is not None:
-            check_positive("max_length", max_length, self._transformer.model.max_length)
-            self.max_seq_length = max_length
+            self.max_length = max_length
+        if activation_fn is not None:
+            self.activation_fn = activation_fn
 
     def _open(self, folder: Path) -> _Parts:
         entries = read_entries(folder)
@@ -88,11 +107,28 @@ class CrossEncoder(Opened[_Parts]):
         transformer = Transformer(entries[0].folder if entries else folder, classify=True)
         labels = transformer.model.architecture.heads["sequence_classification"].size
         options = Options(folder)
-        return _Parts(transformer, _activation(transformer.model.config, options.config, labels), options, labels)
+        return _Parts(transformer, options, _activation(transformer.model.config, options.config, labels), labels)
 
     @property
-    def _transformer(self) -> Transformer:
-        return self._parts.transformer
+    def max_length(self) -> int:
+        """`max_seq_length` by its earlier name."""
+        return self.max_seq_length
+
+    @max_length.setter
+    def max_length(self, value: int) -> None:
+        check_positive("max_length", value, self._parts.transformer.model.max_length)
+        self.max_seq_length = value
+
+    @property
+    def activation_fn(self) -> Activation:
+        """From logits (n, labels) to scores, as the checkpoint wants it. It can be set."""
+        function: Activation = self._setting("activation_fn", self._parts.activation)
+        return function
+
+    @activation_fn.setter
+    def activation_fn(self, value: Activation) -> None:
+        _callable(value)
+        self._settings["activation_fn"] = value
 
     @property
     def num_labels(self) -> int:
@@ -125,7 +161,7 @@ class CrossEncoder(Opened[_Parts]):
         show_progress_bar : bool, optional
             None: on long work on a terminal, where `rich` is installed.
         activation_fn : callable, optional
-            From logits (n, labels) to scores, instead of the checkpoint's own. PyTorch's modules are given tensors.
+            From logits (n, labels) to scores, instead of the attribute of this name.
         apply_softmax : bool
             Whether the scores of several labels are to sum to 1.
         prompt_name, prompt : str, optional
@@ -147,16 +183,14 @@ class CrossEncoder(Opened[_Parts]):
             A text is no Unicode, or an argument is out of range.
         """
         check_device(device)
-        activate = self._parts.activation if activation_fn is None else _callable(activation_fn)
+        activate = _callable(self.activation_fn if activation_fn is None else activation_fn)
         if batch_size is not None:
             check_positive("batch_size", batch_size)
         alone = _is_pair(inputs)
         pairs = [inputs] if alone else check_iterable("inputs", inputs, "a pair of strings or several")
         total = len(pairs) if isinstance(pairs, Sized) else None
         tally = Tally()
-        logits = self._logits(
-            pairs, self._parts.options.prompt(prompt, prompt_name), batch_size, tally, total, show_progress_bar
-        )
+        logits = self._logits(pairs, self._prompt(prompt, prompt_name), batch_size, tally, total, show_progress_bar)
         if not return_info and not self._warned:
             self._warned = tally.warn(self.max_seq_length, "inputs", stacklevel=2)
         scores = np.asarray(activate(logits))

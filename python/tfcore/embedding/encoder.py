@@ -17,7 +17,7 @@ from ..models.packing import IntArray, PackedTokens
 from .arguments import check_choice, check_iterable, check_positive, converted
 from .batching import Window, prompted, run_in_passes
 from .modules import SENTENCE, TOKENS, Features, Module, Normalize, normalized, open_modules, read_entries
-from .opened import Opened, Options
+from .opened import Opened, Options, Parts
 from .pooling import Pooling
 from .precision import PRECISIONS, quantize_embeddings, row_by_row, stored_type, stored_width
 from .report import Tally, progress
@@ -28,12 +28,10 @@ _QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")  # the names u
 
 
 @dataclass
-class _Parts:
-    """What a checkpoint's files describe: modules in order, how wide their vectors are, and options."""
+class _Parts(Parts):
+    """Also modules in order, and how wide their vectors are."""
 
-    transformer: Transformer
     modules: list[Module]
-    options: Options
     dimension: int
     normalizes: bool
     truncate_dim: int | None
@@ -53,24 +51,34 @@ class SentenceEncoder(Opened[_Parts]):
     Parameters
     ----------
     name : str or path
-        A checkpoint folder or hub name. `modules.json` and the files it names say how to pool; without it, the mean, or
-        the last token's state of a model that was made to write.
+        A checkpoint folder or hub name; one without an owner is looked for among those of sentence-transformers first.
+        `modules.json` and the files it names say how to pool; without it, the mean, or the last token's state of a
+        model that was made to write.
     revision : str, optional
         A branch, tag or commit of the hub's.
     cache_folder, token, local_files_only
         How a name is looked up: `cache_dir`, `token` and `local_files_only` of `AutoModel`.
-    truncate_dim : int, optional
-        How many leading dimensions to keep, instead of the checkpoint's own number.
+    truncate_dim, prompts, default_prompt_name, similarity_fn_name : optional
+        The attributes of these names from the beginning; `prompts` are added to the checkpoint's.
     device, trust_remote_code
         Taken for the sake of code written for sentence-transformers: the device is "cpu", and no code of a checkpoint
         ever runs.
 
     Attributes
     ----------
+    All are as the checkpoint's files say, and can be set.
+
     max_seq_length : int
-        Longer texts are cut to this many tokens, as the checkpoint wants it. It can be set.
+        Longer texts are cut to this many tokens.
+    truncate_dim : int or None
+        How many leading dimensions vectors keep.
     prompts : dict of str
-        The checkpoint's prompts by name.
+        Prompts by name, as the checkpoint wants them.
+    default_prompt_name : str or None
+        The prompt of calls that name none.
+    similarity_fn_name : str
+        How `similarity` compares: "cosine", "dot", "euclidean" or "manhattan". Where the checkpoint names another,
+        reading it is an error.
 
     Raises
     ------
@@ -80,11 +88,21 @@ class SentenceEncoder(Opened[_Parts]):
         A file is broken, or names a module that is not implemented.
     """
 
-    def __init__(self, name: str | os.PathLike[str], *, truncate_dim: int | None = None, **options: Any) -> None:
+    _owner = "sentence-transformers"
+
+    def __init__(
+        self,
+        name: str | os.PathLike[str],
+        *,
+        truncate_dim: int | None = None,
+        similarity_fn_name: str | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(name, **options)
         if truncate_dim is not None:
-            check_positive("truncate_dim", truncate_dim, self._parts.dimension)
-            self._settings["truncate_dim"] = truncate_dim
+            self.truncate_dim = truncate_dim
+        if similarity_fn_name is not None:
+            self.similarity_fn_name = similarity_fn_name
 
     def _open(self, folder: Path) -> _Parts:
         entries = read_entries(folder)
@@ -102,16 +120,24 @@ class SentenceEncoder(Opened[_Parts]):
         truncate_dim = options.config.get("truncate_dim")
         if truncate_dim is not None:
             truncate_dim = min(options.config.positive_int("truncate_dim"), widths[SENTENCE])
-        return _Parts(transformer, modules, options, widths[SENTENCE], _normalizes(modules), truncate_dim)
+        return _Parts(transformer, options, modules, widths[SENTENCE], _normalizes(modules), truncate_dim)
 
     @property
-    def _transformer(self) -> Transformer:
-        return self._parts.transformer
+    def truncate_dim(self) -> int | None:
+        """How many leading dimensions vectors keep, as the checkpoint wants it; None for all. It can be set."""
+        dim: int | None = self._setting("truncate_dim", self._parts.truncate_dim)
+        return dim
+
+    @truncate_dim.setter
+    def truncate_dim(self, value: int | None) -> None:
+        if value is not None:
+            check_positive("truncate_dim", value, self._parts.dimension)
+        self._settings["truncate_dim"] = value
 
     @property
     def dimension(self) -> int:
         """The length of a vector."""
-        return int(self._settings.get("truncate_dim") or self._parts.truncate_dim or self._parts.dimension)
+        return self.truncate_dim or self._parts.dimension
 
     def get_embedding_dimension(self) -> int:
         """The length of a vector: the same as `dimension`, by sentence-transformers' name."""
@@ -122,13 +148,8 @@ class SentenceEncoder(Opened[_Parts]):
         return self.dimension
 
     @property
-    def prompts(self) -> dict[str, str]:
-        """The checkpoint's prompts by name."""
-        return dict(self._parts.options.prompts)
-
-    @property
     def similarity_fn_name(self) -> str:
-        """The similarity that the checkpoint was made for: "cosine", "dot", "euclidean" or "manhattan".
+        """The similarity that the checkpoint was made for: "cosine", "dot", "euclidean" or "manhattan". It can be set.
 
         Raises
         ------
@@ -136,10 +157,15 @@ class SentenceEncoder(Opened[_Parts]):
             The checkpoint names another.
         """
         config = self._parts.options.config
-        name = config.text("similarity_fn_name", default="cosine")
+        name: str = self._setting("similarity_fn_name", config.text("similarity_fn_name", default="cosine"))
         if name not in SIMILARITIES:
             raise ValueError(f"{config.path}: similarity_fn_name is {name!r}, expected {', '.join(SIMILARITIES)}")
         return name
+
+    @similarity_fn_name.setter
+    def similarity_fn_name(self, value: str) -> None:
+        check_choice("similarity_fn_name", value, tuple(SIMILARITIES))
+        self._settings["similarity_fn_name"] = value
 
     def encode(
         self,
@@ -220,7 +246,7 @@ class SentenceEncoder(Opened[_Parts]):
         alone = isinstance(sentences, str)
         texts: Iterable[Any] = [sentences] if alone else check_iterable("sentences", sentences, "a string or several")
         total = len(texts) if isinstance(texts, Sized) else None
-        prompt = self._parts.options.prompt(prompt, prompt_name)
+        prompt = self._prompt(prompt, prompt_name)
         normalizes = normalize_embeddings or (self._parts.normalizes and truncate_dim is not None)
         finish = _Finish(truncate_dim or self.dimension, normalizes, precision, ranges, calibration_embeddings)
         vectors, items = finish.rows(total if output_value == SENTENCE else 0), _List()
@@ -284,7 +310,8 @@ class SentenceEncoder(Opened[_Parts]):
     def _with_prompt(self, names: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
         if options.get("prompt") is not None or options.get("prompt_name") is not None:
             return options
-        found = [name for name in names if name in self._parts.options.named]
+        named = self._parts.options.named
+        found = [name for name in names if name in named or self.prompts.get(name)]
         return {**options, "prompt_name": found[0]} if found else {**options, "prompt": ""}
 
     def __repr__(self) -> str:

@@ -26,7 +26,7 @@ from ..models.device import check_device
 from .arguments import check_iterable, check_positive
 from .batching import Tokenized, Window, prompted, run_in_passes
 from .modules import TOKENS, Features, Module, Normalize, dense_of_tokens, normalized, open_modules, read_entries
-from .opened import Opened, Options
+from .opened import Opened, Options, Parts
 from .report import Tally, progress
 from .similarity import maxsim
 from .transformer import Transformer
@@ -47,17 +47,15 @@ class _Expansion(NamedTuple):
 
 
 @dataclass
-class _Parts:
-    """What a checkpoint's files describe.
+class _Parts(Parts):
+    """Also modules in order, how wide their vectors are, and what is done to texts.
 
     markers      token ids that come behind the model's first own, by side
     lengths      how many tokens a text may have, by side
     skip         ids of tokens whose vectors are left out, by side
     """
 
-    transformer: Transformer
     modules: list[Module]
-    options: Options
     dimension: int
     markers: dict[str, list[int]]
     lengths: dict[str, int | None]
@@ -86,10 +84,19 @@ class MultiVectorEncoder(Opened[_Parts]):
     cache_folder, token, local_files_only
         How a name is looked up: `cache_dir`, `token` and `local_files_only` of `AutoModel`.
 
+    prompts, default_prompt_name : optional
+        The attributes of these names from the beginning; `prompts` are added to the checkpoint's.
+
     Attributes
     ----------
+    All are as the checkpoint's files say, and can be set.
+
     max_seq_length : int
-        Longer texts are cut to this many tokens, where the checkpoint has no length of their side's own. It can be set.
+        Longer texts are cut to this many tokens, where the checkpoint has no length of their side's own.
+    prompts : dict of str
+        Prompts by name: "query" and "document" are those of the two sides.
+    default_prompt_name : str or None
+        The prompt of `encode` where none is named.
 
     Raises
     ------
@@ -98,6 +105,8 @@ class MultiVectorEncoder(Opened[_Parts]):
     ValueError
         A file is broken, or the checkpoint is none of one vector a token.
     """
+
+    _owner = "sentence-transformers"
 
     def _open(self, folder: Path) -> _Parts:
         entries = read_entries(folder)
@@ -119,8 +128,8 @@ class MultiVectorEncoder(Opened[_Parts]):
         tokenizer = transformer.tokenizer
         return _Parts(
             transformer,
-            modules,
             options,
+            modules,
             widths[TOKENS],
             {side: _marker(options, side, tokenizer) for side in ("query", "document")},
             {side: _optional_length(settings, f"{side}_length") for side in ("query", "document")},
@@ -129,18 +138,9 @@ class MultiVectorEncoder(Opened[_Parts]):
         )
 
     @property
-    def _transformer(self) -> Transformer:
-        return self._parts.transformer
-
-    @property
     def dimension(self) -> int:
         """The length of a vector."""
         return self._parts.dimension
-
-    @property
-    def prompts(self) -> dict[str, str]:
-        """The checkpoint's prompts by name."""
-        return dict(self._parts.options.prompts)
 
     def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
         """The vectors of queries' tokens, those of the expansion among them; arguments and result as in `encode`."""
@@ -210,10 +210,9 @@ class MultiVectorEncoder(Opened[_Parts]):
             check_positive("batch_size", batch_size)
         if not convert_to_numpy:
             raise ValueError("convert_to_numpy is False, expected True: there are no tensors here")
-        options = self._parts.options
         if side is not None and prompt is None and prompt_name is None:
-            prompt = options.prompts.get(side, "")
-        prompt = options.prompt(prompt, prompt_name)
+            prompt = self.prompts.get(side, "")
+        prompt = self._prompt(prompt, prompt_name)
         alone = isinstance(sentences, str)
         texts: Iterable[Any] = [sentences] if alone else check_iterable("sentences", sentences, "a string or several")
         total = len(texts) if isinstance(texts, Sized) else None

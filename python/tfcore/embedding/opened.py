@@ -1,101 +1,23 @@
 """What the encoders share: they open a checkpoint when made, and their pickles open it again when first used.
 
-So a pickle is the checkpoint's name, small on the wire, and a worker that never encodes never reads weights.
+So a pickle is the checkpoint's name and what was set, small on the wire, and a worker that never encodes never reads
+weights.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ..models.config import Config
 from ..models.device import check_device
 from ..models.hub import SENTENCE_FILES, Lookup, resolve
-from .arguments import check_positive, half_a_pair
+from .arguments import check_positive, check_prompt
 from .transformer import Transformer, read_optional
-
-Parts = TypeVar("Parts")
-
-
-class Opened(Generic[Parts]):
-    """A checkpoint by name, and its `Parts`, made by `_open` once."""
-
-    def __init__(
-        self,
-        name: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        cache_folder: str | os.PathLike[str] | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
-        device: Any = None,
-        trust_remote_code: bool = False,
-    ) -> None:
-        check_device(device)
-        source = Lookup(revision, cache_folder, token, local_files_only)
-        self.folder = resolve(name, SENTENCE_FILES, source).resolve()
-        self._name, self._source = os.fspath(name), replace(source, token=None)  # which stays out of pickles
-        self._settings: dict[str, Any] = {}  # that the caller has made
-        self._warned = False
-        self._lock = threading.Lock()
-        self._opened: Parts | None = self._open(self.folder)
-
-    def _open(self, folder: Path) -> Parts:
-        raise NotImplementedError
-
-    @property
-    def _parts(self) -> Parts:
-        """What the checkpoint holds, opened by the first of any threads that ask."""
-        if self._opened is None:
-            with self._lock:
-                if self._opened is None:
-                    if not self.folder.is_dir():  # on another machine a hub name is in another cache
-                        self.folder = resolve(self._name, SENTENCE_FILES, self._source).resolve()
-                    self._opened = self._open(self.folder)
-        return self._opened
-
-    @property
-    def _transformer(self) -> Transformer:
-        raise NotImplementedError
-
-    @property
-    def max_seq_length(self) -> int:
-        """Longer texts are cut to this many tokens, as the checkpoint wants it. It can be set."""
-        return int(self._settings.get("max_seq_length", self._transformer.max_seq_length))
-
-    @max_seq_length.setter
-    def max_seq_length(self, value: int) -> None:
-        check_positive("max_seq_length", value, self._transformer.model.max_length)
-        self._settings["max_seq_length"] = value
-
-    def get_max_seq_length(self) -> int:
-        """The same as `max_seq_length`, by sentence-transformers' name."""
-        return self.max_seq_length
-
-    def eval(self) -> Any:
-        """The encoder itself."""
-        return self
-
-    def to(self, device: Any) -> Any:
-        """The encoder itself, if `device` is the CPU."""
-        check_device(device)
-        return self
-
-    @property
-    def tokenizer(self) -> Any:
-        """The checkpoint's tokenizer."""
-        return self._transformer.tokenizer
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"name": self._name, "source": self._source, "folder": self.folder, "settings": self._settings}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._name, self._source, self.folder = state["name"], state["source"], state["folder"]
-        self._settings, self._warned = dict(state["settings"]), False
-        self._lock, self._opened = threading.Lock(), None
 
 
 class Options:
@@ -114,20 +36,148 @@ class Options:
         self.prompts = {"query": "", "document": "", **{name: text or "" for name, text in prompts.items()}}
         self.default_prompt_name = self.config.text("default_prompt_name", default="") or None
 
-    def prompt(self, prompt: str | None, name: str | None) -> str:
-        """The prompt that a call wants: its own, one by name, the checkpoint's default, or none."""
+
+@dataclass
+class Parts:
+    """What every encoder's files describe: a tokenizer and a model, and options."""
+
+    transformer: Transformer
+    options: Options
+
+
+P = TypeVar("P", bound=Parts)
+
+
+class Opened(Generic[P]):
+    """A checkpoint by name, its parts, made by `_open` once, and settings: what the caller has set instead of them."""
+
+    _owner: ClassVar[str]  # of the hub's names that have none, as in sentence-transformers
+
+    def __init__(
+        self,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        device: Any = None,
+        trust_remote_code: bool = False,
+        **unknown: Any,
+    ) -> None:
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no argument {next(iter(unknown))!r}")
+        check_device(device)
+        source = Lookup(revision, cache_folder, token, local_files_only)
+        self.folder = resolve(name, SENTENCE_FILES, source, self._owner).resolve()
+        self._name, self._source = os.fspath(name), replace(source, token=None)  # which stays out of pickles
+        self._settings: dict[str, Any] = {}
+        self._warned = False
+        self._lock = threading.Lock()
+        self._opened: P | None = self._open(self.folder)
+        if prompts is not None:
+            self.prompts = {**self.prompts, **_checked_prompts(prompts)}
+        if default_prompt_name is not None:
+            self.default_prompt_name = default_prompt_name
+
+    def _open(self, folder: Path) -> P:
+        raise NotImplementedError
+
+    @property
+    def _parts(self) -> P:
+        """What the checkpoint holds, opened by the first of any threads that ask."""
+        if self._opened is None:
+            with self._lock:
+                if self._opened is None:
+                    if not self.folder.is_dir():  # on another machine a hub name is in another cache
+                        self.folder = resolve(self._name, SENTENCE_FILES, self._source, self._owner).resolve()
+                    self._opened = self._open(self.folder)
+        return self._opened
+
+    def _setting(self, name: str, said: Any) -> Any:
+        """What the caller has set, else what the checkpoint says."""
+        return self._settings.get(name, said)
+
+    @property
+    def max_seq_length(self) -> int:
+        """Longer texts are cut to this many tokens, as the checkpoint wants it. It can be set."""
+        return int(self._setting("max_seq_length", self._parts.transformer.max_seq_length))
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        check_positive("max_seq_length", value, self._parts.transformer.model.max_length)
+        self._settings["max_seq_length"] = value
+
+    def get_max_seq_length(self) -> int:
+        """The same as `max_seq_length`, by sentence-transformers' name."""
+        return self.max_seq_length
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Prompts by name, as the checkpoint wants them. They can be set, together or one by one."""
+        prompts: dict[str, str] = self._settings.setdefault("prompts", dict(self._parts.options.prompts))
+        return prompts
+
+    @prompts.setter
+    def prompts(self, value: Mapping[str, str]) -> None:
+        self._settings["prompts"] = _checked_prompts(value)
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The name of the prompt of calls that name none, as the checkpoint wants it. It can be set."""
+        name: str | None = self._setting("default_prompt_name", self._parts.options.default_prompt_name)
+        return name
+
+    @default_prompt_name.setter
+    def default_prompt_name(self, value: str | None) -> None:
+        if value is not None:
+            self._prompt_named("default_prompt_name", value)
+        self._settings["default_prompt_name"] = value
+
+    def _prompt(self, prompt: str | None, name: str | None) -> str:
+        """The prompt that a call wants: its own, one by name, the default, or none."""
         if prompt is not None:
-            if not isinstance(prompt, str):
-                raise TypeError(f"prompt is {type(prompt).__name__}, expected a string")
-            if half_a_pair(prompt):
-                raise ValueError(f"prompt is {prompt!r}, which holds half of a surrogate pair")
+            check_prompt("prompt", prompt)
             return prompt
         if name is not None:
-            if name not in self.prompts:
-                known = ", ".join(map(repr, self.prompts)) or "none"
-                raise ValueError(f"prompt_name is {name!r}, and the prompts known are {known}")
-            return self.prompts[name]
+            return self._prompt_named("prompt_name", name)
         default = self.default_prompt_name
-        if default is not None and default not in self.prompts:
-            raise ValueError(f"{self.config.path}: default_prompt_name is {default!r}, which prompts does not hold")
-        return self.prompts[default] if default is not None else ""
+        return "" if default is None else self._prompt_named("default_prompt_name", default)
+
+    def _prompt_named(self, argument: str, name: str) -> str:
+        if name not in self.prompts:
+            known = ", ".join(map(repr, self.prompts)) or "none"
+            raise ValueError(f"{argument} is {name!r}, and the prompts known are {known}")
+        return self.prompts[name]
+
+    def eval(self) -> Any:
+        """The encoder itself."""
+        return self
+
+    def to(self, device: Any) -> Any:
+        """The encoder itself, if `device` is the CPU."""
+        check_device(device)
+        return self
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer."""
+        return self._parts.transformer.tokenizer
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self._name, "source": self._source, "folder": self.folder, "settings": self._settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._name, self._source, self.folder = state["name"], state["source"], state["folder"]
+        self._settings, self._warned = dict(state["settings"]), False
+        self._lock, self._opened = threading.Lock(), None
+
+
+def _checked_prompts(prompts: Any) -> dict[str, str]:
+    if not isinstance(prompts, Mapping):
+        raise TypeError(f"prompts is {type(prompts).__name__}, expected a dict of names and prompts")
+    for name, prompt in prompts.items():
+        check_prompt(f"prompts[{name!r}]", prompt)
+    return dict(prompts)

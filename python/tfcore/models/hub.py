@@ -94,7 +94,7 @@ class Lookup:
         return os.path.expanduser(self.cache_dir or constants.HF_HUB_CACHE)
 
 
-def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Lookup) -> Path:
+def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Lookup, owner: str | None = None) -> Path:
     """The folder (or GGUF file) that holds the checkpoint `name`, with `files` (patterns) in it as far as the
     checkpoint has them.
 
@@ -107,6 +107,8 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Lookup) 
         The patterns of what to fetch.
     source : Lookup
         Where and how the name is looked up.
+    owner : str, optional
+        Whose names are looked for first, where `name` has no owner.
 
     Raises
     ------
@@ -130,6 +132,9 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Lookup) 
         raise ValueError(f"{folder} is a file, expected a checkpoint's folder, a {GGUF} file or a hub name")
     if _is_path(os.fspath(name)):
         raise FileNotFoundError(f"{folder}: no such {'file' if folder.suffix == GGUF else 'folder'}")
+    if owner and "/" not in os.fspath(name):
+        with suppress(FileNotFoundError, ConnectionError):
+            return _fetch(f"{owner}/{os.fspath(name)}", files, source)
     return _fetch(os.fspath(name), files, source)
 
 
