@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import tfcore
@@ -51,6 +54,21 @@ def test_special_tokens_that_are_set_hold(tmp_path):
     model.config.pad_token_id = pad
     assert np.array_equal(model(padded).logits, model(row).logits)
     assert (model.config.pad_token_id, model.config["pad_token_id"]) == (pad, pad)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_keep_what_is_set(tmp_path, again):
+    model = opened(tmp_path, "llama.causal_lm")[1]
+    assert again(model).config.to_dict() == model.config.to_dict()
+    model.config.output_hidden_states = True
+    model.generation_config.max_new_tokens, model.generation_config.eos_token_id = 3, None
+    same = again(model)
+    assert same([[7, 8]]).hidden_states is not None
+    assert same.generate([[7, 8]]).shape == (1, 5)
+    assert np.array_equal(same.generate([[7, 8]]), model.generate([[7, 8]]))
+    same.config.output_hidden_states, same.generation_config.max_new_tokens = False, 1
+    assert model.config.output_hidden_states
+    assert (model.generation_config.max_new_tokens, again(model).generation_config.max_new_tokens) == (3, 3)
 
 
 @pytest.mark.parametrize("name", ["bert.base", "t5.base"])

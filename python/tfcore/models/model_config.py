@@ -21,6 +21,7 @@ class ModelConfig(Config):
 
     def __init__(self, config: Config, family: Family, architecture: Architecture) -> None:
         super().__init__(config, config.path)
+        self._changes: dict[str, Any] = {}
         self._aliases = family.aliases
         self._usual_labels = family.usual_labels
         self._is_encoder_decoder = architecture.encoder is not None and architecture.decoder is not None
@@ -29,7 +30,11 @@ class ModelConfig(Config):
         if name == "path" or name.startswith("_"):
             super().__setattr__(name, value)
         else:
-            self._fields[name] = value
+            self._fields[name] = self._changes[name] = value
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were set, and to what."""
+        return dict(self._changes)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

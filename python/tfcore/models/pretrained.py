@@ -29,7 +29,8 @@ Opened = tuple[Config, Checkpoint | GgufCheckpoint]
 
 
 class Pretrained:
-    """What all models share. Calls from several threads at once are fine; a pickle holds the path and opens it again.
+    """What all models share. Calls from several threads at once are fine; a pickle holds the path, to open it again, and
+    what was set on the configs.
 
     Attributes
     ----------
@@ -123,7 +124,15 @@ class Pretrained:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self.task)
+        return type(self), (self.path, self.task), self._settings()
+
+    def __setstate__(self, settings: dict[str, Any]) -> None:
+        for name, value in settings["config"].items():
+            setattr(self.config, name, value)
+
+    def _settings(self) -> dict[str, Any]:
+        """What the caller has set."""
+        return {"config": self.config.changes()}
 
     def __repr__(self) -> str:
         stacks = ", ".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,15 @@ class Writing(Pretrained):
     def generation_config(self) -> GenerationConfig:
         """What the checkpoint says of generation. What is set here holds from then on."""
         return GenerationConfig(**stated(generation_settings(self.path, self.config)))
+
+    def _settings(self) -> dict[str, Any]:
+        made = vars(self).get("generation_config")
+        return super()._settings() | {"generation_config": copy.copy(made)}
+
+    def __setstate__(self, settings: dict[str, Any]) -> None:
+        super().__setstate__(settings)
+        if settings["generation_config"] is not None:
+            self.generation_config = settings["generation_config"]
 
     def generate(
         self,
