@@ -60,7 +60,7 @@ def test_words_come_as_soon_as_they_are_settled(folders):
 
 def test_spaces_that_a_clean_up_takes_back_wait(folders):
     tokenizer = AutoTokenizer.from_pretrained(folders / "bert")
-    tokenizer._clean_up = True
+    tokenizer.clean_up_tokenization_spaces = True
     ids = tokenizer.encode("hello , the fox ' s", add_special_tokens=False)
     said = pieces(TextStream(tokenizer), ids)
     assert "".join(said) == tokenizer.decode(ids) == "hello, the fox's"

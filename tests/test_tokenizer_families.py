@@ -127,6 +127,47 @@ def test_ends_asked_for_by_the_caller(folders):
         AutoTokenizer.from_pretrained(folders / "qwen2-json", add_bos_token=True)
 
 
+@pytest.mark.parametrize("kind", ["gpt2-json", "llama-json"])
+def test_ends_that_are_set_later(folders, kind):
+    """As in Transformers, and read from what a call does, whatever the call before it padded and cut."""
+    tokenizer = AutoTokenizer.from_pretrained(folders / kind)
+    tokenizer.pad_token = tokenizer.eos_token
+    begin, end = tokenizer.bos_token, tokenizer.eos_token
+    words = tokenizer("the fox", add_special_tokens=False).tokens()
+    for add_bos in (True, False):
+        for add_eos in (False, True):
+            tokenizer("the", padding="max_length", max_length=9)
+            tokenizer.add_bos_token, tokenizer.add_eos_token = add_bos, add_eos
+            assert (tokenizer.add_bos_token, tokenizer.add_eos_token) == (add_bos, add_eos)
+            want = [begin] * add_bos + words + [end] * add_eos
+            assert tokenizer("the fox").tokens() == want
+            assert tokenizer("the fox", "the fox").tokens() == want * 2
+            assert pickle.loads(pickle.dumps(tokenizer))("the fox").tokens() == want
+            opened = AutoTokenizer.from_pretrained(folders / kind, add_bos_token=add_bos, add_eos_token=add_eos)
+            assert (opened.add_bos_token, opened.add_eos_token) == (add_bos, add_eos)
+            assert opened("the fox").tokens() == want
+
+
+def test_ends_that_cannot_be_set(folders):
+    bert = AutoTokenizer.from_pretrained(folders / "bert-json")
+    assert (bert.add_bos_token, bert.add_eos_token) == (False, False)
+    with pytest.raises(ValueError, match="add_bos_token is True, and bos_token is None: set it first"):
+        bert.add_bos_token = True
+    with pytest.raises(TypeError, match="add_eos_token is str, expected a bool"):
+        bert.add_eos_token = "yes"
+    bert.bos_token = bert.cls_token
+    bert.add_bos_token = False
+    assert bert("the").tokens()[-1] == bert.sep_token
+
+
+def test_cleaning_up_can_be_set(folders):
+    tokenizer = AutoTokenizer.from_pretrained(folders / "bert")
+    ids = tokenizer("the fox .", add_special_tokens=False)["input_ids"]
+    for clean, text in ((True, "the fox."), (False, "the fox .")):
+        tokenizer.clean_up_tokenization_spaces = clean
+        assert tokenizer.decode(ids) == text
+
+
 @pytest.mark.parametrize("end", ["$A", "a:b", "$B:0", "é x"])
 def test_an_end_is_what_it_is_whatever_it_looks_like(folders, end):
     tokenizer = AutoTokenizer.from_pretrained(folders / "gpt2-json", add_eos_token=True, eos_token=end)

@@ -29,8 +29,8 @@ Opened = tuple[Config, Checkpoint | GgufCheckpoint]
 
 
 class Pretrained:
-    """What all models share. Calls from several threads at once are fine; a pickle holds the path, to open it again, and
-    what was set on the configs.
+    """What all models share. Calls from several threads at once are fine; a pickle holds the path, which it opens
+    again, and what was set.
 
     Attributes
     ----------

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .tokenizer_families import SPECIAL
+from .fork_lock import fork_lock
+from .tokenizer_families import SPECIAL, ends_of, put_ends
 
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")  # before Transformers 5, and since
 
@@ -38,6 +39,23 @@ def _token_id(name: str) -> property:
     return property(read, write, doc=f"The id of the {name.replace('_', ' ')}, or None.")
 
 
+def _added(name: str, end: int) -> property:
+    def read(self: SpecialTokens) -> bool:
+        return self._special.get(name) in self._ends()[end]
+
+    def write(self: SpecialTokens, added: bool) -> None:
+        if not isinstance(added, bool):
+            raise TypeError(f"add_{name} is {type(added).__name__}, expected a bool")
+        if added and self._special.get(name) is None:
+            raise ValueError(f"add_{name} is True, and {name} is None: set it first")
+        if added != read(self):
+            ends = self._ends()
+            ends[end] = [self._special[name]] * added
+            self._put_ends(ends)
+
+    return property(read, write, doc=f"Whether a call puts the {name.replace('_', ' ')} at that end of each text.")
+
+
 class SpecialTokens:
     """What a tokenizer knows of its special tokens, which are found whole in a text and left out of a decoded one."""
 
@@ -48,9 +66,11 @@ class SpecialTokens:
     pad_token, pad_token_id = _token("pad_token"), _token_id("pad_token")
     cls_token, cls_token_id = _token("cls_token"), _token_id("cls_token")
     mask_token, mask_token_id = _token("mask_token"), _token_id("mask_token")
+    add_bos_token, add_eos_token = _added("bos_token", 0), _added("eos_token", 1)
 
     def __init__(self, backend: Any, named: dict[str, Any], extra: Sequence[Any]) -> None:
         self._backend = backend
+        self._lock = fork_lock()  # how it pads, cuts and puts tokens around texts is the backend's state
         self._special: dict[str, str] = {}
         self._extra_special = [token.content for token in extra]
         self._name_special(named)
@@ -114,6 +134,17 @@ class SpecialTokens:
     def _name_special(self, named: Mapping[str, Any]) -> None:
         self._add_special(list(named.values()))
         self._special.update({name: token.content for name, token in named.items()})
+
+    def _ends(self) -> list[list[str]]:
+        """The tokens, one or none, that a call puts before a text, and behind it."""
+        with self._lock:
+            return ends_of(self._backend)
+
+    def _put_ends(self, ends: list[list[str]]) -> None:
+        if not hasattr(type(self._backend), "post_processor"):
+            raise ValueError("the ends of Marian's texts are the checkpoint's own, and cannot be set")
+        with self._lock:
+            put_ends(self._backend, *(token[0] if token else None for token in ends))
 
     def _add_special(self, tokens: Sequence[Any]) -> None:
         """Makes tokens special that are not yet."""

@@ -92,20 +92,23 @@ class Tokenizer(SpecialTokens):
     ----------
     pad_token, pad_token_id, …
         The same for bos, eos, unk, sep, cls and mask. Both can be set.
+    add_bos_token, add_eos_token : bool
+        Whether a call puts those two around each text. Both can be set.
     is_fast : bool
         Whether tokens know the words and characters they are from; Marian's do not.
     model_max_length : int
         The length `truncation=True` cuts to when no `max_length` is given.
     padding_side, truncation_side : str
         "right" or "left".
+    clean_up_tokenization_spaces : bool
+        Whether `decode` takes back the spaces before punctuation, where a call does not say.
     chat_template : str, dict of str or None
         The Jinja template of `apply_chat_template`, or several by name. It can be set.
     """
 
     def __init__(self, backend: Any, config: Config) -> None:
         super().__init__(backend, named_special(config, backend), extra_special(config))
-        self._lock = fork_lock()  # padding and truncation are state of the backend
-        self._clean_up = config.flag("clean_up_tokenization_spaces", default=False)
+        self.clean_up_tokenization_spaces = config.flag("clean_up_tokenization_spaces", default=False)
         self.chat_template = chat_templates(config)
         family = family_of(config, backend)
         self.model_max_length = int(config.positive_number("model_max_length", default=family.model_max_length))
@@ -295,7 +298,7 @@ class Tokenizer(SpecialTokens):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
         ids = _checked("token_ids", ids if isinstance(ids, list) else [ids])
         text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
-        if _default(clean_up_tokenization_spaces, self._clean_up) and self._made_of_words:
+        if _default(clean_up_tokenization_spaces, self.clean_up_tokenization_spaces) and self._made_of_words:
             return clean_up(text)
         return text
 
@@ -427,7 +430,7 @@ class Tokenizer(SpecialTokens):
     @property
     def cleans_up(self) -> bool:
         """Whether `decode` takes back spaces before punctuation."""
-        return self._clean_up and self._made_of_words
+        return self.clean_up_tokenization_spaces and self._made_of_words
 
     # ---- inside
 

@@ -155,6 +155,15 @@ def from_the_library(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
+def ends_of(backend: Any) -> list[list[str]]:
+    """The tokens of its own that a tokenizer puts before a text, and behind it."""
+    backend.no_padding()
+    backend.no_truncation()
+    (encoding,) = backend.encode_batch(["a"], add_special_tokens=True)
+    own = list(zip(encoding.tokens, encoding.special_tokens_mask, strict=True))
+    return [[token for token, special in part if special] for part in (own[:1], own[-1:])]
+
+
 def put_ends(backend: Any, begin: str | None, end: str | None) -> None:
     """Has each text begin and end with these tokens. Names stand for them: their own text may read as a template's."""
     from tokenizers import processors
