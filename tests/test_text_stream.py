@@ -25,7 +25,7 @@ def pieces(stream, ids, sizes=(1,), seed=0):
 @pytest.mark.parametrize("name", FOLDERS)
 def test_joined_they_are_the_text(folders, name, clean_up):
     tokenizer = AutoTokenizer.from_pretrained(folders / name)
-    tokenizer._clean_up = clean_up
+    tokenizer.clean_up_tokenization_spaces = clean_up
     chance = random.Random(1)
     for trial in range(60):
         ids = tokenizer(" ".join(chance.choices(TEXTS, k=3)))["input_ids"]
