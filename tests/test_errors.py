@@ -180,6 +180,8 @@ BAD = [
     (tfcore.rotary_embedding, {"x": X, "scaling": LONGROPE | {"factor": 1.0, "long_factor": ["a"] * 4}}, ValueError,
      ["long_factor", "4 positive numbers"]),
     (tfcore.gelu, {"x": [[1.0], [1.0, 2.0]]}, ValueError, ["gelu", "x is no array"]),
+    (tfcore.softmax, {"x": [[1.0], [1.0, 2.0]], "axis": 0}, ValueError, ["softmax", "x is no array"]),
+    (tfcore.rotary_embedding, {"x": [[1.0], [1.0, 2.0]]}, ValueError, ["rotary_embedding", "x is no array"]),
     (tfcore.alibi_slopes, {"num_heads": 0}, ValueError, ["num_heads", "0"]),
     (tfcore.alibi_slopes, {"num_heads": -4}, ValueError, ["num_heads", "-4"]),
     (tfcore.alibi_slopes, {"num_heads": 8.0}, TypeError, ["num_heads", "float"]),

@@ -706,6 +706,10 @@ BAD = [
     (nn.Embedding, {"num_embeddings": 5, "embedding_dim": 2, "padding_idx": 5}, ValueError, ["padding_idx", "5"]),
     (nn.LayerNorm(3), {"x": np.ones((2, 4))}, ValueError, ["x", "(2, 4)", "(..., 3)"]),
     (nn.LayerNorm, {"normalized_shape": []}, ValueError, ["normalized_shape"]),
+    (nn.RMSNorm, {"normalized_shape": 2.5}, TypeError, ["normalized_shape", "float", "integer"]),
+    (nn.LayerNorm, {"normalized_shape": 2, "dtype": "foo"}, TypeError, ["dtype", "'foo'", "float32 or float64"]),
+    (nn.EncoderLayer, {"d_model": 8, "nhead": 2, "dropout": 1.1}, ValueError, ["dropout", "1.1", "0 to 1"]),
+    (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "dropout": "a"}, TypeError, ["dropout", "str"]),
     (nn.RMSNorm, {"normalized_shape": 3, "eps": -1.0}, ValueError, ["eps", "-1"]),
     (nn.LearnedPositions(4, 8), {"x": SRC}, ValueError, ["x", "4"]),
     (nn.LearnedPositions(9, 8), {"x": SRC, "offset": -1}, ValueError, ["offset", "-1"]),
@@ -736,6 +740,14 @@ def test_a_copy_has_weights_of_its_own(rng):
     other.weight = np.zeros((4, 3), np.float32)
     assert layer.weight.any()
     assert_same_bits(layer(x), want)
+
+
+def test_dropout_does_nothing(rng):
+    src, tgt = normal(rng, 2, 5, 8), normal(rng, 2, 3, 8)
+    plain, dropping = (nn.Transformer(8, 2, 1, 1, 12, **more) for more in ({}, {"dropout": 0.5}))
+    assert_same_bits(dropping(src, tgt), plain(src, tgt))
+    attention = nn.MultiHeadAttention(8, 2, dropout=1)
+    assert_same_bits(attention(src, src, src)[0], nn.MultiHeadAttention(8, 2)(src, src, src)[0])
 
 
 def test_an_emptied_cache_keeps_its_memory_over_an_error(rng):

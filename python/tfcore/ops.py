@@ -205,7 +205,7 @@ def rotary_embedding(
     >>> rotary_embedding(np.ones((2, 8, 5, 64))).shape
     (2, 8, 5, 64)
     """
-    x = _as_array(x)
+    x = _as_array("rotary_embedding: x", x)
     if x.dtype.kind not in "fiub":
         raise TypeError(f"rotary_embedding: x has dtype {x.dtype}, expected a float dtype, integers or bool")
     if x.ndim < 2:
@@ -221,19 +221,23 @@ def rotary_embedding(
     return _core.rotary_embedding(x, rows, table, interleaved, magnitude, out)
 
 
-def _as_array(x: Any) -> Array:
+def _as_array(what: str, x: Any) -> Array:
     if isinstance(x, np.ndarray):
         return x
-    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
-        return np.from_dlpack(x)
-    return np.asarray(x)
+    try:
+        if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+            return np.from_dlpack(x)
+        return np.asarray(x)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{what} is no array: {error}") from None
 
 
 def _position_rows(positions: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     """Positions as (P, L), each row of which serves as many consecutive matrices of x, whose rows are of `shape`."""
     if positions is None:
         return np.arange(shape[-1])[None]
-    given = spread = _as_array(positions)
+    given = spread = _as_array("rotary_embedding: positions", positions)
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"rotary_embedding: positions has dtype {given.dtype}, expected integers")
     if given.ndim == 2 and len(shape) == 3:  # (B, L) for (B, H, L, D)
@@ -329,7 +333,7 @@ def softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
     """
     if type(axis) is int and axis == -1:
         return _core.softmax(x, out)
-    x = _as_array(x)
+    x = _as_array("softmax: x", x)
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise TypeError(f"softmax: axis is of type {type(axis).__name__}, expected an integer")
     if x.ndim == 0:

@@ -8,10 +8,10 @@
 **In masks of bools, True HIDES a key, as everywhere in `torch.nn`.** In `tfcore.scaled_dot_product_attention`, as in
 `torch.nn.functional`, True lets it be seen.
 
-Layers are for inference: there is no dropout and no gradient. Weights are read-only arrays, replaced as a whole by
-assignment or by `load_state_dict`, and packed for the products when first used. Sequences are batch first unless a
-layer is made with `batch_first=False`. A result row depends on its own inputs alone, and a step with a `KVCache` gives
-the bits of one call over everything.
+Layers are for inference: nothing is dropped, and there is no gradient. Weights are read-only arrays, replaced as a
+whole by assignment or by `load_state_dict`, and packed for the products when first used. Sequences are batch first
+unless a layer is made with `batch_first=False`. A result row depends on its own inputs alone, and a step with a
+`KVCache` gives the bits of one call over everything.
 
 Letters: B batch, H heads, L queries, S keys (source positions), T target positions, C width.
 """

@@ -100,6 +100,14 @@ def expect_divides(name: str, value: int, of_name: str, of: int) -> None:
         raise ValueError(f"{name} is {value}, expected a divisor of {of_name}, {of}")
 
 
+def check_dropout(dropout: Any) -> None:
+    """Refuses what is no probability; layers are for inference, where dropout does nothing."""
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float, np.integer, np.floating)):
+        raise TypeError(f"dropout is of type {type(dropout).__name__}, expected a number from 0 to 1")
+    if not 0 <= dropout <= 1:
+        raise ValueError(f"dropout is {dropout}, expected a number from 0 to 1")
+
+
 def choice(name: str, value: Any, known: Any) -> Any:
     """What `known` holds under `value`."""
     if not isinstance(value, str) or value not in known:

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from .. import ops
 from . import initial
-from .arrays import Array, Layout, as_array, expect_divides, expect_rows, size
+from .arrays import Array, Layout, as_array, check_dropout, expect_divides, expect_rows, size
 from .cache import KeyValues, check_cache, expect_cache, step_of
 from .layer import Layer, Seed, Weight
 from .linear import Linear
@@ -39,6 +39,8 @@ class MultiHeadAttention(Layer):
     ----------
     embed_dim, num_heads : int
         The width of queries and of the result, and the number of heads.
+    dropout : float
+        Taken for the sake of code written for PyTorch: layers are for inference, where it does nothing.
     bias : bool
         False leaves the biases of the projections out.
     add_bias_kv : bool
@@ -84,6 +86,7 @@ class MultiHeadAttention(Layer):
         embed_dim: int,
         num_heads: int,
         *,
+        dropout: float = 0.0,
         bias: bool = True,
         add_bias_kv: bool = False,
         add_zero_attn: bool = False,
@@ -99,6 +102,7 @@ class MultiHeadAttention(Layer):
         seed: Seed = 0,
     ) -> None:
         super().__init__(dtype)
+        check_dropout(dropout)
         self.embed_dim, self.num_heads = size("embed_dim", embed_dim), size("num_heads", num_heads)
         self.kdim = size("kdim", embed_dim if kdim is None else kdim)
         self.vdim = size("vdim", embed_dim if vdim is None else vdim)

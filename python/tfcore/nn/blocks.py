@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .arrays import Array, choice, expect_divides, size
+from .arrays import Array, check_dropout, choice, expect_divides, size
 from .attention import MultiHeadAttention
 from .cache import LayerCache, expect_cache, step_of
 from .entry import Target, TargetMasks, enter_source, enter_target
@@ -31,6 +31,7 @@ class Block(Layer):
         nhead: int,
         dim_feedforward: int = 2048,
         *,
+        dropout: float = 0.0,
         activation: str = "relu",
         norm_first: bool = False,
         layer_norm_eps: float = 1e-5,
@@ -46,6 +47,7 @@ class Block(Layer):
         seed: Seed = 0,
     ) -> None:
         super().__init__(dtype)
+        check_dropout(dropout)
         self.d_model, self.nhead = size("d_model", d_model), size("nhead", nhead)
         self.norm_first, self.batch_first = norm_first, batch_first
         if head_dim is None:
@@ -112,6 +114,8 @@ class EncoderLayer(Block):
         The width of the sequences, and the number of heads.
     dim_feedforward : int
         The width of the layer within the feed-forward half.
+    dropout : float
+        Taken for the sake of code written for PyTorch: layers are for inference, where it does nothing.
     activation : str
         One of `FeedForward`'s; with a gated one, such as "swiglu", `linear3` joins `linear1` and `linear2`.
     norm_first : bool

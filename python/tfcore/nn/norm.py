@@ -24,7 +24,7 @@ class Norm(Layer):
         self, normalized_shape: int | Sequence[int], eps: float, *, weight: bool, bias: bool, dtype: DTypeLike
     ) -> None:
         super().__init__(dtype)
-        given = (normalized_shape,) if isinstance(normalized_shape, (int, np.integer)) else tuple(normalized_shape)
+        given = tuple(normalized_shape) if np.iterable(normalized_shape) else (normalized_shape,)
         self.normalized_shape = tuple(size("normalized_shape", n) for n in given)
         self.eps = float(eps)
         if not given:

@@ -60,7 +60,8 @@ class Transformer(Layer):
     seed : int, numpy.random.Generator or None
         What the fresh weights are drawn from: the same int, the same weights. None draws others every time.
     layer_options
-        `norm`, `num_kv_heads`, `head_dim`, `positions`, `window`, `scale`: as in `EncoderLayer`, for all layers.
+        `dropout`, `norm`, `num_kv_heads`, `head_dim`, `positions`, `window`, `scale`: as in `EncoderLayer`, for all
+        layers.
 
     Attributes
     ----------
