@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import tfcore
 from checkpoints import minilm, write_bert
+from embedding_checkpoints import write_tokenizer
+from family_checkpoints import load, write_checkpoint
 from gguf_files import smollm2
 from tfcore import AutoModelForCausalLM, AutoTokenizer, SentenceEncoder, runtime
 
@@ -153,6 +155,18 @@ def test_generate_continues_a_text_with_the_default_model(writer):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == story(tokens=10, **writer)
     assert done.stdout.startswith(f"{STORY}, the city")
+
+
+def test_generate_stops_at_the_last_position(tmp_path):
+    recording = load("gpt2.causal_lm")
+    write_checkpoint(tmp_path, recording)
+    write_tokenizer(tmp_path, 32)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": null}')
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer.encode("the cut")
+    text = tokenizer.decode(model.generate([ids], max_new_tokens=32 - len(ids), eos_token_id=None)[0], True)
+    assert run("generate", "the cut", "--model", tmp_path).stdout.split() == text.split()
+    assert "the model has 32 positions" in told(run("generate", "a " * 40, "--model", tmp_path), 1)
 
 
 def test_generate_draws_again_with_a_seed(writer):
@@ -307,9 +321,11 @@ def test_an_extra_is_missing():
 
 
 def test_a_wrong_environment():
-    done = run("info", TFCORE_ISA="avx9")
-    assert done.returncode != 0
-    assert "avx9" in done.stderr
+    for name, value in (("TFCORE_ISA", "avx9"), ("TFCORE_NUM_THREADS", "many")):
+        done = run("info", **{name: value})
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[-1].startswith(f"ValueError: {name}")
+        assert value in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

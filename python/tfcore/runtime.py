@@ -201,7 +201,7 @@ def _start() -> tuple[int, str]:
         try:
             _core.set_isa(wanted)
         except ValueError as error:
-            raise ImportError(f"TFCORE_ISA: {error}") from None
+            raise ValueError(f"TFCORE_ISA: {error}") from None
     threads = default_threads()
     set_num_threads(threads[0])
     return threads

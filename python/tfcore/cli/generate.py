@@ -8,6 +8,7 @@ from typing import Any
 
 from .default_models import WRITING_PACKAGE, package_folder
 
+_NEW_TOKENS = 256
 _DRAWS = ("temperature", "top_k", "top_p", "min_p", "seed")  # what asks for tokens to be drawn
 
 
@@ -28,7 +29,10 @@ def add_generate(commands: Any) -> None:
     )
     generate.add_argument("--system", metavar="TEXT", help="with --chat: what the model is to be")
     generate.add_argument(
-        "--max-new-tokens", type=int, default=256, metavar="N", help="write at most N tokens (default: 256)"
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        help=f"write at most N tokens (default: {_NEW_TOKENS}, or as many as the model has positions for)",
     )
     generate.add_argument(
         "--stop", action="append", metavar="TEXT", help="end with this text; may be given several times"
@@ -65,6 +69,7 @@ def _generate(options: argparse.Namespace) -> None:
     name = next(package_folder(WRITING_PACKAGE).rglob("*.gguf")) if options.model is None else options.model
     tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name)
     ids = _chat_ids(tokenizer, options) if options.chat else tokenizer.encode(options.prompt)
+    settings.setdefault("max_new_tokens", _room(model, ids))
     steps = model.stream([ids] if ids else None, tokenizer=tokenizer, **settings)
     text = TextStream(tokenizer)
     try:
@@ -80,12 +85,17 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """What the command line says of generation; what it leaves open is the model's to say."""
     if options.system is not None and not options.chat:
         raise ValueError("--system is for a chat: give --chat too")
-    said = {name: getattr(options, name) for name in _DRAWS if getattr(options, name) is not None}
-    draws = bool(said) and said.get("temperature") != 0
-    settings = {"max_new_tokens": options.max_new_tokens, "stop_strings": options.stop, "do_sample": draws}
-    if options.repetition_penalty is not None:
-        settings["repetition_penalty"] = options.repetition_penalty
-    return settings | said
+    drawing, others = (
+        {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        for names in (_DRAWS, ("max_new_tokens", "repetition_penalty"))
+    )
+    draws = bool(drawing) and drawing.get("temperature") != 0
+    return {"stop_strings": options.stop, "do_sample": draws, **drawing, **others}
+
+
+def _room(model: Any, ids: list[int]) -> int:
+    """How many tokens to write where the command line does not say."""
+    return _NEW_TOKENS if model.max_length is None else min(_NEW_TOKENS, max(model.max_length - len(ids), 1))
 
 
 def _chat_ids(tokenizer: Any, options: argparse.Namespace) -> list[int]:
