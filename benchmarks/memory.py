@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import tfcore
-from tfcore.bench.corpus import folder, paragraphs
+from tfcore.bench.corpus import paragraphs
+from tfcore.carried import minilm_folder
 
 STEP = 1000
 SHORT = 80  # characters
@@ -25,7 +26,7 @@ def resident() -> float:
 
 
 def main(marks: list[int]) -> None:
-    encoder = tfcore.SentenceEncoder(folder())
+    encoder = tfcore.SentenceEncoder(minilm_folder())
     texts = [text for text in paragraphs(1500) if len(text) <= SHORT]
     print(f"{'texts':>10}{'MB':>10}")
     for done in range(STEP, max(marks) + 1, STEP):

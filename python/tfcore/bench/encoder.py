@@ -131,10 +131,8 @@ def opened(shape: Shape) -> Models:
 
 
 def _open_tfcore(folder: str) -> Any:
-    try:
-        from ..models import AutoModel
-    except ImportError as error:
-        raise ImportError(f'{error}: pip install "tfcore[models]"') from error
+    from ..models import AutoModel
+
     return AutoModel.from_pretrained(folder)
 
 

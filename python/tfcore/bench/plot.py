@@ -10,10 +10,10 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..extras import extra
 from .report import Results, about, rivals_of, seconds, size, three_digits
 
 __all__ = ["check", "draw", "draw_all"]
@@ -55,10 +55,7 @@ def check(file: Path) -> None:
 
 
 def _import(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError('a plot needs matplotlib: pip install "tfcore[plot]"') from error
+    return extra(module, "plot", "a plot")
 
 
 @contextmanager
@@ -134,7 +131,7 @@ def _marker_size(name: str) -> float:
 
 
 def _name_rivals(figure: Any, rivals: list[str], with_limit: bool) -> None:
-    line = _import("matplotlib.lines").Line2D
+    line = extra("matplotlib.lines", "plot", "a plot").Line2D
     handles = []
     for name in rivals:
         colour, marker = _STYLE.get(name, _UNKNOWN)

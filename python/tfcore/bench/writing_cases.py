@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core, reference_model
+from ..carried import smollm2_file
 from . import llamacpp_peers, torch_peers, writers
 from .harness import Case, Contest
 from .timing import Run
@@ -120,7 +121,7 @@ def _read(model: Any, cache: _core.Cache, ids: Ids) -> Any:
 
 
 def _llamacpp_prefill(ids: Ids) -> Run:
-    model, tokens = llamacpp_peers.open_model(writers.smollm2_file()), ids.tolist()
+    model, tokens = llamacpp_peers.open_model(smollm2_file()), ids.tolist()
 
     def run() -> Any:
         llamacpp_peers.restart(model)
@@ -130,7 +131,7 @@ def _llamacpp_prefill(ids: Ids) -> Run:
 
 
 def _llamacpp_step(ids: Ids) -> Run:
-    model, tokens = llamacpp_peers.open_model(writers.smollm2_file()), ids.tolist()
+    model, tokens = llamacpp_peers.open_model(smollm2_file()), ids.tolist()
     llamacpp_peers.read(model, tokens[:-1])
     return lambda: llamacpp_peers.read(model, tokens[-1:])
 

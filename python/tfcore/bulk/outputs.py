@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .extras import extra
+from ..extras import extra
 from .store import Stored
 
 Parts = Iterable[tuple[Stored, npt.NDArray[np.float32]]]

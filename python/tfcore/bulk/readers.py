@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .extras import extra
+from ..extras import extra
 from .rows import Row
 
 FORMATS = {

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .default_models import EMBEDDING_PACKAGE, package_folder
+from ..carried import MINILM, minilm_folder
+from .default_models import named_or
 
 _Matrix = npt.NDArray[np.float32]
 
@@ -26,7 +27,7 @@ def add_embed(commands: Any) -> None:
     )
     embed.add_argument("texts", nargs="*", metavar="TEXT", help="a text to embed")
     embed.add_argument(
-        "--model", metavar="NAME", help=f"a checkpoint folder or hub name (default: the package {EMBEDDING_PACKAGE})"
+        "--model", metavar="NAME", help=f"a checkpoint folder or hub name (default: the package {MINILM})"
     )
     embed.add_argument("--json", action="store_true", help="print JSON, with all numbers")
     embed.add_argument(
@@ -164,7 +165,7 @@ def _tell(line: str) -> None:
 
 
 def _model(options: argparse.Namespace) -> str:
-    return str(package_folder(EMBEDDING_PACKAGE) / "model") if options.model is None else str(options.model)
+    return named_or(options.model, minilm_folder)
 
 
 # ---- texts

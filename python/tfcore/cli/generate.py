@@ -6,7 +6,8 @@ import argparse
 import sys
 from typing import Any
 
-from .default_models import WRITING_PACKAGE, package_folder
+from ..carried import SMOLLM2, smollm2_file
+from .default_models import named_or
 
 _NEW_TOKENS = 256
 _DRAWS = ("temperature", "top_k", "top_p", "min_p", "seed")  # what asks for tokens to be drawn
@@ -22,7 +23,7 @@ def add_generate(commands: Any) -> None:
     generate.add_argument(
         "--model",
         metavar="NAME",
-        help=f"a checkpoint folder, GGUF file or hub name (default: the package {WRITING_PACKAGE})",
+        help=f"a checkpoint folder, GGUF file or hub name (default: the package {SMOLLM2})",
     )
     generate.add_argument(
         "--chat", action="store_true", help="use the model's chat template, and print the answer alone"
@@ -66,7 +67,7 @@ def _generate(options: argparse.Namespace) -> None:
 
     settings = _settings(options)
     GenerationOptions(**settings)  # refuses what is out of range before a model is fetched
-    name = next(package_folder(WRITING_PACKAGE).rglob("*.gguf")) if options.model is None else options.model
+    name = named_or(options.model, smollm2_file)
     tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name)
     ids = _chat_ids(tokenizer, options) if options.chat else tokenizer.encode(options.prompt)
     settings.setdefault("max_new_tokens", _room(model, ids))

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from ..extras import extra
 from .config import Config
-from .extras import import_tokenizers
 from .gguf import GgufFile
 from .sentencepiece_files import halves
 from .tokenizer_families import put_ends
@@ -128,7 +128,7 @@ def read_tokenizer(file: GgufFile) -> tuple[Any, dict[str, Any]]:
         A key is missing, of the wrong type, or contradicts another; or it names an algorithm or a split that is not
         known, and the message lists those that are.
     """
-    import_tokenizers()
+    extra("tokenizers", "models", "a tokenizer")
     vocabulary = _Vocabulary(file)
     if vocabulary.kind not in _KINDS:
         raise vocabulary.refuse("model", f"is {vocabulary.kind!r}, expected one of {', '.join(_KINDS)}")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from ..extras import extra
+
 GGUF = ".gguf"
 MODEL_FILES = (
     "config.json",
@@ -144,13 +146,7 @@ def _is_path(name: str) -> bool:
 
 
 def _fetch(name: str, files: Sequence[str], source: Lookup) -> Path:
-    try:
-        from huggingface_hub import utils
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'there is no folder {name!r}, and to look on the hub takes: pip install "tfcore[models]"', name=error.name
-        ) from None
-    errors: Any = utils  # where every version has them
+    errors = extra("huggingface_hub.utils", "models", f"there is no folder {name!r}, and a look on the hub")
     try:
         return _from_hub_or_cache(name, files, source)
     except errors.HFValidationError:

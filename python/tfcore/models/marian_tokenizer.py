@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..extras import extra
 from .config import Config, read_json
 from .tokenizer_families import TokenizerFamily, token_text
 
@@ -131,12 +132,7 @@ def _ids(path: Path, special: dict[str, str]) -> Any:
 
 
 def _pieces(path: Path) -> Any:
-    try:
-        import sentencepiece
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'{path} needs the sentencepiece library: pip install "tfcore[sentencepiece]"', name=error.name
-        ) from None
+    sentencepiece = extra("sentencepiece", "sentencepiece", str(path))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:

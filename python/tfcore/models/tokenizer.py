@@ -8,6 +8,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+from ..extras import extra
 from .batch_encoding import BatchEncoding, Text, as_batch, as_columns, as_lists, as_tensors, first_rows
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
@@ -408,12 +409,9 @@ class Tokenizer(SpecialTokens):
         ValueError
             There is no template, or it is broken, or it refuses the conversation.
         """
-        try:
-            from .chat_template import render
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                'a chat template takes jinja2: pip install "tfcore[models]"', name=error.name
-            ) from None
+        extra("jinja2", "models", "a chat template")
+        from .chat_template import render
+
         if continue_final_message and add_generation_prompt:
             raise ValueError("continue_final_message continues an answer, add_generation_prompt begins one: choose one")
         template = choose_template(self.chat_template, chat_template, tools=variables.get("tools") is not None)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..extras import extra
 from .config import Config, read_json
-from .extras import import_tokenizers
 from .gguf import GgufFile
 from .gguf_tokenizer import read_tokenizer
 from .marian_tokenizer import open_marian
@@ -51,7 +51,7 @@ _QWEN_WORDS = (  # a word with what stands before it, a digit, marks with line e
 
 def open_tokenizer(folder: Path, settings: dict[str, Any]) -> tuple[Any, Config]:
     """The `tokenizers.Tokenizer` of a folder or GGUF file, and what it and the caller's `settings` say besides."""
-    import_tokenizers()
+    extra("tokenizers", "models", "a tokenizer")
     if folder.is_file():
         backend, fields = read_tokenizer(GgufFile(folder))
         return backend, Config(fields | settings, folder)

@@ -8,7 +8,7 @@ import os
 import signal
 from typing import Any
 
-from ..extras import extra
+from ...extras import extra
 from ..recipe import Embedded, Recipe, embed
 
 _PATIENCE = 60  # seconds for a cluster's first worker to appear

@@ -6,7 +6,7 @@ import logging
 import os
 from typing import Any
 
-from ..extras import extra
+from ...extras import extra
 from ..recipe import Embedded, Recipe, embed
 
 _MOMENT = 0.5  # seconds between two looks at whether the job is to stop
