@@ -11,7 +11,7 @@ length is filled with mask tokens, whose vectors count like any; documents lose 
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -273,8 +273,8 @@ def _filled(texts: list[list[int]], cut: list[int], expansion: _Expansion) -> To
 class _Mask:
     """Which words' vectors are left out, of texts of which sides."""
 
-    def __init__(self, words: list[str] | None = None, sides: list[str] | None = None) -> None:
-        self.words, self.sides = words or [], sides or ["document"]
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        self.words, self.sides = words, ["document"]
         self.found = False
 
     def open(self, folder: Path, widths: dict[str, int]) -> Module:

@@ -47,8 +47,8 @@ def enter_source(
     x = as_array("src", src)
     layout = Layout.of(x, sizes.batch_first)
     x = layout.enter("src", x, sizes.d_model)
-    visible = _visible_self(sizes, x, layout, check_cache(cache, "src", x), mask, padding, is_causal, cache, names)
-    return x, visible, layout
+    scope = Scope(len(x), sizes.nhead, x.shape[1], check_cache(cache, "src", x) + x.shape[1], layout.batched)
+    return x, Visible.read(scope, mask, padding, is_causal or cache is not None, names), layout
 
 
 def enter_target(sizes: Sizes, tgt: Any, memory: Any, masks: TargetMasks, cache: Cache) -> tuple[Target, Layout]:
@@ -57,36 +57,23 @@ def enter_target(sizes: Sizes, tgt: Any, memory: Any, masks: TargetMasks, cache:
     layout = Layout.of(x, sizes.batch_first)
     x = layout.enter("tgt", x, sizes.d_model)
     past = check_cache(cache, "tgt", x)
-    names = ("tgt_mask", "tgt_key_padding_mask")
-    visible = _visible_self(
-        sizes, x, layout, past, masks.tgt_mask, masks.tgt_key_padding_mask, masks.tgt_is_causal, cache, names
+    visible = Visible.read(
+        Scope(len(x), sizes.nhead, x.shape[1], past + x.shape[1], layout.batched),
+        masks.tgt_mask,
+        masks.tgt_key_padding_mask,
+        masks.tgt_is_causal or cache is not None,
+        ("tgt_mask", "tgt_key_padding_mask"),
     )
     kept = None if cache is None else cache.memory_length
     remembered = None if memory is None else layout.enter("memory", as_array("memory", memory), sizes.d_model)
-    scope = Scope(len(x), sizes.nhead, x.shape[1], _memory_keys(remembered, kept, x), layout.batched)
     visible_memory = Visible.read(
-        scope,
+        Scope(len(x), sizes.nhead, x.shape[1], _memory_keys(remembered, kept, x), layout.batched),
         masks.memory_mask,
         masks.memory_key_padding_mask,
         masks.memory_is_causal,
         ("memory_mask", "memory_key_padding_mask"),
     )
     return Target(x, remembered, visible, visible_memory, past), layout
-
-
-def _visible_self(
-    sizes: Sizes,
-    x: Array,
-    layout: Layout,
-    past: int,
-    mask: Any,
-    padding: Any,
-    is_causal: bool | None,
-    cache: Cache,
-    names: tuple[str, str],
-) -> Visible:
-    scope = Scope(len(x), sizes.nhead, x.shape[1], past + x.shape[1], layout.batched)
-    return Visible.read(scope, mask, padding, is_causal or cache is not None, names)
 
 
 def _memory_keys(memory: Array | None, kept: int | None, x: Array) -> int:

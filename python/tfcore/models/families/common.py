@@ -19,10 +19,9 @@ _FAR = 2**40  # further than any text goes
 _MOST_HEAD_SIZE = 1 << 16
 
 
-def classifiers(config: Config, *, question: bool = True, bias: bool = True) -> dict[str, Head]:
+def classifiers(config: Config) -> dict[str, Head]:
     """Plain linear heads over every token: token classification, and where begin and end answers."""
-    heads = {"token_classification": Head("all", config.label_count(), bias=bias)}
-    return heads | ({"question_answering": Head("all", 2)} if question else {})
+    return {"token_classification": Head("all", config.label_count()), "question_answering": Head("all", 2)}
 
 
 def decoder_heads(config: Config, *, tied: bool, softcap: float = 0.0) -> dict[str, Head]:
