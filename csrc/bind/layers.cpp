@@ -30,7 +30,7 @@ template <class T> void run_matmul(const Product& p, const Output& out) {
     g.a = p.a.data<T>() + a_at(i), g.a_row = p.a_vector ? 0 : p.a.stride(-2);
     g.b = p.b.data<T>() + b_at(i);
     g.b_row = p.b_vector ? p.b.stride(-1) : p.b.stride(-2), g.b_column = p.b_vector ? 1 : p.b.stride(-1);
-    g.c = out.data<T>() + i * p.m * p.n, g.c_row = p.n;
+    g.c = out.data<T>() + i * p.m * p.n;
     return g;
   });
 }
@@ -97,9 +97,9 @@ struct LinearCall {
   template <class T> void put(GemmArgs<T>& g, const Output& out, Index n) const {
     g.m = m, g.n = n, g.k = k;
     g.a = x.data<T>(), g.a_row = x.ndim() == 2 ? x.stride(0) : k;
-    g.c = out.data<T>(), g.c_row = n;
+    g.c = out.data<T>();
     if (bias) g.bias = bias.data<T>();
-    if (residual) g.residual = residual.data<T>(), g.residual_row = n;
+    if (residual) g.residual = residual.data<T>();
     g.activation = activation;
   }
 };
@@ -231,7 +231,7 @@ class PackedLinear {
   }
 
   template <class T> void run(const LinearCall& call, const PackedMatrix<T>& weight, const Output& out) const {
-    GemmArgs<T> g = weight.product(call.m, nullptr, 0, nullptr, 0);
+    GemmArgs<T> g = weight.product(call.m, nullptr, 0, nullptr);
     call.put(g, out, n_);
     const WithoutGil released(gemm_flops(g));
     gemm(g);

@@ -69,12 +69,13 @@ template <class T> void run_rotary(const Array& x, const Array& positions, const
   RotaryArgs<T> a{};
   a.rows = x.dim(-2), a.width = x.dim(-1), a.rotary = 2 * frequencies.dim(0);
   a.frequencies = frequencies.data<double>(), a.interleaved = interleaved, a.magnitude = magnitude;
-  a.x_row = a.out_row = a.width, a.x_lead = a.out_lead = a.rows * a.width;
+  a.row_stride = a.width, a.lead_stride = a.rows * a.width;
   const Index matrices = x.size() / (a.rows * a.width), position_rows = positions.size() / a.rows;
   a.lead = matrices / position_rows;  // each row of positions serves as many (L, D) matrices
   const WithoutGil released(double(x.size()) * 8);
   for (Index i = 0; i < position_rows; ++i) {
-    a.x = x.data<T>() + i * a.lead * a.x_lead, a.out = out.data<T>() + i * a.lead * a.out_lead;
+    const Index first = i * a.lead * a.lead_stride;
+    a.x = x.data<T>() + first, a.out = out.data<T>() + first;
     a.positions = positions.data<double>() + i * a.rows;
     rotary(a);
   }

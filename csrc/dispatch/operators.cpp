@@ -61,12 +61,12 @@ template <class T> PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, I
                [&](Index panel, void*) { kernels().of<T>().pack(g, panel, panel + 1, panels_.get()); });
 }
 
-template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Index a_row, T* c, Index c_row) const {
+template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Index a_row, T* c) const {
   GemmArgs<T> g{};
   g.m = m, g.n = n_, g.k = k_;
   g.a = a, g.a_row = a_row;
   g.b = panels_.get(), g.packed = true, g.far = far_;
-  g.c = c, g.c_row = c_row;
+  g.c = c;
   return g;
 }
 

@@ -22,7 +22,7 @@ template <class T> class PackedMatrix {
   void set_far() { far_ = true; }
   bool far() const { return far_; }
   // c = a @ b and nothing more; the caller adds what follows.
-  GemmArgs<T> product(Index m, const T* a, Index a_row, T* c, Index c_row) const;
+  GemmArgs<T> product(Index m, const T* a, Index a_row, T* c) const;
   T at(Index k, Index j) const { return panels_[(j / kPanel<T> * k_ + k) * kPanel<T> + j % kPanel<T>]; }
 
  private:

@@ -104,9 +104,9 @@ template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Ind
   const T* bias = g.bias ? g.bias + column : nullptr;
   const Index left = g.gated_width - column / 2;
   for (Index i = row0; i < row1; ++i) {
-    T* x = g.c + i * g.c_row + column;
-    if (g.gated) f.gated(x, bias, g.gated + i * g.gated_row + column / 2, min(n / 2, left));
-    else f.row(x, bias, g.residual ? g.residual + i * g.residual_row + column : nullptr, n);
+    T* x = g.c + i * g.n + column;
+    if (g.gated) f.gated(x, bias, g.gated + i * g.gated_width + column / 2, min(n / 2, left));
+    else f.row(x, bias, g.residual ? g.residual + i * g.n + column : nullptr, n);
   }
 }
 
@@ -170,12 +170,12 @@ TFCORE_INLINE void read_rows(const GemmArgs<T>& g, Index row, Index rows, Index 
 template <class T>
 void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index row, Index rows, Index column, T* buffer) {
   const Index n = g.n - column;
-  T* c = g.c + row * g.c_row + column;
+  T* c = g.c + row * g.n + column;
   if (t.accumulate)
-    for (Index i = 0; i < rows; ++i) __builtin_memcpy(buffer + i * kPanel<T>, c + i * g.c_row, n * sizeof(T));
+    for (Index i = 0; i < rows; ++i) __builtin_memcpy(buffer + i * kPanel<T>, c + i * g.n, n * sizeof(T));
   t.c = buffer, t.c_stride = kPanel<T>;
   multiply_tiles<T, Adjacent::depth>(t, rows, kPanelVectors<T>);
-  for (Index i = 0; i < rows; ++i) __builtin_memcpy(c + i * g.c_row, buffer + i * kPanel<T>, n * sizeof(T));
+  for (Index i = 0; i < rows; ++i) __builtin_memcpy(c + i * g.n, buffer + i * kPanel<T>, n * sizeof(T));
 }
 
 // Panels [first, last), at most kPanelsToPack when b is not packed, of the rows of `range`.
@@ -194,7 +194,7 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
     for (Index i = range.row_begin; i < range.row_end; i += kRowBlock) {
       const Index rows = min(range.row_end - i, kRowBlock);
       read_rows(g, i, rows, k0, copy, t);
-      t.c = g.c + i * g.c_row + first * kPanel<T>, t.c_stride = g.c_row;
+      t.c = g.c + i * g.n + first * kPanel<T>, t.c_stride = g.n;
       t.accumulate = k0 > 0;
       multiply_tiles<T, Adjacent::depth>(t, rows, (whole - first) * kPanelVectors<T>);
       if (whole < last) {

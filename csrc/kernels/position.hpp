@@ -256,8 +256,9 @@ template <class T> void rotary(const RotaryArgs<T>& a, Index row_begin, Index ro
     const T* const tables = a.tables ? a.tables + first * a.rotary : scratch;
     for (Index i = 0; i < a.lead; ++i)
       for (Index row = first; row < end; ++row) {
-        const T* const x = a.x + row * a.x_row + i * a.x_lead;
-        T* const out = a.out + row * a.out_row + i * a.out_lead;
+        const Index at = row * a.row_stride + i * a.lead_stride;
+        const T* const x = a.x + at;
+        T* const out = a.out + at;
         const T* const table = tables + (row - first) * a.rotary;
         if (a.interleaved) rotate_pairs(x, table, out, a.rotary / 2);
         else rotate_halves(x, table, out, a.rotary / 2);

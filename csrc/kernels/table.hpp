@@ -23,7 +23,7 @@ constexpr Index kPanelsToPack = 8;  // at a time: 128 float32 columns of kDepthB
 // sums twice as far from float64 as NumPy's and torch's; with 256 they are as near.
 constexpr Index kDepthBlock = 256;
 
-// c (M, N) = activation(a (M, K) @ b (K, N) + bias) + residual
+// c (M, N) = activation(a (M, K) @ b (K, N) + bias) + residual, all but a and b without gaps
 template <class T> struct GemmArgs {
   Index m, n, k;
   const T* a;
@@ -33,15 +33,13 @@ template <class T> struct GemmArgs {
   bool packed;
   bool far;  // b is not in any cache
   T* c;
-  Index c_row;    // columns of c are adjacent
   const T* bias;  // (N,) or null
   Activation activation;
   const T* residual;  // (M, N) or null
-  Index residual_row;
   // Gated products have panels in pairs, a gate's beside what it gates: gated = activation(c of the gate) * c of the
   // other, (M, gated_width). c is scratch then. Null elsewhere.
   T* gated;
-  Index gated_row, gated_width;
+  Index gated_width;
 };
 
 struct GemmRange {
@@ -143,11 +141,10 @@ constexpr Index kRotaryRows = 32;  // whose tables stay near while the vectors t
 template <class T> struct RotaryArgs {
   Index rows, lead;  // positions, and how many vectors share each
   const T* x;
-  Index x_row, x_lead;  // strides of a position and of a sharing vector
   T* out;
-  Index out_row, out_lead;
-  const double* positions;    // (rows,)
-  const double* frequencies;  // (rotary / 2,)
+  Index row_stride, lead_stride;  // of both: from a position to the next, and from a sharing vector to the next
+  const double* positions;        // (rows,)
+  const double* frequencies;      // (rotary / 2,)
   Index width, rotary;
   bool interleaved;
   double magnitude;

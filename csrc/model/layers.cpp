@@ -6,7 +6,7 @@ namespace tfcore {
 namespace {
 
 GemmArgs<float> product(const Linear& linear, Index rows, const float* x, float* out, Activation activation) {
-  GemmArgs<float> g = linear.weight.product(rows, x, linear.weight.k(), out, linear.weight.n());
+  GemmArgs<float> g = linear.weight.product(rows, x, linear.weight.k(), out);
   g.bias = linear.bias.empty() ? nullptr : linear.bias.data();
   g.activation = activation;
   return g;
@@ -16,14 +16,14 @@ GemmArgs<float> product(const Linear& linear, Index rows, const float* x, float*
 
 void apply(const Linear& linear, Index rows, const float* x, float* out, Activation activation, const float* residual) {
   GemmArgs<float> g = product(linear, rows, x, out, activation);
-  g.residual = residual, g.residual_row = linear.weight.n();
+  g.residual = residual;
   gemm(g);
 }
 
 void apply_gated(const Linear& linear, Index rows, const float* x, float* wide, float* out, Index inner,
                  Activation activation) {
   GemmArgs<float> g = product(linear, rows, x, wide, activation);
-  g.gated = out, g.gated_row = g.gated_width = inner;
+  g.gated = out, g.gated_width = inner;
   gemm(g);
 }
 

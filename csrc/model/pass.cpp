@@ -144,7 +144,7 @@ void Pass::prepare_heads(Index i, float* qkv) const {
     const Rotation& rotation = batch_.rotations[s.rotary];
     r.rows = tokens_, r.lead = s.heads + s.key_heads, r.width = d, r.rotary = rotation.rotary;
     r.interleaved = rotation.interleaved, r.tables = turns_[s.rotary].get();
-    r.x_lead = r.out_lead = d;
+    r.lead_stride = d;
   }
   const auto norm_heads = [&](const Norm& norm, const float* x, float* out, Index heads) {
     kernel.rms_norm(NormArgs<float>{d, x, out, norm.weight.data(), nullptr, s.eps}, 0, heads);

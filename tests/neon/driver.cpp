@@ -138,7 +138,7 @@ template <class T> void run_gemm(const Product& p) {
   GemmArgs<T> g{};
   g.m = p.m, g.n = p.n, g.k = p.k;
   const Index pad = p.layout == Layout::strided ? 3 : 0;
-  g.a_row = p.k + pad, g.c_row = p.n + pad, g.residual_row = p.n + 2 * pad;
+  g.a_row = p.k + pad;
   const bool across = p.layout == Layout::columns || p.layout == Layout::packed;
   g.b_row = across ? 1 : p.layout == Layout::strided ? 2 * (p.n + 1) : p.n;
   g.b_column = across ? p.k : p.layout == Layout::strided ? 2 : 1;
@@ -153,8 +153,8 @@ template <class T> void run_gemm(const Product& p) {
     a[0] = T(kNan), a[g.a_row] = T(kInfinity), a[2 * g.a_row + 1] = std::numeric_limits<T>::max();
     b[3 * g.b_row] = -T(kInfinity), b[4 * g.b_row + g.b_column] = T(kNan);
   }
-  const Array<T> bias = random.array<T>(p.n), residual = random.array<T>(span(p.m, g.residual_row, p.n, 1));
-  const Array<T> c = filled<T>(span(p.m, g.c_row, p.n, 1), T(-7));
+  const Array<T> bias = random.array<T>(p.n), residual = random.array<T>(p.m * p.n);
+  const Array<T> c = filled<T>(p.m * p.n, T(-7));
   const Index panels = (p.n + kPanel<T> - 1) / kPanel<T>;
   const Array<T> packed(panels * kPanel<T> * p.k);
   g.a = a.data(), g.b = b.data(), g.c = c.data();
@@ -175,7 +175,7 @@ template <class T> void run_gemm(const Product& p) {
   if (p.layout != Layout::packed || p.n % (2 * kPanel<T>) != 0) return;
   const Index width = p.n / 2 - 3;  // the last gate's panel is not whole
   const Array<T> gated = filled<T>(p.m * width, T(-7));
-  g.residual = nullptr, g.gated = gated.data(), g.gated_row = g.gated_width = width;
+  g.residual = nullptr, g.gated = gated.data(), g.gated_width = width;
   table<T>().gemm(g, GemmRange{0, p.m, 0, panels}, scratch.data());
   record("gated gemm", what, gated);
 }
@@ -469,8 +469,7 @@ template <class T> void run_rotary() {
           for (Index i = 0; i < rotary / 2; ++i) frequencies[i] = 1.0 / double(1 + 3 * i);
           RotaryArgs<T> a{};
           a.rows = rows, a.lead = lead, a.width = width, a.rotary = rotary;
-          a.x = x.data(), a.x_row = width, a.x_lead = rows * width;
-          a.out = out.data(), a.out_row = width, a.out_lead = rows * width;
+          a.x = x.data(), a.out = out.data(), a.row_stride = width, a.lead_stride = rows * width;
           a.positions = positions.data(), a.frequencies = frequencies.data();
           a.interleaved = interleaved, a.magnitude = lead == 1 ? 1.0 : 1.1875;
           const Array<T> scratch = filled<T>(kRotaryRows * rotary, T(kNan));
