@@ -261,17 +261,16 @@ class PackedLinear {
 // --- rows ------------------------------------------------------------------------------------------------------------
 
 template <class T>
-void run_norm(NormKind norm, const Array& x, const Array& weight, const Array& bias, double eps, const Output& out) {
+void run_norm(NormKind kind, const Array& x, const Array& weight, const Array& bias, double eps, const Output& out) {
   NormArgs<T> a{};
   a.width = x.dim(-1), a.x = x.data<T>(), a.out = out.data<T>(), a.eps = T(eps);
   if (weight) a.weight = weight.data<T>();
   if (bias) a.bias = bias.data<T>();
   const WithoutGil released(double(x.size()) * 8);
-  if (norm == NormKind::layer) layer_norm(a, rows_of(x));
-  else rms_norm(a, rows_of(x));
+  norm_rows(kind, a, rows_of(x));
 }
 
-py::object normalise(Door door, NormKind norm, py::handle x_in, py::handle weight_in, py::handle bias_in,
+py::object normalise(Door door, NormKind kind, py::handle x_in, py::handle weight_in, py::handle bias_in,
                      py::handle eps_in, py::handle out) {
   Array x = door.array(x_in, "x");
   Array weight = door.optional_array(weight_in, "weight"), bias = door.optional_array(bias_in, "bias");
@@ -283,7 +282,7 @@ py::object normalise(Door door, NormKind norm, py::handle x_in, py::handle weigh
   x = door.ready(x, Layout::contiguous);
   weight = door.ready(weight, Layout::contiguous), bias = door.ready(bias, Layout::contiguous);
   const Output output = door.output(out, x.shape(), Overlap::in_place);
-  if (x.size() > 0) door.in_type([&](auto t) { run_norm<decltype(t)>(norm, x, weight, bias, eps, output); });
+  if (x.size() > 0) door.in_type([&](auto t) { run_norm<decltype(t)>(kind, x, weight, bias, eps, output); });
   return output.finish();
 }
 

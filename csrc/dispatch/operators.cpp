@@ -125,14 +125,10 @@ template <class T> void softmax(const T* x, T* out, Index rows, Index width) {
   });
 }
 
-template <class T> void layer_norm(const NormArgs<T>& a, Index rows) {
-  parallel_rows(rows, kFunctionFlops * double(a.width), 0,
-                [&](Index begin, Index end, void*) { kernels().of<T>().layer_norm(a, begin, end); });
-}
-
-template <class T> void rms_norm(const NormArgs<T>& a, Index rows) {
-  parallel_rows(rows, kFunctionFlops * double(a.width), 0,
-                [&](Index begin, Index end, void*) { kernels().of<T>().rms_norm(a, begin, end); });
+template <class T> void norm_rows(NormKind kind, const NormArgs<T>& a, Index rows) {
+  const Kernels<T>& kernel = kernels().of<T>();
+  const auto norm = kind == NormKind::layer ? kernel.layer_norm : kernel.rms_norm;
+  parallel_rows(rows, kFunctionFlops * double(a.width), 0, [&](Index begin, Index end, void*) { norm(a, begin, end); });
 }
 
 template <class T> void elementwise(Function function, const T* x, T* out, Index count) {
@@ -177,15 +173,14 @@ void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks)
                 [&](Index begin, Index end, void*) { kernels().dequantize(kind, data, out, begin, end); });
 }
 
-#define TFCORE_INSTANTIATE(T)                                  \
-  template class PackedMatrix<T>;                              \
-  template GemmPlan plan_gemm<T>(const GemmArgs<T>&, Index);   \
-  template void softmax<T>(const T*, T*, Index, Index);        \
-  template void layer_norm<T>(const NormArgs<T>&, Index);      \
-  template void rms_norm<T>(const NormArgs<T>&, Index);        \
-  template void elementwise<T>(Function, const T*, T*, Index); \
-  template void positions<T>(PositionArgs<T>, Index);          \
-  template void rotary_tables<T>(const RotaryArgs<T>&, T*);    \
+#define TFCORE_INSTANTIATE(T)                                      \
+  template class PackedMatrix<T>;                                  \
+  template GemmPlan plan_gemm<T>(const GemmArgs<T>&, Index);       \
+  template void softmax<T>(const T*, T*, Index, Index);            \
+  template void norm_rows<T>(NormKind, const NormArgs<T>&, Index); \
+  template void elementwise<T>(Function, const T*, T*, Index);     \
+  template void positions<T>(PositionArgs<T>, Index);              \
+  template void rotary_tables<T>(const RotaryArgs<T>&, T*);        \
   template void rotary<T>(const RotaryArgs<T>&);
 TFCORE_INSTANTIATE(float)
 TFCORE_INSTANTIATE(double)

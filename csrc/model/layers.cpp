@@ -29,7 +29,7 @@ void apply_gated(const Linear& linear, Index rows, const float* x, float* wide, 
 
 void apply(const Norm& norm, NormKind kind, float eps, Index rows, Index width, const float* x, float* out) {
   NormArgs<float> a{width, x, out, norm.weight.data(), norm.bias.empty() ? nullptr : norm.bias.data(), eps};
-  kind == NormKind::layer ? layer_norm(a, rows) : rms_norm(a, rows);
+  norm_rows(kind, a, rows);
 }
 
 void add(const float* x, const float* y, float* out, Index count) {
