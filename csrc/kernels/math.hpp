@@ -13,6 +13,8 @@
 namespace tfcore {
 namespace {
 
+constexpr double kLog2e = 1.4426950408889634;
+
 template <class T> struct MathConstants;
 
 template <> struct MathConstants<float> {
@@ -20,7 +22,6 @@ template <> struct MathConstants<float> {
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: x + kRound rounds x to an integer, held in the low bits
   static constexpr float kRoundBiased = kRound + 127.0f;  // the same with the exponent's bias added to that integer
   static constexpr float kHighestPower = kRoundBiased + 127.0f;
-  static constexpr float kLog2E = 1.44269504f;
   static constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.42860677e-06f;  // 15 bits: n * high is exact
 
   static constexpr float kExp2[] = {0.000133342866f, 0.00133845059f, 0.0096253939f,
@@ -54,7 +55,6 @@ template <> struct MathConstants<double> {
   static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kRoundBiased = kRound + 1023.0;
   static constexpr double kHighestPower = kRoundBiased + 1023.0;
-  static constexpr double kLog2E = 1.4426950408889634;
   static constexpr double kLn2High = 0.6931471805601177, kLn2Low = -1.7239444525614835e-13;  // 41 bits
 
   static constexpr double kExp2[] = {4.5198003142200439e-10, 7.0757004677941625e-09, 1.0177654820503829e-07,
@@ -174,7 +174,7 @@ template <class T> TFCORE_INLINE Vec<T> exp_fraction(Vec<T> r) {
 // e^x = 2^n e^r: r = x - n ln 2, ln 2 in two parts whose first product is exact even without FMA; and n + kRoundBiased.
 template <class T> TFCORE_INLINE Vec<T> reduce_exp(Vec<T> x, Vec<T>& rounded) {
   using C = MathConstants<T>;
-  rounded = fma(x, C::kLog2E, splat(C::kRoundBiased));
+  rounded = fma(x, T(kLog2e), splat(C::kRoundBiased));
   const Vec<T> n = rounded - C::kRoundBiased;
   return fma(n, -C::kLn2Low, fma(n, -C::kLn2High, x));
 }
@@ -226,7 +226,7 @@ template <> constexpr double kLowest<double> = -__DBL_MAX__;
 
 // x log2(e), of a finite x as far as T goes.
 template <class T> T in_base_2(T x) {
-  const double scaled = double(x) * MathConstants<double>::kLog2E;
+  const double scaled = double(x) * kLog2e;
   return T(scaled > -kLowest<T> ? -kLowest<T> : scaled < kLowest<T> && x >= kLowest<T> ? kLowest<T> : scaled);
 }
 

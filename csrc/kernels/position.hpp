@@ -8,9 +8,9 @@
 // Angles are products in double, as NumPy's are; float32 results come from double angles, reduced in double.
 // Bound: a reduction with its polynomials is some 50 instructions a vector, a turn of doubles 20, of pairs 36: so
 // arithmetic, until some cores together reach memory's speed for large arrays; rotary by memory.
-#include "kernels/elementwise.hpp"
 #include "kernels/pair.hpp"
 #include "kernels/table.hpp"
+#include "kernels/way.hpp"
 
 namespace tfcore {
 namespace {

@@ -12,7 +12,6 @@ namespace tfcore {
 namespace {
 
 template <class T> constexpr T kMinusInfinity = -__builtin_inf();
-constexpr double kLog2e = 1.4426950408889634074;
 constexpr int kFewRows = 4;  // up to here lanes hold keys: a tile of queries would waste most of its lanes
 
 // --- the rows in flight ----------------------------------------------------------------------------------------------

@@ -70,5 +70,42 @@ TFCORE_INLINE void sincos_narrow(VecF64 low, VecF64 high, VecF32& s, VecF32& c) 
   sincos_reduced<float>(narrowed, rest, __builtin_convertvector(n, VecI32), s, c);
 }
 
+// sin and cos of any angle: lanes beyond the vector reduction's range are done one by one.
+TFCORE_INLINE void sincos_any(VecF64 x, VecF64& s, VecF64& c) {
+  sincos(x, s, c);
+  const VecI64 far = ~(abs<double>(x) <= splat(kSinCosLimit));
+  if (__builtin_expect(any(far), 0))
+    for (int i = 0; i < lanes<double>; ++i)
+      if (far[i]) {
+        double si, ci;
+        sincos_scalar(x[i], si, ci);
+        s[i] = si, c[i] = ci;
+      }
+}
+
+// float results of double angles; a far lane alone leaves the vector's way, or its neighbours' bits would depend on it.
+TFCORE_INLINE void sincos_any(VecF64 low, VecF64 high, VecF32& s, VecF32& c) {
+  sincos_narrow(low, high, s, c);
+  const VecF64 limit = splat(kSinCosLimit);
+  const VecI64 far[] = {~(abs<double>(low) <= limit), ~(abs<double>(high) <= limit)};
+  if (__builtin_expect(any(far[0] | far[1]), 0))
+    for (int i = 0; i < lanes<float>; ++i)
+      if (far[i / lanes<double>][i % lanes<double>]) {
+        double si, ci;
+        sincos_scalar(i < lanes<double> ? low[i] : high[i - lanes<double>], si, ci);
+        s[i] = float(si), c[i] = float(ci);
+      }
+}
+
+template <class T> TFCORE_INLINE void sincos_of(Vec<T> x, Vec<T>& s, Vec<T>& c) {
+  if constexpr (sizeof(T) == 8) {
+    sincos_any(x, s, c);
+  } else {
+    VecF64 low, high;
+    widen(x, low, high);
+    sincos_any(low, high, s, c);
+  }
+}
+
 }  // namespace
 }  // namespace tfcore
