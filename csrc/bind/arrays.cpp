@@ -210,13 +210,23 @@ std::string Door::word(py::handle value, const char* name) const {
   value_error(std::string(name) + " is " + std::string(py::repr(value)) + ", which is no text");
 }
 
+void Door::none_of(const char* name, const std::string& given, const std::vector<std::string>& words,
+                   const char* others) const {
+  std::string wanted = others;
+  for (std::size_t i = 0; i < words.size(); ++i)
+    wanted += (i == 0 ? "'" : i + 1 == words.size() ? " or '" : ", '") + words[i] + "'";
+  value_error(std::string(name) + " is '" + given + "', expected " + wanted);
+}
+
 Activation Door::activation(py::handle value) const {
-  static constexpr const char* kNames[] = {"", "relu", "gelu", "gelu_tanh", "silu", "tanh"};  // as the enum counts
   if (value.is_none()) return Activation::none;
-  const std::string name = word(value, "activation");
-  for (int i = 1; i < 6; ++i)
-    if (name == kNames[i]) return Activation(i);
-  value_error("activation is '" + name + "', expected None, 'relu', 'gelu', 'gelu_tanh', 'silu' or 'tanh'");
+  return one_of<Activation>(value, "activation",
+                            {{"relu", Activation::relu},
+                             {"gelu", Activation::gelu},
+                             {"gelu_tanh", Activation::gelu_tanh},
+                             {"silu", Activation::silu},
+                             {"tanh", Activation::tanh}},
+                            "None, ");
 }
 
 void Door::expect_rank(const Array& a, const char* name, int least) const {

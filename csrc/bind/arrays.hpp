@@ -108,6 +108,20 @@ class Door {
   double number(py::handle value, const char* name) const;  // finite
   bool flag(py::handle value, const char* name) const;
   std::string word(py::handle value, const char* name) const;
+  template <class T> struct Choice {
+    const char* word;
+    T value;
+  };
+  // What a word stands for; `others` is what else may be given, as the message begins its list.
+  template <class T> T one_of(py::handle value, const char* name, std::initializer_list<Choice<T>> choices,
+                              const char* others = "") const {
+    const std::string given = word(value, name);
+    for (const Choice<T>& choice : choices)
+      if (given == choice.word) return choice.value;
+    std::vector<std::string> words;
+    for (const Choice<T>& choice : choices) words.push_back(choice.word);
+    none_of(name, given, words, others);
+  }
   Activation activation(py::handle value) const;  // None or one of the names
   void expect_rank(const Array& a, const char* name, int least) const;
   void expect_vector(const Array& a, const char* name, Index n, const char* what = "") const;  // (n,), or no array
@@ -127,6 +141,8 @@ class Door {
   Array take(py::handle value, const char* name);
   Array made(py::handle value, const char* name) const;
   void expect_no_overlap(const Array& out, Overlap overlap) const;
+  [[noreturn]] void none_of(const char* name, const std::string& given, const std::vector<std::string>& words,
+                            const char* others) const;
 
   const char* op_;
   int type_ = NPY_NOTYPE;

@@ -318,9 +318,9 @@ py::object apply(Door door, Function function, py::handle x_in, py::handle out) 
 
 py::object gelu(py::handle x, py::handle approximate, py::handle out) {
   Door door("gelu");
-  const std::string form = door.word(approximate, "approximate");
-  if (form != "none" && form != "tanh") door.value_error("approximate is '" + form + "', expected 'none' or 'tanh'");
-  return apply(door, form == "none" ? Function::gelu : Function::gelu_tanh, x, out);
+  const Function form =
+      door.one_of<Function>(approximate, "approximate", {{"none", Function::gelu}, {"tanh", Function::gelu_tanh}});
+  return apply(door, form, x, out);
 }
 
 // The functions under the operators, one by one, for the tests of their error bounds.

@@ -38,18 +38,15 @@ Array linear_frequencies(Index width) {
 }
 
 py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handle base_in, py::handle offset,
-                               py::handle layout_in, py::handle frequencies, py::handle dtype, py::handle out) {
+                               py::handle layout, py::handle frequencies, py::handle dtype, py::handle out) {
   Door door("positional_encoding");
   const Index rows = door.integer(seq_len, "seq_len", 0, kMostSize),
               width = door.integer(d_model, "d_model", 0, kMostSize);
   const double base = door.number(base_in, "base");
   if (!(base > 0)) door.value_error("base is " + std::string(py::str(base_in)) + ", expected a positive number");
   const Index first = door.integer(offset, "offset", -kMostSize, kMostSize);
-  const std::string layout = door.word(layout_in, "layout"), scheme = door.word(frequencies, "frequencies");
-  if (layout != "interleaved" && layout != "split")
-    door.value_error("layout is '" + layout + "', expected 'interleaved' or 'split'");
-  if (scheme != "geometric" && scheme != "linear")
-    door.value_error("frequencies is '" + scheme + "', expected 'geometric' or 'linear'");
+  const bool split = door.one_of<bool>(layout, "layout", {{"interleaved", false}, {"split", true}});
+  const bool linear = door.one_of<bool>(frequencies, "frequencies", {{"geometric", false}, {"linear", true}});
   PyArray_Descr* descr = nullptr;
   if (!PyArray_DescrConverter(dtype.ptr(), &descr)) throw py::error_already_set();
   const int type = descr->type_num;
@@ -59,8 +56,8 @@ py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handl
   door.use_type(type);
   const Output output = door.output(out, {rows, width});
   if (rows == 0 || width == 0) return output.finish();
-  const Array table = scheme == "linear" ? linear_frequencies(width) : geometric_frequencies(width, base);
-  door.in_type([&](auto t) { run_positions<decltype(t)>(output, table, first, layout == "split"); });
+  const Array table = linear ? linear_frequencies(width) : geometric_frequencies(width, base);
+  door.in_type([&](auto t) { run_positions<decltype(t)>(output, table, first, split); });
   return output.finish();
 }
 

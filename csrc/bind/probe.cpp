@@ -15,7 +15,7 @@ template <class T> double probe_arithmetic(Index flops) {
 }
 
 // Over arrays that NumPy allocated, as those of the operators are: in huge pages, where it asks for them.
-double probe_memory(Probe kind, Index bytes) {
+template <Probe kind> double probe_memory(Index bytes) {
   const Index arrays = kind == Probe::copy ? 2 : 1;
   const Index count = std::max<Index>(kProbeBlock, bytes / Index(sizeof(float)) / arrays);
   const Array x = new_array({count}, NPY_FLOAT), out = arrays == 2 ? new_array({count}, NPY_FLOAT) : x;
@@ -25,16 +25,15 @@ double probe_memory(Probe kind, Index bytes) {
 }
 
 // `amount` counts floating-point operations for fma, else bytes: those read and those written together.
-double probe(py::handle kind_in, py::handle amount_in) {
+double probe(py::handle kind, py::handle amount) {
   const Door door("probe");
-  const std::string kind = door.word(kind_in, "kind");
-  const Index amount = door.integer(amount_in, "amount", 1, kMostAmount);
-  if (kind == "fma_float32") return probe_arithmetic<float>(amount);
-  if (kind == "fma_float64") return probe_arithmetic<double>(amount);
-  if (kind == "read") return probe_memory(Probe::read, amount);
-  if (kind == "write") return probe_memory(Probe::write, amount);
-  if (kind == "copy") return probe_memory(Probe::copy, amount);
-  door.value_error("kind is '" + kind + "', expected 'fma_float32', 'fma_float64', 'read', 'write' or 'copy'");
+  const auto measure = door.one_of<double (*)(Index)>(kind, "kind",
+                                                      {{"fma_float32", &probe_arithmetic<float>},
+                                                       {"fma_float64", &probe_arithmetic<double>},
+                                                       {"read", &probe_memory<Probe::read>},
+                                                       {"write", &probe_memory<Probe::write>},
+                                                       {"copy", &probe_memory<Probe::copy>}});
+  return measure(door.integer(amount, "amount", 1, kMostAmount));
 }
 
 }  // namespace

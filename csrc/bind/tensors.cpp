@@ -152,10 +152,8 @@ class Spec {
   }
   bool flag(const char* name) const { return door_.flag(field(name), label(name).c_str()); }
   NormKind norm() const {
-    const std::string kind = door_.word(field("norm"), label("norm").c_str());
-    if (kind != "layer" && kind != "rms")
-      door_.value_error(label("norm") + " is '" + kind + "', expected 'layer' or 'rms'");
-    return kind == "layer" ? NormKind::layer : NormKind::rms;
+    return door_.one_of<NormKind>(field("norm"), label("norm").c_str(),
+                                  {{"layer", NormKind::layer}, {"rms", NormKind::rms}});
   }
   Activation activation() const { return door_.activation(field("activation")); }
 
