@@ -10,7 +10,7 @@ Cache::Cache(Index layers, Index heads, Index head_size, Index sequences)
 
 void Cache::Sequence::set(std::size_t i, Chunk chunk) {
   if (i == chunks.size()) chunks.emplace_back(), starts.emplace_back();
-  starts[i] = chunk->get(), chunks[i] = std::move(chunk);
+  starts[i] = chunk.get(), chunks[i] = std::move(chunk);
 }
 
 void Cache::Sequence::keep(Index count) {
@@ -18,14 +18,13 @@ void Cache::Sequence::keep(Index count) {
 }
 
 Cache::Chunk Cache::new_chunk() const {
-  return std::make_shared<AlignedArray<float>>(
-      allocate_aligned<float>(std::size_t(layers_ * 2 * heads_ * head_stride())));
+  return allocate_aligned<float>(std::size_t(layers_ * 2 * heads_ * head_stride()));
 }
 
 Cache::Chunk Cache::copy(const Chunk& chunk, Index positions) const {
   Chunk fresh = new_chunk();
   for (Index i = 0; i < layers_ * 2 * heads_; ++i)
-    std::memcpy(fresh->get() + i * head_stride(), chunk->get() + i * head_stride(),
+    std::memcpy(fresh.get() + i * head_stride(), chunk.get() + i * head_stride(),
                 std::size_t(positions * head_size_) * sizeof(float));
   return fresh;
 }

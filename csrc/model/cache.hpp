@@ -40,7 +40,7 @@ class Cache {
   const float* const* chunks(Index sequence) const { return sequences_[sequence].starts.data(); }
 
  private:
-  using Chunk = std::shared_ptr<AlignedArray<float>>;
+  using Chunk = std::shared_ptr<float[]>;
   struct Sequence {
     Index length = 0;
     std::vector<Chunk> chunks;
