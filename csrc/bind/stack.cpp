@@ -139,13 +139,13 @@ struct Call {
 
   void take_cross(Door& door, const Stack& stack, const CrossKeys* cross, py::handle sources_in) {
     bool used = false;
-    for (const Block& block : stack.parts().blocks) used |= !block.cross.empty();
+    for (const Block& block : stack.parts().blocks) used |= block.cross.has_value();
     if (!used) return;
     if (!cross) door.value_error("cross_keys is None, but the blocks attend to an encoder");
     bool fits = Index(cross->blocks.size()) == stack.blocks() &&
                 cross->key_width == stack.parts().blocks.front().spec.key_width();
     for (Index i = 0; fits && i < stack.blocks(); ++i)
-      fits = bool(cross->blocks[i]) == !stack.parts().blocks[i].cross.empty();
+      fits = bool(cross->blocks[i]) == stack.parts().blocks[i].cross.has_value();
     if (!fits) door.value_error("cross_keys was made by another model");
     sources = door.integers(sources_in, "sources");
     expect_below(door, sources, Index(cross->cu_seqlens.size()) - 1, "sources");
@@ -195,7 +195,7 @@ struct Wanted {
         return Array::steal(PyArray_ZEROS(4, shape, NPY_FLOAT, 0));
       };
       results.attentions.push_back(add(attentions, zeros(results.keys)));
-      results.cross_attentions.push_back(block.cross.empty() ? nullptr : add(cross_attentions, zeros(results.sources)));
+      results.cross_attentions.push_back(block.cross ? add(cross_attentions, zeros(results.sources)) : nullptr);
     }
   }
 
@@ -231,20 +231,20 @@ CrossKeys cross_keys(const Stack& stack, py::handle encoded_in, py::handle cu_in
   const Array encoded = exactly(door, encoded_in, "encoded", NPY_FLOAT, 2);
   const std::vector<Index> cu = borders(door, cu_in, "cu_seqlens", encoded.dim(0));
   for (const Block& block : stack.parts().blocks)
-    for (const CrossAttention& c : block.cross)
-      if (c.key_value.weight.k() != encoded.dim(1))
-        door.value_error(shaped("encoded", encoded) + ", expected (T, " + std::to_string(c.key_value.weight.k()) + ")");
+    if (block.cross && block.cross->key_value.weight.k() != encoded.dim(1))
+      door.value_error(shaped("encoded", encoded) + ", expected (T, " +
+                       std::to_string(block.cross->key_value.weight.k()) + ")");
   const WithoutGil released;
   return stack.cross_keys(encoded.data<float>(), cu);
 }
 
 py::object logits(const Stack& stack, py::handle x_in) {
   const Door door("Stack.logits");
-  if (stack.parts().head.empty()) door.value_error("the stack has no head");
+  if (!stack.parts().head) door.value_error("the stack has no head");
   const Array x = exactly(door, x_in, "x", NPY_FLOAT, 2);
   if (x.dim(1) != stack.width())
     door.value_error(shaped("x", x) + ", expected (rows, " + std::to_string(stack.width()) + ")");
-  const Array out = new_array({x.dim(0), stack.parts().head.front().weight.n()}, NPY_FLOAT);
+  const Array out = new_array({x.dim(0), stack.parts().head->weight.n()}, NPY_FLOAT);
   {
     const WithoutGil released;
     stack.logits(x.data<float>(), x.dim(0), out.data<float>());

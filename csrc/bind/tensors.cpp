@@ -190,9 +190,8 @@ Block read_block(const Tensors& t, const BlockSpec& s, Index width) {
       {ff.norms(width), gated ? in_turn(ff, inner, width) : ff.linear("up", inner, width), gated,
        ff.linear("down", width, inner)}};
   if (cross.has("query.weight"))
-    block.cross.push_back({cross.norms(width), cross.linear("query", q, width),
-                           below_one_another(cross, {{"key", k}, {"value", k}}, width),
-                           cross.linear("output", width, q)});
+    block.cross = {cross.norms(width), cross.linear("query", q, width),
+                   below_one_another(cross, {{"key", k}, {"value", k}}, width), cross.linear("output", width, q)};
   return block;
 }
 
@@ -208,10 +207,10 @@ Embeddings read_embeddings(const Tensors& t, const StackParts& parts, float scal
   e.scale = scale;
   e.word = read_table(t, "word", -1);
   const bool tied = e.word.values.empty();
-  e.vocabulary = tied ? parts.head.front().weight.n() : e.word.rows, e.width = tied ? parts.width : e.word.width;
+  e.vocabulary = tied ? parts.head->weight.n() : e.word.rows, e.width = tied ? parts.width : e.word.width;
   e.position = read_table(t, "position", e.width), e.token_type = read_table(t, "token_type", e.width);
   e.norm = t.norm("norm", e.width);
-  if (t.has("projection.weight")) e.projection.push_back(t.linear("projection", parts.width, e.width));
+  if (t.has("projection.weight")) e.projection = t.linear("projection", parts.width, e.width);
   return e;
 }
 
@@ -223,11 +222,11 @@ StackParts read_stack(const Door& door, py::dict spec, py::object tensors) {
   const Tensors t(door, std::move(tensors));
   StackParts parts;
   parts.width = f.integer("width", 1), parts.norm = f.norm(), parts.eps = f.positive("eps");
-  if (t.has("head.weight")) parts.head.push_back(t.linear("head", -1, parts.width));
+  if (t.has("head.weight")) parts.head = t.linear("head", -1, parts.width);
   else if (!t.has("embeddings.word.weight")) door.value_error("tensor 'embeddings.word.weight' is missing");
   parts.embeddings = read_embeddings(t.part("embeddings"), parts, f.number("embedding_scale"));
   const Embeddings& e = parts.embeddings;
-  if (e.projection.empty() && e.width != parts.width)
+  if (!e.projection && e.width != parts.width)
     door.value_error("tensor 'embeddings.word.weight' is " + std::to_string(e.width) + " wide, expected " +
                      std::to_string(parts.width) + " or a projection");
   const py::list blocks = f.list("blocks");

@@ -12,6 +12,7 @@
 //
 //   residual(x, y) = after(x + branch(y));  before, branch and after are a norm each, or nothing: before alone is a
 //   pre-norm block, after alone a post-norm one. A parallel block feeds the feed-forward what its attention was fed.
+#include <optional>
 #include <vector>
 
 #include "dispatch/operators.hpp"
@@ -74,7 +75,7 @@ struct FeedForward {
 struct Block {
   BlockSpec spec;
   SelfAttention attention;
-  std::vector<CrossAttention> cross;  // one or none
+  std::optional<CrossAttention> cross;
   FeedForward feed_forward;
 };
 

@@ -20,8 +20,8 @@ Pass::Widths Pass::widths(const StackParts& parts) {
     const FeedForward& f = block.feed_forward;
     w.wide = std::max({w.wide, block.attention.qkv.weight.n(), f.up.weight.n()});
     w.inner = std::max({w.inner, block.spec.query_width(), f.gated ? block.spec.inner : 0});
-    if (!block.cross.empty()) w.second = parts.width;
-    const Norms* cross = block.cross.empty() ? &f.norms : &block.cross.front().norms;
+    if (block.cross) w.second = parts.width;
+    const Norms* cross = block.cross ? &block.cross->norms : &f.norms;
     for (const Norms* norms : {&block.attention.norms, cross, &f.norms}) {
       if (norms->before) w.normed = parts.width;
       if (norms->branch) w.branch = parts.width;
@@ -63,7 +63,7 @@ void Pass::run(Index i, const float* x, float* out) const {
   const Block& block = parts_.blocks[i];
   attend_self(i, x, buffers_.first);
   const float* sum = buffers_.first;
-  if (!block.cross.empty()) attend_encoder(i, sum, buffers_.second), sum = buffers_.second;
+  if (block.cross) attend_encoder(i, sum, buffers_.second), sum = buffers_.second;
   feed_forward(i, block.spec.parallel ? x : sum, sum, out);
 }
 
@@ -79,7 +79,7 @@ void Pass::attend_self(Index i, const float* x, float* out) const {
 }
 
 void Pass::attend_encoder(Index i, const float* x, float* out) const {
-  const CrossAttention& a = parts_.blocks[i].cross.front();
+  const CrossAttention& a = *parts_.blocks[i].cross;
   const BlockSpec& s = parts_.blocks[i].spec;
   const Index row = 2 * s.key_width();
   apply(a.query, tokens_, before(a.norms, s, x), buffers_.wide);

@@ -12,13 +12,13 @@ void unpack_row(const PackedMatrix<float>& matrix, Index row, float* out) {
 
 // Every linear layer of a stack, in the order of a forward pass.
 template <class F> void for_each_linear(StackParts& parts, F f) {
-  for (Linear& linear : parts.embeddings.projection) f(linear);
+  if (parts.embeddings.projection) f(*parts.embeddings.projection);
   for (Block& block : parts.blocks) {
     f(block.attention.qkv), f(block.attention.output);
-    for (CrossAttention& cross : block.cross) f(cross.query), f(cross.output);
+    if (block.cross) f(block.cross->query), f(block.cross->output);
     f(block.feed_forward.up), f(block.feed_forward.down);
   }
-  for (Linear& linear : parts.head) f(linear);
+  if (parts.head) f(*parts.head);
 }
 
 }  // namespace
@@ -33,11 +33,11 @@ void Stack::embed(const Batch& batch, float* out) const {
   const Embeddings& e = parts_.embeddings;
   const Index tokens = batch.tokens(), width = e.width;
   AlignedArray<float> narrow;
-  if (!e.projection.empty()) narrow = allocate_aligned<float>(std::size_t(tokens * width));
+  if (e.projection) narrow = allocate_aligned<float>(std::size_t(tokens * width));
   float* const x = narrow ? narrow.get() : out;
   const auto word_of = [&](Index id, float* room) -> const float* {
     if (!e.word.values.empty()) return e.word.values.data() + id * width;
-    unpack_row(parts_.head.front().weight, id, room);
+    unpack_row(parts_.head->weight, id, room);
     return room;
   };
   const auto type_of = [&](Index token, float* room) -> const float* {
@@ -58,7 +58,7 @@ void Stack::embed(const Batch& batch, float* out) const {
       for (Index c = 0; c < width; ++c) row[c] += position[c];
   });
   if (e.norm) apply(e.norm, parts_.norm, parts_.eps, tokens, width, x, x);
-  if (narrow) apply(e.projection.front(), tokens, x, out);
+  if (narrow) apply(*e.projection, tokens, x, out);
 }
 
 void Stack::forward(const Batch& batch, const Results& results) const {
@@ -83,15 +83,15 @@ CrossKeys Stack::cross_keys(const float* encoded, std::vector<Index> cu_seqlens)
   keys.key_width = parts_.blocks.front().spec.key_width();
   for (const Block& block : parts_.blocks) {
     keys.blocks.emplace_back();
-    for (const CrossAttention& cross : block.cross) {
-      keys.blocks.back() = allocate_aligned<float>(std::size_t(tokens * cross.key_value.weight.n()));
-      apply(cross.key_value, tokens, encoded, keys.blocks.back().get());
-    }
+    if (!block.cross) continue;
+    const Linear& key_value = block.cross->key_value;
+    keys.blocks.back() = allocate_aligned<float>(std::size_t(tokens * key_value.weight.n()));
+    apply(key_value, tokens, encoded, keys.blocks.back().get());
   }
   keys.cu_seqlens = std::move(cu_seqlens);
   return keys;
 }
 
-void Stack::logits(const float* x, Index rows, float* out) const { apply(parts_.head.front(), rows, x, out); }
+void Stack::logits(const float* x, Index rows, float* out) const { apply(*parts_.head, rows, x, out); }
 
 }  // namespace tfcore

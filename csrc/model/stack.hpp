@@ -6,6 +6,7 @@
 //   x = norm(x)
 //
 // A batch is one (T, C) matrix with cu_seqlens: there is no padding anywhere in here.
+#include <optional>
 #include <vector>
 
 #include "model/block.hpp"
@@ -26,7 +27,7 @@ struct Embeddings {
   Table position, token_type;
   float scale;  // of the words
   Norm norm;
-  std::vector<Linear> projection;  // from the tables' width to the blocks', or empty
+  std::optional<Linear> projection;  // from the tables' width to the blocks'
 };
 
 struct StackParts {
@@ -36,7 +37,7 @@ struct StackParts {
   Embeddings embeddings;
   std::vector<Block> blocks;
   Norm final_norm;
-  std::vector<Linear> head;  // words' logits, (V, C), one or none
+  std::optional<Linear> head;  // words' logits, (V, C)
 };
 
 // One kind of rotation: the frequencies of all sequences, or of each, where they depend on a text's length.
