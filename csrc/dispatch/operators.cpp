@@ -107,6 +107,17 @@ template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch) {
   return plan;
 }
 
+GemmRange GemmPlan::range(Index task) const {
+  const Index units = ceil_div(rows, row_unit), pairs = ceil_div(panels, 2);
+  const auto band_border = [&](Index band) { return row_blocks * band / bands; };
+  const auto row_border = [&](Index block) { return std::min(units * block / row_blocks * row_unit, rows); };
+  const auto panel_border = [&](Index group) { return std::min(2 * (pairs * group / panel_groups), panels); };
+  const Index band = ((task / panel_groups + 1) * bands - 1) / row_blocks;
+  const Index first = band_border(band), blocks = band_border(band + 1) - first;
+  const Index place = task - first * panel_groups, group = place / blocks, block = first + place % blocks;
+  return {row_border(block), row_border(block + 1), panel_border(group), panel_border(group + 1)};
+}
+
 Index AttentionPlan::group_of(Index task) const {
   return std::upper_bound(first.begin(), first.end(), task) - first.begin() - 1;
 }

@@ -71,26 +71,10 @@ struct GemmPlan {
   Index rows, row_unit, row_blocks, bands, panels, panel_groups;
 
   Index tasks() const { return row_blocks * panel_groups; }
-  Index panel_border(Index group) const {
-    const Index pairs = (panels + 1) / 2;
-    return std::min(2 * (pairs * group / panel_groups), panels);
-  }
-  Index row_border(Index block) const {
-    const Index units = (rows + row_unit - 1) / row_unit;
-    return std::min(units * block / row_blocks * row_unit, rows);
-  }
-  Index band_border(Index band) const { return row_blocks * band / bands; }
-  Index band_of(Index task) const { return ((task / panel_groups + 1) * bands - 1) / row_blocks; }
+  GemmRange range(Index task) const;
 };
 
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch);
-
-inline GemmRange gemm_range(const GemmPlan& plan, Index task) {
-  const Index band = plan.band_of(task), first = plan.band_border(band), blocks = plan.band_border(band + 1) - first;
-  const Index place = task - first * plan.panel_groups, group = place / blocks;
-  const Index block = first + place % blocks;
-  return {plan.row_border(block), plan.row_border(block + 1), plan.panel_border(group), plan.panel_border(group + 1)};
-}
 
 template <class T, class At> void gemm_batch(Index batch, const At& at) {
   if (batch == 0) return;
@@ -101,7 +85,7 @@ template <class T, class At> void gemm_batch(Index batch, const At& at) {
   parallel_for(batch * plan.tasks(), double(batch) * gemm_work(first), kernel.gemm_scratch(first) * sizeof(T),
                [&](Index task, void* scratch) {
                  const GemmArgs<T> g = at(task / plan.tasks());
-                 kernel.gemm(g, gemm_range(plan, task % plan.tasks()), static_cast<T*>(scratch));
+                 kernel.gemm(g, plan.range(task % plan.tasks()), static_cast<T*>(scratch));
                });
 }
 
