@@ -529,6 +529,20 @@ def test_bad_blocks(name, value, error):
         _core.Stack(spec, hostage().tensors)
 
 
+BEYOND = [*(("scale", x) for x in (1e300, -3e38)), *(("softcap", x) for x in (1e300, 3e38, 1e-40, 1e-60, -1.0))]
+
+
+@pytest.mark.parametrize(("name", "value"), BEYOND)
+def test_scales_that_the_operator_refuses(name, value):
+    x, spec = np.ones((1, 2, 4), np.float32), spec_of(hostage())
+    spec["blocks"][1] |= {"scale": 0.5, name: value}
+    with pytest.raises(ValueError, match="scaled_dot_product_attention: ") as refused:
+        tfcore.scaled_dot_product_attention(x, x, x, **{"scale": 0.5, name: value})
+    why = str(refused.value).removeprefix(f"scaled_dot_product_attention: {name} ")
+    with pytest.raises(ValueError, match=re.escape(f"Stack: blocks.1['{name}'] {why}")):
+        _core.Stack(spec, hostage().tensors)
+
+
 def test_sizes_are_not_believed_before_the_tensors_are_seen():
     for names in (["heads"], ["heads", "key_heads"], ["inner"]):
         spec = spec_of(hostage())

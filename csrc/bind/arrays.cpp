@@ -1,6 +1,7 @@
 #include "bind/arrays.hpp"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <optional>
 
@@ -191,6 +192,18 @@ double Door::number(py::handle value, const char* name) const {
   if (!std::isfinite(x))
     value_error(std::string(name) + " is " + std::string(py::str(value)) + ", expected a finite number");
   return x;
+}
+
+void Door::expect_scale(const Number& scale, const Number& softcap) const {
+  const double most = (in_double() ? DBL_MAX : double(FLT_MAX)) / 2;  // a factor of log2(e) follows
+  const auto refuse = [&](const Number& number, const char* why) {
+    value_error(number.name + " is " + std::string(py::str(number.given)) + why);
+  };
+  const char* const beyond = in_double() ? ", beyond float64" : ", beyond float32";
+  if (!(softcap.value >= 0)) refuse(softcap, ", expected 0 (none) or a positive number");
+  if (std::abs(scale.value) > most) refuse(scale, beyond);
+  if (softcap.value > most || (softcap.value > 0 && std::abs(scale.value) / softcap.value > most))
+    refuse(softcap, beyond);
 }
 
 bool Door::flag(py::handle value, const char* name) const {

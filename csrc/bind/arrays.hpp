@@ -72,6 +72,13 @@ class LeadingOffsets {
   Shape dims_, strides_;
 };
 
+// A number and what it was given as.
+struct Number {
+  std::string name;
+  py::object given;
+  double value;
+};
+
 enum class Layout { any, rows, contiguous };  // any strides; last axis adjacent; C order
 
 // The result of an operator: a new array, or the caller's `out`.
@@ -106,6 +113,8 @@ class Door {
 
   Index integer(py::handle value, const char* name, Index least, Index most) const;
   double number(py::handle value, const char* name) const;  // finite
+  // Of attention: that both fit the computation's dtype, in base 2, too.
+  void expect_scale(const Number& scale, const Number& softcap) const;
   bool flag(py::handle value, const char* name) const;
   std::string word(py::handle value, const char* name) const;
   template <class T> struct Choice {

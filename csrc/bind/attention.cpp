@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 
 #include "bind/arrays.hpp"
@@ -101,13 +100,8 @@ struct Restrictions {
   void read_scale(const Door& door, py::handle value, py::handle cap, Index head_size) {
     scale = value.is_none() ? 1.0 / std::sqrt(double(std::max<Index>(head_size, 1))) : door.number(value, "scale");
     softcap = door.number(cap, "softcap");
-    if (!(softcap >= 0))
-      door.value_error("softcap is " + std::string(py::str(cap)) + ", expected 0 (none) or a positive number");
-    const double most = (door.in_double() ? DBL_MAX : double(FLT_MAX)) / 2;  // a factor of log2(e) follows
-    const char* const beyond = door.in_double() ? ", beyond float64" : ", beyond float32";
-    if (std::abs(scale) > most) door.value_error("scale is " + std::string(py::str(value)) + beyond);
-    if (softcap > most || (softcap > 0 && std::abs(scale) / softcap > most))
-      door.value_error("softcap is " + std::string(py::str(cap)) + beyond);
+    door.expect_scale({"scale", py::reinterpret_borrow<py::object>(value), scale},
+                      {"softcap", py::reinterpret_borrow<py::object>(cap), softcap});
   }
 };
 

@@ -289,7 +289,9 @@ void bind_stack(py::module_& m) {
   py::class_<SharedCache> cache(m, "Cache");
   stack
       .def(py::init([](py::dict spec, py::object tensors) {
-             return std::make_unique<Stack>(read_stack(Door("Stack"), std::move(spec), std::move(tensors)));
+             Door door("Stack");
+             door.use_type(NPY_FLOAT);
+             return std::make_unique<Stack>(read_stack(door, std::move(spec), std::move(tensors)));
            }),
            py::arg("spec"), py::arg("tensors"))
       .def("forward", &forward, py::arg("input_ids"), py::arg("token_type_ids"), py::arg("position_ids"),

@@ -145,6 +145,11 @@ class Spec {
     if (!(x >= 0)) door_.value_error(label(name) + " is " + std::to_string(x) + ", expected at least 0");
     return x;
   }
+  void read_scale(BlockSpec& s) const {
+    const Number scale = given("scale"), softcap = given("softcap");
+    door_.expect_scale(scale, softcap);
+    s.scale = float(scale.value), s.softcap = float(softcap.value);
+  }
   py::list list(const char* name) const {
     const py::object value = field(name);
     if (!PyList_Check(value.ptr())) door_.type_error(label(name) + " is no list");
@@ -158,6 +163,10 @@ class Spec {
   Activation activation() const { return door_.activation(field("activation")); }
 
  private:
+  Number given(const char* name) const {
+    const py::object value = field(name);
+    return {label(name), value, door_.number(value, label(name).c_str())};
+  }
   std::string label(const char* name) const { return at_ + "['" + name + "']"; }
   const Door& door_;
   py::dict fields_;
@@ -170,7 +179,7 @@ BlockSpec read_spec(const Spec& f) {
   s.key_heads = f.integer("key_heads", 1), s.head_size = f.integer("head_size", 1);
   s.norm = f.norm(), s.eps = f.positive("eps"), s.parallel = f.flag("parallel");
   s.activation = f.activation();
-  s.scale = f.number("scale"), s.softcap = f.positive("softcap");
+  f.read_scale(s);
   s.causal = f.flag("causal"), s.left = f.integer("left", -1), s.right = f.integer("right", -1);
   s.rotary = f.integer("rotary", -1), s.relative = f.flag("relative");
   return s;
