@@ -461,6 +461,25 @@ def test_bad_caches_and_encoder_keys():
         core.logits(x)
 
 
+def test_what_was_never_initialised():
+    case = hostage()
+    stack, cache, keys = (kind.__new__(kind) for kind in (_core.Stack, _core.Cache, _core.CrossKeys))
+    x = np.zeros((4, case.data.width), np.float32)
+    for use, message in [
+        (lambda: call(case, stack), "Stack.forward: __init__"),
+        (lambda: stack.cross_keys(x, [0, 4]), "Stack.cross_keys: __init__"),
+        (lambda: stack.logits(x), "Stack.logits: __init__"),
+        (lambda: _core.Cache(stack, 2), "Cache: stack: __init__"),
+        (lambda: cache.select([0]), "Cache.select: __init__"),
+        (lambda: cache.lengths, "Cache.lengths: __init__"),
+        (lambda: cache.nbytes, "Cache.nbytes: __init__"),
+        (lambda: call(case, cache=cache), "Stack.forward: cache: __init__"),
+        (lambda: call(case, cross_keys=keys), "Stack.forward: cross_keys: __init__"),
+    ]:
+        with pytest.raises(TypeError, match=f"{re.escape(message)} has not been called yet"):
+            use()
+
+
 def test_a_cache_serves_one_call_at_a_time():
     case = Example(SIMPLE | {"lengths": (800,), "width": 37}, seed=6)
     cache, errors = _core.Cache(case.stack.core, 1), []

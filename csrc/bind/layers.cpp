@@ -1,8 +1,7 @@
-#include <cstdlib>
-#include <new>
 #include <optional>
 
 #include "bind/arrays.hpp"
+#include "bind/late.hpp"
 #include "bind/operators.hpp"
 #include "dispatch/operators.hpp"
 
@@ -163,7 +162,7 @@ constexpr const char* kPackedLinearDoc = R"(`linear` for one weight (N, K) and m
     )";
 
 // weight (N, K), packed once. Called with wider input than it was packed in, it keeps a second, widened packing.
-class PackedLinear {
+class PackedLinear : public Zeroed {
  public:
   PackedLinear(py::handle weight_in, py::handle bias_in) {
     Door door("PackedLinear");
@@ -183,14 +182,6 @@ class PackedLinear {
     if (door.in_double()) double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0));
     else float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0));
   }
-
-  // Zeros, for a Python subclass may use it before its __init__ has run.
-  static void* operator new(std::size_t bytes) {
-    void* const memory = std::calloc(1, bytes);
-    if (!memory) throw std::bad_alloc();
-    return memory;
-  }
-  static void operator delete(void* memory) { std::free(memory); }
 
   py::object call(py::handle x, py::handle activation, py::handle residual, py::handle out) {
     Door door("PackedLinear");
@@ -226,9 +217,7 @@ class PackedLinear {
   }
 
  private:
-  void expect_packed(const Door& door) const {
-    if (!bias_) door.type_error("__init__ has not been called yet");
-  }
+  void expect_packed(const Door& door) const { expect_initialised(door, bool(bias_)); }
 
   template <class T> void run(const LinearCall& call, const PackedMatrix<T>& weight, const Output& out) const {
     GemmArgs<T> g = weight.product(call.m, nullptr, 0, nullptr);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "bind/arrays.hpp"
+#include "bind/late.hpp"
 #include "bind/tensors.hpp"
 
 namespace tfcore {
@@ -206,10 +207,14 @@ struct Wanted {
   }
 };
 
-py::object forward(const Stack& stack, py::handle ids, py::handle types, py::handle positions, py::handle turns,
-                   py::handle cu, py::list rotations, py::handle relative, SharedCache* cache, const CrossKeys* cross,
-                   py::handle sources, py::handle seen, py::handle want_hidden, py::handle want_attentions) {
+py::object forward(const Late<Stack>& self, py::handle ids, py::handle types, py::handle positions, py::handle turns,
+                   py::handle cu, py::list rotations, py::handle relative, Late<SharedCache>* late_cache,
+                   const Late<CrossKeys>* late_cross, py::handle sources, py::handle seen, py::handle want_hidden,
+                   py::handle want_attentions) {
   Door door("Stack.forward");
+  const Stack& stack = self.get(door);
+  SharedCache* const cache = late_cache ? &late_cache->get(door, "cache: ") : nullptr;
+  const CrossKeys* const cross = late_cross ? &late_cross->get(door, "cross_keys: ") : nullptr;
   Call call(door, stack, ids, types, positions, turns, cu);
   call.take_rotations(door, stack, rotations);
   const CacheInUse held(door, cache);
@@ -226,8 +231,9 @@ py::object forward(const Stack& stack, py::handle ids, py::handle types, py::han
   return py::make_tuple(wanted.hidden, wanted.attentions, wanted.cross_attentions);
 }
 
-CrossKeys cross_keys(const Stack& stack, py::handle encoded_in, py::handle cu_in) {
+Late<CrossKeys> cross_keys(const Late<Stack>& self, py::handle encoded_in, py::handle cu_in) {
   const Door door("Stack.cross_keys");
+  const Stack& stack = self.get(door);
   const Array encoded = exactly(door, encoded_in, "encoded", NPY_FLOAT, 2);
   const std::vector<Index> cu = borders(door, cu_in, "cu_seqlens", encoded.dim(0));
   for (const Block& block : stack.parts().blocks)
@@ -235,11 +241,12 @@ CrossKeys cross_keys(const Stack& stack, py::handle encoded_in, py::handle cu_in
       door.value_error(shaped("encoded", encoded) + ", expected (T, " +
                        std::to_string(block.cross->key_value.weight.k()) + ")");
   const WithoutGil released;
-  return stack.cross_keys(encoded.data<float>(), cu);
+  return Late<CrossKeys>(stack.cross_keys(encoded.data<float>(), cu));
 }
 
-py::object logits(const Stack& stack, py::handle x_in) {
+py::object logits(const Late<Stack>& self, py::handle x_in) {
   const Door door("Stack.logits");
+  const Stack& stack = self.get(door);
   if (!stack.parts().head) door.value_error("the stack has no head");
   const Array x = exactly(door, x_in, "x", NPY_FLOAT, 2);
   if (x.dim(1) != stack.width())
@@ -254,44 +261,50 @@ py::object logits(const Stack& stack, py::handle x_in) {
 
 constexpr Index kMostSequences = Index(1) << 20;
 
-std::unique_ptr<SharedCache> make_cache(const Stack& stack, py::handle sequences) {
+std::unique_ptr<Late<SharedCache>> make_cache(const Late<Stack>& late, py::handle sequences) {
   const Door door("Cache");
+  const Stack& stack = late.get(door, "stack: ");
   const BlockSpec& s = stack.parts().blocks.front().spec;
-  return std::unique_ptr<SharedCache>(new SharedCache{
+  return std::make_unique<Late<SharedCache>>(SharedCache{
       Cache(stack.blocks(), s.key_heads, s.head_size, door.integer(sequences, "sequences", 0, kMostSequences))});
 }
 
-void select(SharedCache& shared, py::handle parents_in) {
+void select(Late<SharedCache>& self, py::handle parents_in) {
   Door door("Cache.select");
+  SharedCache& shared = self.get(door);
   const CacheInUse held(door, &shared);
   const std::vector<Index> parents = door.integers(parents_in, "parents");
   expect_below(door, parents, shared.cache.sequences(), "parents");
   shared.cache.select(parents);
 }
 
-py::tuple lengths(SharedCache& shared) {
-  const CacheInUse held(Door("Cache.lengths"), &shared);
+py::tuple lengths(Late<SharedCache>& self) {
+  const Door door("Cache.lengths");
+  SharedCache& shared = self.get(door);
+  const CacheInUse held(door, &shared);
   py::tuple each(std::size_t(shared.cache.sequences()));
   for (Index b = 0; b < shared.cache.sequences(); ++b) each[b] = shared.cache.length(b);
   return each;
 }
 
-std::size_t nbytes(SharedCache& shared) {
-  const CacheInUse held(Door("Cache.nbytes"), &shared);
+std::size_t nbytes(Late<SharedCache>& self) {
+  const Door door("Cache.nbytes");
+  SharedCache& shared = self.get(door);
+  const CacheInUse held(door, &shared);
   return shared.cache.bytes();
 }
 
 }  // namespace
 
 void bind_stack(py::module_& m) {
-  py::class_<CrossKeys>(m, "CrossKeys");
-  py::class_<Stack> stack(m, "Stack");  // named before what takes one, for the signatures in docstrings
-  py::class_<SharedCache> cache(m, "Cache");
+  py::class_<Late<CrossKeys>>(m, "CrossKeys");
+  py::class_<Late<Stack>> stack(m, "Stack");  // named before what takes one, for the signatures in docstrings
+  py::class_<Late<SharedCache>> cache(m, "Cache");
   stack
       .def(py::init([](py::dict spec, py::object tensors) {
              Door door("Stack");
              door.use_type(NPY_FLOAT);
-             return std::make_unique<Stack>(read_stack(door, std::move(spec), std::move(tensors)));
+             return std::make_unique<Late<Stack>>(Stack(read_stack(door, std::move(spec), std::move(tensors))));
            }),
            py::arg("spec"), py::arg("tensors"))
       .def("forward", &forward, py::arg("input_ids"), py::arg("token_type_ids"), py::arg("position_ids"),
