@@ -179,6 +179,9 @@ void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index row, Index rows, Ind
 }
 
 // Panels [first, last), at most kPanelsToPack when b is not packed, of the rows of `range`.
+// (A column that runs down 1024 depths before the next one begins, so that its sums stay in the nearest cache, is 0 to
+// 6 % slower at K = 384 to 3072: the block of a it needs is larger. Finished by itself it loses 5 to 18 %, for rows of
+// a residual are then read in pieces.)
 template <class T>
 void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, Index last, T* scratch) {
   T* const buffer = scratch;
