@@ -166,7 +166,7 @@ def test_generate_stops_at_the_last_position(tmp_path):
     ids = tokenizer.encode("the cut")
     text = tokenizer.decode(model.generate([ids], max_new_tokens=32 - len(ids), eos_token_id=None)[0], True)
     assert run("generate", "the cut", "--model", tmp_path).stdout.split() == text.split()
-    assert "the model has 32 positions" in told(run("generate", "a " * 40, "--model", tmp_path), 1)
+    assert "tokens, and the model has 32 positions" in told(run("generate", "a " * 40, "--model", tmp_path), 1)
 
 
 def test_generate_draws_again_with_a_seed(writer):

@@ -475,6 +475,7 @@ def test_what_is_set_counts_from_then_on(folder):
     set_later.truncate_dim = set_later.default_prompt_name = None
     assert np.array_equal(set_later.encode("cut"), plain.encode("cut"))
     set_later.prompts["mine"] = "two "
+    copy.copy(set_later).prompts["mine"] = "one "
     assert np.array_equal(set_later.encode("cut", prompt_name="mine"), plain.encode("two cut"))
     assert plain.prompts == {"query": "", "document": ""}
 
@@ -492,7 +493,7 @@ def test_what_a_checkpoint_truncates_can_be_had_whole(folder):
         ({"truncate_dim": 33}, ValueError, "truncate_dim is 33, expected a positive integer up to 32"),
         ({"prompts": ["a"]}, TypeError, "prompts is list, expected a dict of names and prompts"),
         ({"prompts": {"query": 3}}, TypeError, r"prompts\['query'\] is int, expected a string"),
-        ({"default_prompt_name": "x"}, ValueError, "default_prompt_name is 'x', and the prompts known are 'query'"),
+        ({"default_prompt_name": 3}, TypeError, "default_prompt_name is int, expected a string"),
         ({"similarity_fn_name": "near"}, ValueError, "similarity_fn_name is 'near', expected 'cosine', 'dot'"),
     ],
 )
@@ -510,6 +511,31 @@ def test_a_table_is_not_taken_for_its_columns(folder):
     pyarrow = pytest.importorskip("pyarrow")
     with pytest.raises(TypeError, match="sentences is Table, expected a string or several"):
         SentenceEncoder(folder).encode(pyarrow.table({"text": ["cut", "two"], "other": ["a", "b"]}))
+
+
+def test_a_default_prompt_may_be_named_before_it_is_there(folder):
+    with pytest.raises(ValueError, match="default_prompt_name is 'x', and the prompts known are 'query'"):
+        SentenceEncoder(folder, default_prompt_name="x")
+    encoder = SentenceEncoder(folder)
+    encoder.default_prompt_name = "x"
+    with pytest.raises(ValueError, match="default_prompt_name is 'x', and the prompts known are 'query'"):
+        encoder.encode("cut")
+    encoder.prompts["x"] = "two "
+    assert np.array_equal(encoder.encode("cut"), encoder.encode("two cut", prompt=""))
+    encoder.prompts["x"] = None
+    with pytest.raises(TypeError, match=r"prompts\['x'\] is NoneType, expected a string"):
+        encoder.encode("cut")
+
+
+def test_which_prompts_queries_and_documents_get(folder):
+    encoder = SentenceEncoder(folder, prompts={"query": None, "passage": "a "})
+    assert np.array_equal(encoder.encode_query("cut"), encoder.encode("cut", prompt=""))
+    assert np.array_equal(encoder.encode_document("cut"), encoder.encode("cut", prompt="a "))
+    encoder.prompts = {"document": "", "passage": "a ", "mine": "two "}
+    assert np.array_equal(encoder.encode_document("cut"), encoder.encode("cut", prompt=""))
+    encoder.default_prompt_name = "mine"
+    assert np.array_equal(encoder.encode_document("cut"), encoder.encode("cut", prompt=""))
+    assert np.array_equal(encoder.encode_query("cut"), encoder.encode("cut", prompt="two "))
 
 
 def test_an_unknown_argument(folder):
@@ -535,7 +561,7 @@ def test_prompts_by_name(folder):
     ):
         assert np.array_equal(got, encoder.encode("cut", prompt=prompt))
     with pytest.raises(
-        ValueError, match="prompt_name is 'cluster', and the prompts known are 'query', 'document', 'passage'"
+        ValueError, match=r"^prompt_name is 'cluster', and the prompts known are 'query', 'document', 'passage'"
     ):
         encoder.encode("cut", prompt_name="cluster")
     with pytest.raises(TypeError, match="prompt is int, expected a string"):

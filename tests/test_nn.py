@@ -708,6 +708,7 @@ BAD = [
     (nn.LayerNorm, {"normalized_shape": []}, ValueError, ["normalized_shape"]),
     (nn.RMSNorm, {"normalized_shape": 2.5}, TypeError, ["normalized_shape", "float", "integer"]),
     (nn.LayerNorm, {"normalized_shape": 2, "dtype": "foo"}, TypeError, ["dtype", "'foo'", "float32 or float64"]),
+    (nn.LayerNorm, {"normalized_shape": 2, "dtype": {"names": [1]}}, TypeError, ["dtype", "float32 or float64"]),
     (nn.EncoderLayer, {"d_model": 8, "nhead": 2, "dropout": 1.1}, ValueError, ["dropout", "1.1", "0 to 1"]),
     (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "dropout": "a"}, TypeError, ["dropout", "str"]),
     (nn.RMSNorm, {"normalized_shape": 3, "eps": -1.0}, ValueError, ["eps", "-1"]),

@@ -148,6 +148,18 @@ def test_ends_that_are_set_later(folders, kind):
             assert opened("the fox").tokens() == want
 
 
+def test_ends_that_are_not_set_stay(folders):
+    tokenizer = AutoTokenizer.from_pretrained(folders / "bert-json")
+    cls, sep = tokenizer.cls_token, tokenizer.sep_token
+    tokenizer.add_special_tokens({"bos_token": "[B]", "eos_token": "[E]"})
+    tokenizer.add_bos_token = tokenizer.add_eos_token = True
+    assert tokenizer("the").tokens() == ["[B]", cls, "the", sep, "[E]"]
+    tokenizer.add_bos_token = False
+    assert tokenizer("the", "fox").tokens() == [cls, "the", sep, "[E]", cls, "fox", sep, "[E]"]
+    tokenizer.add_eos_token = False
+    assert tokenizer("the").tokens() == [cls, "the", sep]
+
+
 def test_ends_that_cannot_be_set(folders):
     bert = AutoTokenizer.from_pretrained(folders / "bert-json")
     assert (bert.add_bos_token, bert.add_eos_token) == (False, False)

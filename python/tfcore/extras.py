@@ -11,10 +11,11 @@ def extra(module: str, name: str, purpose: str) -> Any:
 
     >>> extra("no_such_module", "models", "a test")
     Traceback (most recent call last):
-    ImportError: a test needs no_such_module (No module named 'no_such_module'): pip install "tfcore[models]"
+    ModuleNotFoundError: a test needs no_such_module (No module named 'no_such_module'): pip install "tfcore[models]"
     """
     try:
         return import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise ImportError(f'{purpose} needs {package} ({error}): pip install "tfcore[{name}]"') from error
+        kind = ModuleNotFoundError if isinstance(error, ModuleNotFoundError) else ImportError
+        raise kind(f'{purpose} needs {package} ({error}): pip install "tfcore[{name}]"', name=package) from error

@@ -131,7 +131,7 @@ def _marker_size(name: str) -> float:
 
 
 def _name_rivals(figure: Any, rivals: list[str], with_limit: bool) -> None:
-    line = extra("matplotlib.lines", "plot", "a plot").Line2D
+    line = _import("matplotlib.lines").Line2D
     handles = []
     for name in rivals:
         colour, marker = _STYLE.get(name, _UNKNOWN)

@@ -96,7 +96,12 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _room(model: Any, ids: list[int]) -> int:
     """How many tokens to write where the command line does not say."""
-    return _NEW_TOKENS if model.max_length is None else min(_NEW_TOKENS, max(model.max_length - len(ids), 1))
+    positions: int | None = model.max_length
+    if positions is None:
+        return _NEW_TOKENS
+    if len(ids) >= positions:
+        raise ValueError(f"PROMPT has {len(ids)} tokens, and the model has {positions} positions")
+    return min(_NEW_TOKENS, positions - len(ids))
 
 
 def _chat_ids(tokenizer: Any, options: argparse.Namespace) -> list[int]:

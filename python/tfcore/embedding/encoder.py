@@ -95,7 +95,7 @@ class SentenceEncoder(Opened[_Parts]):
         name: str | os.PathLike[str],
         *,
         truncate_dim: int | None = None,
-        similarity_fn_name: str | None = None,
+        similarity_fn_name: Any = None,
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
@@ -132,7 +132,7 @@ class SentenceEncoder(Opened[_Parts]):
     def truncate_dim(self, value: int | None) -> None:
         if value is not None:
             check_positive("truncate_dim", value, self._parts.dimension)
-        self._settings["truncate_dim"] = value
+        self._settings["truncate_dim"] = None if value is None else int(value)
 
     @property
     def dimension(self) -> int:
@@ -157,13 +157,14 @@ class SentenceEncoder(Opened[_Parts]):
             The checkpoint names another.
         """
         config = self._parts.options.config
-        name: str = self._setting("similarity_fn_name", config.text("similarity_fn_name", default="cosine"))
+        name: str = self._settings.get("similarity_fn_name") or config.text("similarity_fn_name", default="cosine")
         if name not in SIMILARITIES:
             raise ValueError(f"{config.path}: similarity_fn_name is {name!r}, expected {', '.join(SIMILARITIES)}")
         return name
 
     @similarity_fn_name.setter
-    def similarity_fn_name(self, value: str) -> None:
+    def similarity_fn_name(self, value: Any) -> None:
+        value = getattr(value, "value", value)  # sentence-transformers has an enumeration of them
         check_choice("similarity_fn_name", value, tuple(SIMILARITIES))
         self._settings["similarity_fn_name"] = value
 
@@ -202,10 +203,10 @@ class SentenceEncoder(Opened[_Parts]):
         normalize_embeddings : bool
             Whether to scale vectors to length 1, where the checkpoint does not anyway.
         prompt : str, optional
-            Put before each text; "" for none. Default: the one that `prompt_name` names, or the checkpoint's default.
+            Put before each text; "" for none. Default: the one that `prompt_name` names, or `default_prompt_name`.
         truncate_dim : int, optional
-            Keep this many leading dimensions, of length 1 again where vectors were of length 1. Default: the
-            checkpoint's own number, if it has one; what that leaves is not scaled, as sentence-transformers does not.
+            Keep this many leading dimensions, of length 1 again where vectors were of length 1. Default: the encoder's
+            own number, if it has one; what that leaves is not scaled, as sentence-transformers does not.
         output_value : str or None
             "sentence_embedding"; "token_embeddings" for a list of (tokens, C) arrays; None for a list of dicts that
             hold both, and the `input_ids`.
@@ -267,7 +268,7 @@ class SentenceEncoder(Opened[_Parts]):
         return (result, tally.info()) if return_info else result
 
     def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
-        """The vectors of queries: `encode` with the prompt that the checkpoint calls "query", or without any."""
+        """The vectors of queries: `encode` with the prompt called "query", or without any."""
         return self.encode(sentences, **self._with_prompt(_QUERY, options))
 
     def encode_document(self, sentences: str | Iterable[str], **options: Any) -> Any:
@@ -277,8 +278,7 @@ class SentenceEncoder(Opened[_Parts]):
     def similarity(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Float32Array:
         """How alike each of n vectors is to each of m: (n, dim), (m, dim) → (n, m).
 
-        The cosine, or what the checkpoint names as `similarity_fn_name`: "dot", or the negative of the "euclidean" or
-        "manhattan" distance.
+        As `similarity_fn_name` says: the cosine, "dot", or the negative of the "euclidean" or "manhattan" distance.
         """
         compare: Pairwise = SIMILARITIES[self.similarity_fn_name]
         return compare(*comparable(a, b))
@@ -310,9 +310,11 @@ class SentenceEncoder(Opened[_Parts]):
     def _with_prompt(self, names: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
         if options.get("prompt") is not None or options.get("prompt_name") is not None:
             return options
-        named = self._parts.options.named
-        found = [name for name in names if name in named or self.prompts.get(name)]
-        return {**options, "prompt_name": found[0]} if found else {**options, "prompt": ""}
+        named = self._setting("named", self._parts.options.named)
+        found = [name for name in names if name in self.prompts and (name in named or self.prompts[name])]
+        if found:
+            return {**options, "prompt_name": found[0]}
+        return {**options, "prompt": ""} if self.prompts.keys() & set(names) else options
 
     def __repr__(self) -> str:
         return f"SentenceEncoder({self._name!r}, dimension={self.dimension}, max_seq_length={self.max_seq_length})"

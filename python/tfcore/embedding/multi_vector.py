@@ -83,7 +83,6 @@ class MultiVectorEncoder(Opened[_Parts]):
         A branch, tag or commit of the hub's.
     cache_folder, token, local_files_only
         How a name is looked up: `cache_dir`, `token` and `local_files_only` of `AutoModel`.
-
     prompts, default_prompt_name : optional
         The attributes of these names from the beginning; `prompts` are added to the checkpoint's.
 

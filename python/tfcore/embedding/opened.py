@@ -6,6 +6,7 @@ weights.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Mapping
@@ -61,7 +62,7 @@ class Opened(Generic[P]):
         cache_folder: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
-        prompts: Mapping[str, str] | None = None,
+        prompts: Mapping[str, str | None] | None = None,
         default_prompt_name: str | None = None,
         device: Any = None,
         trust_remote_code: bool = False,
@@ -78,8 +79,10 @@ class Opened(Generic[P]):
         self._lock = threading.Lock()
         self._opened: P | None = self._open(self.folder)
         if prompts is not None:
-            self.prompts = {**self.prompts, **_checked_prompts(prompts)}
+            self.prompts = {**self._parts.options.prompts, **_checked_prompts(prompts)}
+            self._settings["named"] = self._parts.options.named | prompts.keys()
         if default_prompt_name is not None:
+            self._prompt_named("default_prompt_name", default_prompt_name)
             self.default_prompt_name = default_prompt_name
 
     def _open(self, folder: Path) -> P:
@@ -121,8 +124,9 @@ class Opened(Generic[P]):
         return prompts
 
     @prompts.setter
-    def prompts(self, value: Mapping[str, str]) -> None:
+    def prompts(self, value: Mapping[str, str | None]) -> None:
         self._settings["prompts"] = _checked_prompts(value)
+        self._settings["named"] = frozenset(self._settings["prompts"])
 
     @property
     def default_prompt_name(self) -> str | None:
@@ -132,8 +136,8 @@ class Opened(Generic[P]):
 
     @default_prompt_name.setter
     def default_prompt_name(self, value: str | None) -> None:
-        if value is not None:
-            self._prompt_named("default_prompt_name", value)
+        if not isinstance(value, str | None):
+            raise TypeError(f"default_prompt_name is {type(value).__name__}, expected a string or None")
         self._settings["default_prompt_name"] = value
 
     def _prompt(self, prompt: str | None, name: str | None) -> str:
@@ -143,13 +147,18 @@ class Opened(Generic[P]):
             return prompt
         if name is not None:
             return self._prompt_named("prompt_name", name)
-        default = self.default_prompt_name
-        return "" if default is None else self._prompt_named("default_prompt_name", default)
+        default, said_by = self.default_prompt_name, "default_prompt_name"
+        if said_by not in self._settings:
+            said_by = f"{self._parts.options.config.path}: {said_by}"
+        return "" if default is None else self._prompt_named(said_by, default)
 
     def _prompt_named(self, argument: str, name: str) -> str:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument} is {type(name).__name__}, expected a string")
         if name not in self.prompts:
             known = ", ".join(map(repr, self.prompts)) or "none"
             raise ValueError(f"{argument} is {name!r}, and the prompts known are {known}")
+        check_prompt(f"prompts[{name!r}]", self.prompts[name])
         return self.prompts[name]
 
     def eval(self) -> Any:
@@ -167,17 +176,19 @@ class Opened(Generic[P]):
         return self._parts.transformer.tokenizer
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"name": self._name, "source": self._source, "folder": self.folder, "settings": self._settings}
+        settings = copy.deepcopy(self._settings)
+        return {"name": self._name, "source": self._source, "folder": self.folder, "settings": settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._name, self._source, self.folder = state["name"], state["source"], state["folder"]
-        self._settings, self._warned = dict(state["settings"]), False
+        self._settings, self._warned = state["settings"], False
         self._lock, self._opened = threading.Lock(), None
 
 
 def _checked_prompts(prompts: Any) -> dict[str, str]:
     if not isinstance(prompts, Mapping):
         raise TypeError(f"prompts is {type(prompts).__name__}, expected a dict of names and prompts")
-    for name, prompt in prompts.items():
+    checked = {name: "" if prompt is None else prompt for name, prompt in prompts.items()}
+    for name, prompt in checked.items():
         check_prompt(f"prompts[{name!r}]", prompt)
-    return dict(prompts)
+    return checked

@@ -249,6 +249,6 @@ def _add_tokens(backend: Any, vocabulary: _Vocabulary) -> None:
 
 def _put_around(backend: Any, fields: Mapping[str, Any]) -> None:
     """The tokens that texts begin and end with."""
-    bos, eos = (fields[f"{end}_token"] if fields[f"add_{end}_token"] else None for end in ("bos", "eos"))
-    if bos is not None or eos is not None:
-        put_ends(backend, bos, eos)
+    before, behind = ([fields[f"{end}_token"]] if fields[f"add_{end}_token"] else [] for end in ("bos", "eos"))
+    if before or behind:
+        put_ends(backend, before, behind)

@@ -135,7 +135,7 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Lookup, 
     if _is_path(os.fspath(name)):
         raise FileNotFoundError(f"{folder}: no such {'file' if folder.suffix == GGUF else 'folder'}")
     if owner and "/" not in os.fspath(name):
-        with suppress(FileNotFoundError, ConnectionError):
+        with suppress(FileNotFoundError, ConnectionError, ValueError):
             return _fetch(f"{owner}/{os.fspath(name)}", files, source)
     return _fetch(os.fspath(name), files, source)
 

@@ -34,7 +34,7 @@ class ModelConfig(Config):
 
     def changes(self) -> dict[str, Any]:
         """The fields that were set, and to what."""
-        return dict(self._changes)
+        return self._changes
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ class Pretrained:
 
     def _settings(self) -> dict[str, Any]:
         """What the caller has set."""
-        return {"config": self.config.changes()}
+        return {"config": copy.deepcopy(self.config.changes())}
 
     def __repr__(self) -> str:
         stacks = ", ".join(

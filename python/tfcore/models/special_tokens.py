@@ -49,9 +49,7 @@ def _added(name: str, end: int) -> property:
         if added and self._special.get(name) is None:
             raise ValueError(f"add_{name} is True, and {name} is None: set it first")
         if added != read(self):
-            ends = self._ends()
-            ends[end] = [self._special[name]] * added
-            self._put_ends(ends)
+            self._add_end(end, self._special[name], added=added)
 
     return property(read, write, doc=f"Whether a call puts the {name.replace('_', ' ')} at that end of each text.")
 
@@ -136,15 +134,19 @@ class SpecialTokens:
         self._special.update({name: token.content for name, token in named.items()})
 
     def _ends(self) -> list[list[str]]:
-        """The tokens, one or none, that a call puts before a text, and behind it."""
+        """The tokens that a call puts before a text, and behind it."""
         with self._lock:
             return ends_of(self._backend)
 
-    def _put_ends(self, ends: list[list[str]]) -> None:
+    def _add_end(self, end: int, token: str, *, added: bool) -> None:
+        """Puts a token before (0) or behind (1) all that a call puts there, or no longer puts it there."""
         if not hasattr(type(self._backend), "post_processor"):
             raise ValueError("the ends of Marian's texts are the checkpoint's own, and cannot be set")
+        ends = self._ends()
+        others = [other for other in ends[end] if other != token]
+        ends[end] = ([token, *others] if end == 0 else [*others, token]) if added else others
         with self._lock:
-            put_ends(self._backend, *(token[0] if token else None for token in ends))
+            put_ends(self._backend, *ends)
 
     def _add_special(self, tokens: Sequence[Any]) -> None:
         """Makes tokens special that are not yet."""

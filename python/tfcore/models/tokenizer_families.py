@@ -6,7 +6,8 @@ the special tokens that the files leave out, the side of padding, and whether th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from .config import Config
@@ -161,15 +162,17 @@ def ends_of(backend: Any) -> list[list[str]]:
     backend.no_truncation()
     (encoding,) = backend.encode_batch(["a"], add_special_tokens=True)
     own = list(zip(encoding.tokens, encoding.special_tokens_mask, strict=True))
-    return [[token for token, special in part if special] for part in (own[:1], own[-1:])]
+    before, behind = ([token for token, _ in takewhile(lambda pair: pair[1], side)] for side in (own, own[::-1]))
+    return [before, behind[::-1]]
 
 
-def put_ends(backend: Any, begin: str | None, end: str | None) -> None:
+def put_ends(backend: Any, before: Sequence[str], behind: Sequence[str]) -> None:
     """Has each text begin and end with these tokens. Names stand for them: their own text may read as a template's."""
     from tokenizers import processors
 
-    ends = {name: token for name, token in (("begin", begin), ("end", end)) if token is not None}
-    order = [name for name in ("begin", "$", "end") if name in ends or name == "$"]
+    ends = {f"end{at}": token for at, token in enumerate([*before, *behind])}
+    names = list(ends)
+    order = [*names[: len(before)], "$", *names[len(before) :]]
     first, second = (
         [f"${text}:{i}" if name == "$" else f"{name}:{i}" for name in order] for i, text in enumerate("AB")
     )

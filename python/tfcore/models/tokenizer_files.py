@@ -190,11 +190,11 @@ def _add_ends(backend: Any, config: Config) -> None:
     if config.get("add_bos_token") is None and config.get("add_eos_token") is None:
         return
     special = named_special(config, backend)
-    begin, end = (
-        _end(backend, special.get(name), name, config) if config.flag(f"add_{name}", default=False) else None
+    before, behind = (
+        [_end(backend, special.get(name), name, config)] if config.flag(f"add_{name}", default=False) else []
         for name in ("bos_token", "eos_token")
     )
-    put_ends(backend, begin, end)
+    put_ends(backend, before, behind)
 
 
 def _end(backend: Any, token: Any, name: str, config: Config) -> str:

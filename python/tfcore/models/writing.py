@@ -30,7 +30,7 @@ class Writing(Pretrained):
 
     def _settings(self) -> dict[str, Any]:
         made = vars(self).get("generation_config")
-        return super()._settings() | {"generation_config": copy.copy(made)}
+        return super()._settings() | {"generation_config": copy.deepcopy(made)}
 
     def __setstate__(self, settings: dict[str, Any]) -> None:
         super().__setstate__(settings)

@@ -42,8 +42,8 @@ class Layer:
 
     def __init__(self, dtype: DTypeLike) -> None:
         try:
-            self.dtype = np.dtype(dtype)
-        except TypeError:
+            self.dtype = np.dtype(np.float32 if dtype is None else dtype)
+        except (TypeError, ValueError):
             raise TypeError(f"dtype is {dtype!r}, expected float32 or float64") from None
         if self.dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype is {self.dtype}, expected float32 or float64")
