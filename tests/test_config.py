@@ -130,6 +130,8 @@ def test_copies(again):
     for config in (Config({"hidden_size": 384}, "config.json"), model_config({"hidden_size": 384})):
         got = again(config)
         assert (got.to_dict(), got.path, got.hidden_size) == (config.to_dict(), config.path, 384)
+    got.hidden_size = 5
+    assert (config.hidden_size, config.changes(), got.changes()) == (384, {}, {"hidden_size": 5})
 
 
 def test_tokens():

@@ -133,6 +133,10 @@ class Config(Mapping[str, Any]):
         """All fields as read."""
         return dict(self._fields)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: fields of its own."""
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
+
     def __getattr__(self, name: str) -> Any:
         if name != "_fields" and name in self._fields:  # a copy in the making has no fields yet
             return self._fields[name]
