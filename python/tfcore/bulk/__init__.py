@@ -8,7 +8,6 @@ store.py     the hidden working folder: a lock, a manifest, a file a part
 outputs.py   the finished parts as .npy or Parquet
 progress.py  what the person who waits is shown
 stopping.py  Ctrl-C and its kin, heard between parts
-extras.py    packages that only some formats and engines need
 job.py       all of it, strung together
 """
 

@@ -122,7 +122,7 @@ class CrossEncoder(Opened[_Parts]):
     @property
     def activation_fn(self) -> Activation:
         """From logits (n, labels) to scores, as the checkpoint wants it. It can be set."""
-        function: Activation = self._setting("activation_fn", self._parts.activation)
+        function: Activation = self._settings.get("activation_fn", self._parts.activation)
         return function
 
     @activation_fn.setter

@@ -125,7 +125,7 @@ class SentenceEncoder(Opened[_Parts]):
     @property
     def truncate_dim(self) -> int | None:
         """How many leading dimensions vectors keep, as the checkpoint wants it; None for all. It can be set."""
-        dim: int | None = self._setting("truncate_dim", self._parts.truncate_dim)
+        dim: int | None = self._settings.get("truncate_dim", self._parts.truncate_dim)
         return dim
 
     @truncate_dim.setter
@@ -310,7 +310,7 @@ class SentenceEncoder(Opened[_Parts]):
     def _with_prompt(self, names: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
         if options.get("prompt") is not None or options.get("prompt_name") is not None:
             return options
-        named = self._setting("named", self._parts.options.named)
+        named = self._settings.get("named", self._parts.options.named)
         found = [name for name in names if name in self.prompts and (name in named or self.prompts[name])]
         if found:
             return {**options, "prompt_name": found[0]}

@@ -99,14 +99,10 @@ class Opened(Generic[P]):
                     self._opened = self._open(self.folder)
         return self._opened
 
-    def _setting(self, name: str, said: Any) -> Any:
-        """What the caller has set, else what the checkpoint says."""
-        return self._settings.get(name, said)
-
     @property
     def max_seq_length(self) -> int:
         """Longer texts are cut to this many tokens, as the checkpoint wants it. It can be set."""
-        return int(self._setting("max_seq_length", self._parts.transformer.max_seq_length))
+        return int(self._settings.get("max_seq_length", self._parts.transformer.max_seq_length))
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
@@ -131,7 +127,7 @@ class Opened(Generic[P]):
     @property
     def default_prompt_name(self) -> str | None:
         """The name of the prompt of calls that name none, as the checkpoint wants it. It can be set."""
-        name: str | None = self._setting("default_prompt_name", self._parts.options.default_prompt_name)
+        name: str | None = self._settings.get("default_prompt_name", self._parts.options.default_prompt_name)
         return name
 
     @default_prompt_name.setter
