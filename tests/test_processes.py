@@ -187,3 +187,30 @@ def test_a_fork_while_other_threads_tokenize(tmp_path):
         print("done")
     """
     assert in_a_subprocess(code) == "done\n"
+
+
+@forks
+def test_a_fork_while_another_thread_opens_an_encoder(tmp_path):
+    """The child opens it for itself."""
+    code = f"""
+        import os, pickle, signal, threading, time, warnings
+        import numpy as np
+        from tfcore import SentenceEncoder
+
+        warnings.simplefilter("ignore")
+        encoder = SentenceEncoder({str(write_bert(tmp_path))!r})
+        want, stored = encoder.encode("one two three"), pickle.dumps(encoder)
+        for attempt in range(8):
+            copy = pickle.loads(stored)
+            thread = threading.Thread(target=copy.encode, args=("one",))
+            thread.start()
+            time.sleep(attempt * 0.5e-3)
+            child = os.fork()
+            if not child:
+                signal.alarm(60)
+                os._exit(0 if np.array_equal(copy.encode("one two three"), want) else 1)
+            assert os.waitpid(child, 0)[1] == 0
+            thread.join()
+        print("done")
+    """
+    assert in_a_subprocess(code) == "done\n"

@@ -11,13 +11,13 @@ import hashlib
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..extras import extra
+from ..locks import ProcessLock
 from .rows import Row
 
 FORMATS = {
@@ -275,13 +275,13 @@ def _csv_records(lines: Iterator[Line], delimiter: str) -> Iterator[tuple[int, l
         yield start, record
 
 
-_field_size = threading.Lock()
+_field_size = ProcessLock()
 
 
 @contextmanager
 def _long_fields() -> Iterator[None]:
     """Lends the process' setting of how long a field may be."""
-    with _field_size:
+    with _field_size.here:
         earlier = csv.field_size_limit(MOST_LINE)
         try:
             yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..embedding import SentenceEncoder
+from ..locks import ProcessLock
 
 _EDGE = 1 << 16  # bytes of a file's beginning and end that go into a checkpoint's fingerprint
 
@@ -57,12 +57,12 @@ def embed(recipe: Recipe, texts: list[str]) -> Embedded:
     return Embedded(np.ascontiguousarray(vectors, np.float32), len(info.truncated), checkpoint)
 
 
-_lock = threading.Lock()
+_lock = ProcessLock()
 _kept: dict[str, tuple[SentenceEncoder, str]] = {}  # the model that was used last, by name
 
 
 def _opened(recipe: Recipe) -> tuple[SentenceEncoder, str]:
-    with _lock:
+    with _lock.here:
         found = _kept.get(recipe.model)
         if found is None or found[1] != recipe.checkpoint:
             _kept.clear()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from ..locks import ProcessLock
 from ..models.config import Config
 from ..models.device import check_device
 from ..models.hub import SENTENCE_FILES, Lookup, resolve
@@ -76,7 +76,7 @@ class Opened(Generic[P]):
         self._name, self._source = os.fspath(name), replace(source, token=None)  # which stays out of pickles
         self._settings: dict[str, Any] = {}
         self._warned = False
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._opened: P | None = self._open(self.folder)
         if prompts is not None:
             self.prompts = {**self._parts.options.prompts, **_checked_prompts(prompts)}
@@ -92,7 +92,7 @@ class Opened(Generic[P]):
     def _parts(self) -> P:
         """What the checkpoint holds, opened by the first of any threads that ask."""
         if self._opened is None:
-            with self._lock:
+            with self._lock.here:
                 if self._opened is None:
                     if not self.folder.is_dir():  # on another machine a hub name is in another cache
                         self.folder = resolve(self._name, SENTENCE_FILES, self._source, self._owner).resolve()
@@ -178,7 +178,7 @@ class Opened(Generic[P]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._name, self._source, self.folder = state["name"], state["source"], state["folder"]
         self._settings, self._warned = state["settings"], False
-        self._lock, self._opened = threading.Lock(), None
+        self._lock, self._opened = ProcessLock(), None
 
 
 def _checked_prompts(prompts: Any) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .fork_lock import fork_lock
+from ..locks import fork_lock
 from .tokenizer_families import SPECIAL, ends_of, put_ends
 
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")  # before Transformers 5, and since

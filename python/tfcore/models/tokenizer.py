@@ -9,10 +9,10 @@ from operator import attrgetter
 from typing import Any
 
 from ..extras import extra
+from ..locks import fork_lock
 from .batch_encoding import BatchEncoding, Text, as_batch, as_columns, as_lists, as_tensors, first_rows
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
-from .fork_lock import fork_lock
 from .hub import TOKENIZER_FILES, Lookup, resolve
 from .layout import SIDES, Layout, lay_out
 from .long_texts import within_bounds
