@@ -315,11 +315,13 @@ def test_a_progress_bar_on_request(folder, capsys):
             "precision is 'binary', expected 'float32' where output_value is 'token_embeddings'",
         ),
         ({"batch_size": 0}, ValueError, "batch_size is 0, expected a positive integer"),
-        ({"batch_size": 2.0}, ValueError, "batch_size is 2.0"),
+        ({"batch_size": 2.0}, TypeError, "batch_size is 2.0"),
         ({"batch_size": np.int64(0)}, ValueError, r"batch_size is (np.int64\(0\)|0), expected"),
         ({"truncate_dim": 33}, ValueError, "truncate_dim is 33, expected a positive integer up to 32"),
         ({"truncate_dim": -1}, ValueError, "truncate_dim is -1"),
         ({"output_value": "tokens"}, ValueError, "output_value is 'tokens', expected 'sentence_embedding'"),
+        ({"output_value": 3}, TypeError, "output_value is 3, expected 'sentence_embedding'"),
+        ({"precision": None}, TypeError, "precision is None, expected 'float32'"),
     ],
 )
 def test_wrong_arguments_are_named(folder, arguments, error, message):
@@ -446,8 +448,8 @@ def test_the_length_can_be_set(folder):
     assert info.token_counts.tolist() == [5]
     assert np.array_equal(got, SentenceEncoder(folder).encode(["a b c"]))
     assert pickle.loads(pickle.dumps(encoder)).max_seq_length == 5
-    for wrong in (0, 25, "3"):
-        with pytest.raises(ValueError, match=r"max_seq_length is .*, expected a positive integer up to 24"):
+    for wrong, error in ((0, ValueError), (25, ValueError), ("3", TypeError)):
+        with pytest.raises(error, match=r"max_seq_length is .*, expected a positive integer up to 24"):
             encoder.max_seq_length = wrong
 
 

@@ -682,6 +682,7 @@ BAD = [
     (nn.Transformer, {"d_model": 0}, ValueError, ["0", "at least 1"]),
     (nn.Transformer, {"num_decoder_layers": 0}, ValueError, ["num_decoder_layers", "0"]),
     (nn.EncoderLayer, {"d_model": 8, "nhead": 2, "activation": "swish"}, ValueError, ["activation", "'swish'"]),
+    (nn.EncoderLayer, {"d_model": 8, "nhead": 2, "activation": 3}, TypeError, ["activation", "is 3", "'gelu'"]),
     (nn.Transformer, {"d_model": 8, "nhead": 2, "norm": "batch"}, ValueError, ["norm", "'batch'", "'rms'"]),
     (nn.Transformer, {"d_model": 8, "nhead": 2, "dtype": np.int32}, ValueError, ["dtype", "int32", "float32"]),
     (nn.Transformer, {"d_model": 8, "nhead": 2, "dtype": np.float16}, ValueError, ["dtype", "float16"]),

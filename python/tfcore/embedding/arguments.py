@@ -11,15 +11,18 @@ import numpy.typing as npt
 
 def check_positive(name: str, value: Any, most: int | None = None) -> None:
     """Refuses all but positive integers, up to `most`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1 or (most is not None and value > most):
-        raise ValueError(f"{name} is {value!r}, expected a positive integer" + (f" up to {most}" if most else ""))
+    expected = "a positive integer" + (f" up to {most}" if most else "")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is {value!r}, expected {expected}")
+    if value < 1 or (most is not None and value > most):
+        raise ValueError(f"{name} is {value!r}, expected {expected}")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Refuses all but `choices`."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        raise ValueError(f"{name} is {value!r}, expected {', '.join(map(repr, choices))}")
+        kind = ValueError if isinstance(value, tuple(map(type, choices))) else TypeError
+        raise kind(f"{name} is {value!r}, expected {', '.join(map(repr, choices))}")
 
 
 def check_iterable(name: str, value: Any, expected: str) -> Iterable[Any]:

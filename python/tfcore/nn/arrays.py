@@ -111,5 +111,6 @@ def check_dropout(dropout: Any) -> None:
 def choice(name: str, value: Any, known: Any) -> Any:
     """What `known` holds under `value`."""
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, known))}")
+        kind = ValueError if isinstance(value, str) else TypeError
+        raise kind(f"{name} is {value!r}, expected one of {', '.join(map(repr, known))}")
     return known[value]
