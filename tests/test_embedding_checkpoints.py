@@ -1,5 +1,7 @@
 """Vectors and scores of whole checkpoints, as sentence-transformers makes them: recorded, and live where installed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tfcore
@@ -104,9 +106,14 @@ def test_live_beside_sentence_transformers(tmp_path):
     for their_row, our_row in zip(*ranked, strict=True):
         assert abs(their_row.pop("score") - our_row.pop("score")) <= BOUND
         assert their_row == our_row
-    folder = write_case(tmp_path / "multi", MULTI["fixed"])
+    options = MULTI["fixed"].options | {"similarity_fn_name": "meanmaxsim"}
+    folder = write_case(tmp_path / "multi", replace(MULTI["fixed"], options=options))
     theirs, ours = library.MultiVectorEncoder(str(folder), device="cpu"), MultiVectorEncoder(folder)
-    for theirs_row, row in zip(
-        theirs.encode_query(TEXTS, convert_to_numpy=True), ours.encode_query(TEXTS), strict=True
-    ):
-        close(row, theirs_row)
+    sides = [
+        [encoder.encode_query(TEXTS, convert_to_numpy=True), encoder.encode_document(TEXTS, convert_to_numpy=True)]
+        for encoder in (theirs, ours)
+    ]
+    for their_side, our_side in zip(*sides, strict=True):
+        for their_row, our_row in zip(their_side, our_side, strict=True):
+            close(our_row, their_row)
+    close(ours.similarity(*sides[1]), theirs.similarity(*sides[0]).numpy())

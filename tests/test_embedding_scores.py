@@ -242,6 +242,34 @@ def test_maxsim_is_its_formula():
         maxsim([np.zeros(8, np.float32)], documents)
 
 
+def test_mean_maxsim_counts_a_querys_tokens(tmp_path):
+    """Of queries that come one by one, too."""
+    options = MULTI["plain"].options | {"similarity_fn_name": "meanmaxsim"}
+    encoder = MultiVectorEncoder(write_case(tmp_path, replace(MULTI["plain"], options=options)))
+    queries, documents = encoder.encode_query(["cut", "the two cuts", "b"]), encoder.encode_document(["b c", "a"])
+    want = maxsim(queries, documents) / np.array([[len(query)] for query in queries], np.float32)
+    assert np.array_equal(encoder.similarity(queries, documents), want)
+    assert np.array_equal(encoder.similarity(iter(queries), iter(documents)), want)
+    assert np.array_equal(encoder.similarity(queries[1], documents), want[1:2])
+
+
+def test_the_side_of_texts_can_be_an_argument(multi):
+    for task, method in (("query", multi.encode_query), ("document", multi.encode_document)):
+        assert np.array_equal(multi.encode("the cut, b", task=task), method("the cut, b"))
+    with pytest.raises(ValueError, match="task is 'answer', expected 'query', 'document', None"):
+        multi.encode("cut", task="answer")
+    with pytest.raises(TypeError, match=r"encode\(\) got an unexpected keyword argument 'side'"):
+        multi.encode_query("cut", side="query")
+
+
+def test_vectors_of_tokens_as_tensors(multi):
+    torch = pytest.importorskip("torch")
+    tensors, arrays = multi.encode(["cut", "b c"], convert_to_numpy=False), multi.encode(["cut", "b c"])
+    for tensor, array in zip(tensors, arrays, strict=True):
+        assert isinstance(tensor, torch.Tensor)
+        assert np.array_equal(tensor.numpy(), array)
+
+
 def test_each_kind_of_checkpoint_names_the_other(tmp_path):
     with pytest.raises(ValueError, match=r"no MultiVectorMask among the modules.*expected a multi-vector checkpoint"):
         MultiVectorEncoder(minilm())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ..models.device import check_device
 
 
 def check_positive(name: str, value: Any, most: int | None = None) -> None:
@@ -23,6 +25,19 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         kind = ValueError if isinstance(value, tuple(map(type, choices))) else TypeError
         raise kind(f"{name} is {value!r}, expected {', '.join(map(repr, choices))}")
+
+
+def check_run(batch_size: int | None, device: Any) -> None:
+    """Refuses what no call can run with."""
+    check_device(device)
+    if batch_size is not None:
+        check_positive("batch_size", batch_size)
+
+
+def several(name: str, value: Any, alone: bool, expected: str) -> tuple[Iterable[Any], int | None]:
+    """What a call is given, one thing or several, as several, and how many, where that is known."""
+    things = [value] if alone else check_iterable(name, value, expected)
+    return things, len(things) if isinstance(things, Sized) else None
 
 
 def check_iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
@@ -52,13 +67,14 @@ def half_a_pair(text: str) -> bool:
 def converted(array: npt.NDArray[Any], to_numpy: bool, to_tensor: bool) -> Any:
     """The array, or a CPU tensor of PyTorch on its memory, or the list of its rows."""
     if to_tensor:
-        return _tensor(array)
+        return tensor(array)
     return array if to_numpy else list(array)
 
 
-def _tensor(array: npt.NDArray[Any]) -> Any:
+def tensor(array: npt.NDArray[Any]) -> Any:
+    """A CPU tensor of PyTorch on the array's memory."""
     try:
         import torch
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("convert_to_tensor=True needs PyTorch; arrays do not", name=error.name) from None
+        raise ModuleNotFoundError("tensors need PyTorch; arrays do not", name=error.name) from None
     return torch.from_numpy(np.ascontiguousarray(array))

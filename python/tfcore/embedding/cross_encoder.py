@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ import numpy.typing as npt
 from .. import ops
 from ..models.checkpoint import Float32Array
 from ..models.config import Config
-from ..models.device import check_device
-from .arguments import check_iterable, check_positive, converted
+from .arguments import check_iterable, check_positive, check_run, converted, several
 from .batching import Window, run_in_passes
 from .modules import Activation, activation_of, read_entries
 from .opened import Opened, Options, Parts
@@ -182,17 +181,14 @@ class CrossEncoder(Opened[_Parts]):
         ValueError
             A text is no Unicode, or an argument is out of range.
         """
-        check_device(device)
+        check_run(batch_size, device)
         activate = _callable(self.activation_fn if activation_fn is None else activation_fn)
-        if batch_size is not None:
-            check_positive("batch_size", batch_size)
         alone = _is_pair(inputs)
-        pairs = [inputs] if alone else check_iterable("inputs", inputs, "a pair of strings or several")
-        total = len(pairs) if isinstance(pairs, Sized) else None
+        pairs, total = several("inputs", inputs, alone, "a pair of strings or several")
         tally = Tally()
         logits = self._logits(pairs, self._prompt(prompt, prompt_name), batch_size, tally, total, show_progress_bar)
-        if not return_info and not self._warned:
-            self._warned = tally.warn(self.max_seq_length, "inputs", stacklevel=2)
+        if not return_info:
+            self._warn_once(tally, self.max_seq_length, "inputs")
         scores = np.asarray(activate(logits))
         if scores.shape != logits.shape or scores.dtype.kind not in "fiu":
             got = f"{scores.dtype} {scores.shape}"

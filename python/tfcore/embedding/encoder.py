@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ..models.checkpoint import Float32Array
-from ..models.device import check_device
-from ..models.packing import IntArray, PackedTokens
-from .arguments import check_choice, check_iterable, check_positive, converted
+from ..models.packing import IntArray
+from .arguments import check_choice, check_positive, check_run, converted, several
 from .batching import Window, prompted, run_in_passes
-from .modules import SENTENCE, TOKENS, Features, Module, Normalize, normalized, open_modules, read_entries
+from .modules import SENTENCE, TOKENS, DefaultPooling, Features, Module, normalizes, open_modules, read_entries
 from .opened import Opened, Options, Parts
-from .pooling import Pooling
-from .precision import PRECISIONS, quantize_embeddings, row_by_row, stored_type, stored_width
+from .precision import PRECISIONS
 from .report import Tally, progress
+from .results import Finish, Listed, by_text
 from .similarity import PAIRWISE, SIMILARITIES, Pairwise, comparable
 from .transformer import Transformer
 
@@ -110,7 +108,7 @@ class SentenceEncoder(Opened[_Parts]):
         widths = {TOKENS: transformer.width}
         modules = open_modules(entries[1:], widths)
         if not entries:
-            modules.append(_DefaultPooling(transformer, widths))
+            modules.append(DefaultPooling(transformer, widths))
         if SENTENCE not in widths:
             raise ValueError(
                 f"{folder / 'modules.json'}: no module pools tokens to a text's vector, expected a Pooling; "
@@ -120,7 +118,7 @@ class SentenceEncoder(Opened[_Parts]):
         truncate_dim = options.config.get("truncate_dim")
         if truncate_dim is not None:
             truncate_dim = min(options.config.positive_int("truncate_dim"), widths[SENTENCE])
-        return _Parts(transformer, options, modules, widths[SENTENCE], _normalizes(modules), truncate_dim)
+        return _Parts(transformer, options, modules, widths[SENTENCE], normalizes(modules), truncate_dim)
 
     @property
     def truncate_dim(self) -> int | None:
@@ -239,28 +237,25 @@ class SentenceEncoder(Opened[_Parts]):
         check_choice("precision", precision, PRECISIONS)
         if output_value == TOKENS and precision != "float32":
             raise ValueError(f"precision is {precision!r}, expected 'float32' where output_value is {TOKENS!r}")
-        check_device(device)
-        if batch_size is not None:
-            check_positive("batch_size", batch_size)
+        check_run(batch_size, device)
         if truncate_dim is not None:
             check_positive("truncate_dim", truncate_dim, self._parts.dimension)
         alone = isinstance(sentences, str)
-        texts: Iterable[Any] = [sentences] if alone else check_iterable("sentences", sentences, "a string or several")
-        total = len(texts) if isinstance(texts, Sized) else None
+        texts, total = several("sentences", sentences, alone, "a string or several")
         prompt = self._prompt(prompt, prompt_name)
-        normalizes = normalize_embeddings or (self._parts.normalizes and truncate_dim is not None)
-        finish = _Finish(truncate_dim or self.dimension, normalizes, precision, ranges, calibration_embeddings)
-        vectors, items = finish.rows(total if output_value == SENTENCE else 0), _List()
+        normalize = normalize_embeddings or (self._parts.normalizes and truncate_dim is not None)
+        finish = Finish(truncate_dim or self.dimension, normalize, precision, ranges, calibration_embeddings)
+        vectors, items = finish.rows(total if output_value == SENTENCE else 0), Listed()
         tally = Tally()
         with progress(total, show_progress_bar) as advance:
             for places, features in self._run(texts, prompt, batch_size, tally):
                 if output_value == SENTENCE:
                     vectors.put(places, finish(features.arrays[SENTENCE]))
                 else:
-                    items.put(places, _by_text(features, output_value, finish))
+                    items.put(places, by_text(features, output_value, finish))
                 advance(len(places))
-        if not return_info and not self._warned:
-            self._warned = tally.warn(self.max_seq_length, "sentences", stacklevel=2)
+        if not return_info:
+            self._warn_once(tally, self.max_seq_length, "sentences")
         result: Any = finish.in_items(items.values) if output_value is None else items.values
         if output_value == SENTENCE:
             result = converted(finish.all(vectors.array()), convert_to_numpy, convert_to_tensor)
@@ -318,102 +313,3 @@ class SentenceEncoder(Opened[_Parts]):
 
     def __repr__(self) -> str:
         return f"SentenceEncoder({self._name!r}, dimension={self.dimension}, max_seq_length={self.max_seq_length})"
-
-
-class _DefaultPooling:
-    """Where no file says how to pool: the mean, or the last token's state of a model that was made to write."""
-
-    def __init__(self, transformer: Transformer, widths: dict[str, int]) -> None:
-        config = transformer.model.config
-        architectures = config.get("architectures") or [""]
-        writes = str(architectures[0]).endswith("ForCausalLM") and config.get("is_causal") is not False
-        self._pooling = Pooling(("lasttoken" if writes else "mean",))
-        widths[SENTENCE] = widths[TOKENS]
-
-    def __call__(self, features: Features) -> None:
-        features.arrays[SENTENCE] = self._pooling.pool(features.arrays[TOKENS], features.tokens.cu_seqlens, 0)
-
-
-def _normalizes(modules: list[Module]) -> bool:
-    """Whether the last to touch texts' vectors gave them length 1."""
-    return bool(modules) and isinstance(modules[-1], Normalize) and modules[-1].target == SENTENCE
-
-
-class _Finish:
-    """From the modules' vectors to those a call asked for: fewer dimensions, length 1, fewer bits."""
-
-    def __init__(self, dim: int, normalize: bool, precision: str, ranges: Any, calibration: Any) -> None:
-        self._dim, self._normalize = dim, normalize
-        self._precision, self._ranges, self._calibration = precision, ranges, calibration
-        self._at_once = row_by_row(precision, ranges, calibration)
-
-    def rows(self, total: int | None) -> _Rows:
-        """Room for `total` vectors, or for a number not known."""
-        if self._at_once:
-            return _Rows(total, stored_width(self._precision, self._dim), stored_type(self._precision))
-        return _Rows(total, self._dim, np.float32)
-
-    def __call__(self, vectors: Float32Array) -> npt.NDArray[Any]:
-        vectors = vectors[:, : self._dim]
-        vectors = normalized(vectors) if self._normalize else np.ascontiguousarray(vectors)
-        return self._quantized(vectors) if self._at_once else vectors
-
-    def all(self, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What is left to do when all vectors are known."""
-        return vectors if self._at_once or self._precision == "float32" else self._quantized(vectors)
-
-    def in_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The same for vectors that are entries of dicts."""
-        if items and not self._at_once:
-            for item, vector in zip(items, self.all(np.stack([item[SENTENCE] for item in items])), strict=True):
-                item[SENTENCE] = vector
-        return items
-
-    def _quantized(self, vectors: Float32Array) -> npt.NDArray[Any]:
-        return quantize_embeddings(vectors, self._precision, self._ranges, self._calibration)
-
-
-class _Rows:
-    """An array (n, width) that is filled by rows; grown where n is not known."""
-
-    def __init__(self, total: int | None, width: int, dtype: Any) -> None:
-        self._array = np.zeros((256 if total is None else total, width), dtype)
-        self._used = 0
-
-    def put(self, places: IntArray, vectors: npt.NDArray[Any]) -> None:
-        last = int(places.max()) + 1
-        if last > len(self._array):
-            self._array.resize((max(last, 2 * len(self._array)), self._array.shape[1]), refcheck=False)
-        self._array[places] = vectors
-        self._used = max(self._used, last)
-
-    def array(self) -> npt.NDArray[Any]:
-        if self._used < len(self._array):
-            self._array.resize((self._used, self._array.shape[1]), refcheck=False)
-        return self._array
-
-
-class _List:
-    """A list that is filled by rows."""
-
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-
-    def put(self, places: IntArray, values: list[Any]) -> None:
-        self.values += [None] * (int(places.max()) + 1 - len(self.values))
-        for place, value in zip(places.tolist(), values, strict=True):
-            self.values[place] = value
-
-
-def split_by_text(states: npt.NDArray[Any], tokens: PackedTokens) -> list[npt.NDArray[Any]]:
-    """(T, C) → each text's (L, C), on memory of its own."""
-    return [part.copy() for part in np.split(states, tokens.cu_seqlens[1:-1])]
-
-
-def _by_text(features: Features, output_value: str | None, finish: _Finish) -> list[Any]:
-    """A pass's texts one by one: their tokens' vectors, or dicts of all there is."""
-    states = split_by_text(features.arrays[TOKENS], features.tokens)
-    if output_value == TOKENS:
-        return states
-    ids, vectors = split_by_text(features.tokens.input_ids, features.tokens), finish(features.arrays[SENTENCE])
-    return [{"input_ids": i, TOKENS: s, SENTENCE: vector} for i, s, vector in zip(ids, states, vectors, strict=True)]

@@ -20,7 +20,7 @@ from ..models.checkpoint import WEIGHTS, Checkpoint, Float32Array
 from ..models.config import Config, read_json
 from ..models.packing import PackedTokens
 from .pooling import Pooling
-from .transformer import read_optional
+from .transformer import Transformer, read_optional
 
 TOKENS, SENTENCE = "token_embeddings", "sentence_embedding"
 
@@ -51,6 +51,20 @@ class _Pool:
     def __call__(self, features: Features) -> None:
         skip = 0 if self.pooling.include_prompt else features.prompt_length
         features.arrays[SENTENCE] = self.pooling.pool(features.arrays[TOKENS], features.tokens.cu_seqlens, skip)
+
+
+class DefaultPooling:
+    """Where no file says how to pool: the mean, or the last token's state of a model that was made to write."""
+
+    def __init__(self, transformer: Transformer, widths: Widths) -> None:
+        config = transformer.model.config
+        architectures = config.get("architectures") or [""]
+        writes = str(architectures[0]).endswith("ForCausalLM") and config.get("is_causal") is not False
+        self._pooling = Pooling(("lasttoken" if writes else "mean",))
+        widths[SENTENCE] = widths[TOKENS]
+
+    def __call__(self, features: Features) -> None:
+        features.arrays[SENTENCE] = self._pooling.pool(features.arrays[TOKENS], features.tokens.cu_seqlens, 0)
 
 
 class _Dense:
@@ -182,6 +196,11 @@ def open_modules(entries: list[Entry], widths: Widths, more: dict[str, Opener] |
             raise ValueError(f"{path}: module {kind!r} is not known, expected Transformer, {', '.join(known)}")
         modules.append(known[kind](folder, widths))
     return modules
+
+
+def normalizes(modules: list[Module]) -> bool:
+    """Whether the last to touch texts' vectors gave them length 1."""
+    return bool(modules) and isinstance(modules[-1], Normalize) and modules[-1].target == SENTENCE
 
 
 def normalized(vectors: npt.NDArray[np.float32]) -> Float32Array:

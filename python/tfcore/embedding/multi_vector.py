@@ -11,7 +11,7 @@ length is filled with mask tokens, whose vectors count like any; documents lose 
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,13 +22,13 @@ import numpy.typing as npt
 
 from ..models.checkpoint import Float32Array
 from ..models.config import Config
-from ..models.device import check_device
-from .arguments import check_iterable, check_positive
+from .arguments import check_choice, check_run, several, tensor
 from .batching import Tokenized, Window, prompted, run_in_passes
 from .modules import TOKENS, Features, Module, Normalize, dense_of_tokens, normalized, open_modules, read_entries
 from .opened import Opened, Options, Parts
 from .report import Tally, progress
-from .similarity import maxsim
+from .results import Listed
+from .similarity import matrices, maxsim
 from .transformer import Transformer
 
 _QUERY_LENGTH = 32  # ColBERT's
@@ -143,14 +143,27 @@ class MultiVectorEncoder(Opened[_Parts]):
 
     def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
         """The vectors of queries' tokens, those of the expansion among them; arguments and result as in `encode`."""
-        return self._encode("query", sentences, **options)
+        return self.encode(sentences, **options, task="query")
 
     def encode_document(self, sentences: str | Iterable[str], **options: Any) -> Any:
         """The vectors of documents' tokens, without those on the checkpoint's skiplist; otherwise as `encode`."""
-        return self._encode("document", sentences, **options)
+        return self.encode(sentences, **options, task="document")
 
-    def encode(self, sentences: str | Iterable[str], **options: Any) -> Any:
-        """The vectors of the tokens of texts that are of neither side: no marker, no expansion.
+    def encode(
+        self,
+        sentences: str | Iterable[str],
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        prompt: str | None = None,
+        *,
+        prompt_name: str | None = None,
+        task: str | None = None,
+        return_info: bool = False,
+        convert_to_numpy: bool = True,
+        device: Any = None,
+    ) -> Any:
+        """The vectors of the tokens of texts.
 
         Parameters
         ----------
@@ -163,9 +176,15 @@ class MultiVectorEncoder(Opened[_Parts]):
         normalize_embeddings : bool
             Whether to scale vectors to length 1, where the checkpoint does not anyway.
         prompt, prompt_name : str, optional
-            Put before each text; of the two sides' methods, by default the checkpoint's prompt of that name.
+            Put before each text. Default: of a side, the checkpoint's prompt of that name; else `default_prompt_name`.
+        task : str, optional
+            The side the texts are of, "query" or "document". Default: neither, so no marker and no expansion.
         return_info : bool
             Whether to return an `EncodingInfo` too, which takes the place of the warning that texts were cut.
+        convert_to_numpy : bool
+            False: tensors of PyTorch, on the CPU.
+        device : optional
+            "cpu", for the sake of code written for sentence-transformers.
 
         Returns
         -------
@@ -178,73 +197,49 @@ class MultiVectorEncoder(Opened[_Parts]):
         ValueError
             A text is no Unicode, or an argument is out of range.
         """
-        return self._encode(None, sentences, **options)
+        check_choice("task", task, ("query", "document", None))
+        check_run(batch_size, device)
+        alone = isinstance(sentences, str)
+        texts, total = several("sentences", sentences, alone, "a string or several")
+        if task is not None and prompt is None and prompt_name is None:
+            prompt = self.prompts.get(task, "")
+        prompt = self._prompt(prompt, prompt_name)
+        tally, results = Tally(), Listed()
+        with progress(total, show_progress_bar) as advance:
+            for rows, vectors in self._run(task, texts, prompt, batch_size, tally):
+                results.put(rows, [normalized(matrix) for matrix in vectors] if normalize_embeddings else vectors)
+                advance(len(rows))
+        if not return_info:
+            self._warn_once(tally, self._limit(task), "sentences")
+        values = results.values if convert_to_numpy else [tensor(matrix) for matrix in results.values]
+        value = values[0] if alone else values
+        return (value, tally.info()) if return_info else value
 
     def similarity(self, queries: Any, documents: Any) -> Float32Array:
         """`maxsim` (n, m), divided by the number of a query's tokens where the checkpoint says "meanmaxsim"."""
-        scores = maxsim(queries, documents)
-        config = self._parts.options.config
-        if config.get("similarity_fn_name") != "meanmaxsim":
-            return scores
-        alone = hasattr(queries, "ndim") and queries.ndim == 2
-        counts = np.array([len(query) for query in ([queries] if alone else queries)], np.float32)
-        return (scores / np.maximum(counts, 1)[:, None]).astype(np.float32)
+        asked = matrices("queries", queries)
+        scores = maxsim(asked, documents)
+        if self._parts.options.config.get("similarity_fn_name") == "meanmaxsim":
+            scores /= np.array([max(len(query), 1) for query in asked], np.float32)[:, None]
+        return scores
 
-    def _encode(
-        self,
-        side: str | None,
-        sentences: str | Iterable[str],
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = None,
-        normalize_embeddings: bool = False,
-        prompt: str | None = None,
-        *,
-        prompt_name: str | None = None,
-        return_info: bool = False,
-        convert_to_numpy: bool = True,
-        device: Any = None,
-    ) -> Any:
-        check_device(device)
-        if batch_size is not None:
-            check_positive("batch_size", batch_size)
-        if not convert_to_numpy:
-            raise ValueError("convert_to_numpy is False, expected True: there are no tensors here")
-        if side is not None and prompt is None and prompt_name is None:
-            prompt = self.prompts.get(side, "")
-        prompt = self._prompt(prompt, prompt_name)
-        alone = isinstance(sentences, str)
-        texts: Iterable[Any] = [sentences] if alone else check_iterable("sentences", sentences, "a string or several")
-        total = len(texts) if isinstance(texts, Sized) else None
-        tally = Tally()
-        results: list[Any] = []
-        with progress(total, show_progress_bar) as advance:
-            for rows, vectors in self._run(side, texts, prompt, batch_size, tally):
-                results += [None] * (int(rows.max()) + 1 - len(results))
-                for row, matrix in zip(rows.tolist(), vectors, strict=True):
-                    results[row] = normalized(matrix) if normalize_embeddings else matrix
-                advance(len(rows))
-        if not return_info and not self._warned:
-            self._warned = tally.warn(self._limit(side), "sentences", stacklevel=3)
-        value = results[0] if alone else results
-        return (value, tally.info()) if return_info else value
-
-    def _limit(self, side: str | None) -> int:
+    def _limit(self, task: str | None) -> int:
         """How many tokens a text may have, marker and expansion among them."""
         parts = self._parts
-        own = parts.lengths.get(side) if side else None
+        own = parts.lengths.get(task) if task else None
         limit = self.max_seq_length if own is None else own
-        if side == "query" and parts.expansion:
+        if task == "query" and parts.expansion:
             return parts.expansion.length if parts.expansion.fixed else max(limit, parts.expansion.length)
         return limit
 
     def _run(
-        self, side: str | None, texts: Iterable[str], prompt: str, batch_size: int | None, tally: Tally
+        self, task: str | None, texts: Iterable[str], prompt: str, batch_size: int | None, tally: Tally
     ) -> Iterator[tuple[npt.NDArray[np.int64], list[Float32Array]]]:
         """Passes of texts, by their rows, and each text's vectors (tokens, dim)."""
-        parts, limit = self._parts, self._limit(side)
-        marker = parts.markers[side] if side else []
-        expansion = parts.expansion if side == "query" else None
-        skip = parts.skip.get(side or "document")
+        parts, limit = self._parts, self._limit(task)
+        marker = parts.markers[task] if task else []
+        expansion = parts.expansion if task == "query" else None
+        skip = parts.skip.get(task or "document")
 
         def tokenize(window: Window) -> Tokenized:
             plain = parts.transformer.tokenize(window, limit - len(marker))

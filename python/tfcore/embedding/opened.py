@@ -18,6 +18,7 @@ from ..models.config import Config
 from ..models.device import check_device
 from ..models.hub import SENTENCE_FILES, Lookup, resolve
 from .arguments import check_positive, check_prompt
+from .report import Tally
 from .transformer import Transformer, read_optional
 
 
@@ -156,6 +157,11 @@ class Opened(Generic[P]):
             raise ValueError(f"{argument} is {name!r}, and the prompts known are {known}")
         check_prompt(f"prompts[{name!r}]", self.prompts[name])
         return self.prompts[name]
+
+    def _warn_once(self, tally: Tally, limit: int, what: str) -> None:
+        """Warns the caller's caller, the first time that texts were cut."""
+        if not self._warned:
+            self._warned = tally.warn(limit, what, stacklevel=3)
 
     def eval(self) -> Any:
         """The encoder itself."""

@@ -86,7 +86,7 @@ def maxsim(queries: Any, documents: Any) -> Float32Array:
     ValueError
         An array is not two-dimensional, or they differ in dim.
     """
-    asked, answers = _matrices("queries", queries), _matrices("documents", documents)
+    asked, answers = matrices("queries", queries), matrices("documents", documents)
     widths = {matrix.shape[1] for matrix in (*asked, *answers)}
     if len(widths) > 1:
         raise ValueError(f"queries and documents are {min(widths)} to {max(widths)} wide, expected one width")
@@ -104,7 +104,7 @@ def maxsim(queries: Any, documents: Any) -> Float32Array:
     return scores
 
 
-def _matrices(name: str, value: Any) -> list[Float32Array]:
+def matrices(name: str, value: Any) -> list[Float32Array]:
     """A list of matrices of float32, of a list of arrays or of one."""
     alone = hasattr(value, "ndim") and value.ndim == 2
     matrices = [np.asarray(matrix, np.float32) for matrix in ([value] if alone else value)]
