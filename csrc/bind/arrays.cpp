@@ -166,6 +166,23 @@ std::vector<Index> Door::integers(py::handle value, const char* name, Shape* sha
   return all;
 }
 
+std::vector<Index> Door::cu_seqlens(py::handle value, const char* name, Index total) {
+  Shape shape;
+  const std::vector<Index> cu = integers(value, name, &shape);
+  const std::string named = name;
+  if (shape.size() != 1) value_error(named + " has shape " + text(shape) + ", expected (B + 1,)");
+  if (cu.empty()) value_error(named + " is empty, expected (B + 1,) offsets from 0");
+  if (cu[0] != 0) value_error(named + " starts at " + std::to_string(cu[0]) + ", expected 0");
+  for (std::size_t i = 1; i < cu.size(); ++i)
+    if (cu[i] < cu[i - 1])
+      value_error(named + " decreases from " + std::to_string(cu[i - 1]) + " to " + std::to_string(cu[i]) +
+                  ", expected offsets that never do");
+  if (cu.back() != total)
+    value_error(named + " ends at " + std::to_string(cu.back()) + ", expected the number of packed rows, " +
+                std::to_string(total));
+  return cu;
+}
+
 Index Door::integer(py::handle value, const char* name, Index least, Index most) const {
   if (PyBool_Check(value.ptr()) || !PyIndex_Check(value.ptr()))
     type_error(std::string(name) + " is of type " + type_name(value) + ", expected an integer");

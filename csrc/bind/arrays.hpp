@@ -111,6 +111,9 @@ class Door {
   Array mask(py::handle value, const char* name);                                           // booleans or floats
   std::vector<Index> integers(py::handle value, const char* name, Shape* shape = nullptr);  // an array's, flattened
 
+  // (B + 1,) offsets of packed sequences, from 0 up to `total`
+  std::vector<Index> cu_seqlens(py::handle value, const char* name, Index total);
+
   Index integer(py::handle value, const char* name, Index least, Index most) const;
   double number(py::handle value, const char* name) const;  // finite
   // Of attention: that both fit the computation's dtype, in base 2, too.

@@ -226,22 +226,6 @@ py::object scaled_dot_product_attention(py::handle query, py::handle key, py::ha
 
 // --- packed sequences ------------------------------------------------------------------------------------------------
 
-std::vector<Index> read_cu_seqlens(Door& door, py::handle value, const char* name, Index total) {
-  const Array given = door.array(value, name, false);
-  if (given.ndim() != 1) door.value_error(shaped(name, given) + ", expected (B + 1,)");
-  const std::vector<Index> cu = door.integers(given.object(), name);
-  if (cu.empty()) door.value_error(std::string(name) + " is empty, expected (B + 1,) offsets from 0");
-  if (cu[0] != 0) door.value_error(std::string(name) + " starts at " + std::to_string(cu[0]) + ", expected 0");
-  for (std::size_t i = 1; i < cu.size(); ++i)
-    if (cu[i] < cu[i - 1])
-      door.value_error(std::string(name) + " decreases from " + std::to_string(cu[i - 1]) + " to " +
-                       std::to_string(cu[i]) + ", expected offsets that never do");
-  if (cu.back() != total)
-    door.value_error(std::string(name) + " ends at " + std::to_string(cu.back()) +
-                     ", expected the number of packed rows, " + std::to_string(total));
-  return cu;
-}
-
 template <class T> void run_varlen(const Sizes& n, const AttentionInputs& in, const std::vector<Index>& cu_q,
                                    const std::vector<Index>& cu_k, const Restrictions& r, const Output& out) {
   const Index shared = n.G ? n.H / n.G : 0;
@@ -285,11 +269,11 @@ py::object attention_varlen(py::handle query, py::handle key, py::handle value, 
   if (in.v.dim(0) != in.k.dim(0) || in.v.dim(1) != n.G)
     door.value_error(shaped("value", in.v) + ", expected the rows and heads of key, " + text(in.k.shape()));
   expect_heads(door, in.k, n.H, n.G, gqa);
-  const std::vector<Index> cu_q = read_cu_seqlens(door, cu_seqlens_q, "cu_seqlens_q", in.q.dim(0));
+  const std::vector<Index> cu_q = door.cu_seqlens(cu_seqlens_q, "cu_seqlens_q", in.q.dim(0));
   if (cu_seqlens_k.is_none() && in.k.dim(0) != in.q.dim(0))
     door.value_error(shaped("key", in.k) + ", expected as many rows as query where cu_seqlens_k is not given");
   const std::vector<Index> cu_k =
-      cu_seqlens_k.is_none() ? cu_q : read_cu_seqlens(door, cu_seqlens_k, "cu_seqlens_k", in.k.dim(0));
+      cu_seqlens_k.is_none() ? cu_q : door.cu_seqlens(cu_seqlens_k, "cu_seqlens_k", in.k.dim(0));
   if (cu_k.size() != cu_q.size())
     door.value_error("cu_seqlens_k has " + std::to_string(cu_k.size()) + " entries, expected " +
                      std::to_string(cu_q.size()) + " as in cu_seqlens_q");

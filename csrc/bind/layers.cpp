@@ -312,14 +312,17 @@ py::object gelu(py::handle x, py::handle approximate, py::handle out) {
   return apply(door, form, x, out);
 }
 
-// The functions under the operators, one by one, for the tests of their error bounds.
-py::object vector_math(py::handle name_in, py::handle x) {
+// The functions under the operators, one by one: for soft caps, activations, and tests of their error bounds.
+py::object vector_math(py::handle name, py::handle x) {
   Door door("vector_math");
-  static constexpr const char* kNames[] = {"exp", "exp2", "tanh", "erf", "sin", "cos"};  // as the enum counts
-  const std::string name = door.word(name_in, "name");
-  for (int i = 0; i < 6; ++i)
-    if (name == kNames[i]) return apply(door, Function(i), x, py::none());
-  door.value_error("name is '" + name + "', expected exp, exp2, tanh, erf, sin or cos");
+  const Function function = door.one_of<Function>(name, "name",
+                                                  {{"exp", Function::exp},
+                                                   {"exp2", Function::exp2},
+                                                   {"tanh", Function::tanh},
+                                                   {"erf", Function::erf},
+                                                   {"sin", Function::sin},
+                                                   {"cos", Function::cos}});
+  return apply(door, function, x, py::none());
 }
 
 py::object linear_operator(py::handle x, py::handle weight, py::handle bias, py::handle activation, py::handle residual,

@@ -39,12 +39,13 @@ void expect_below(const Door& door, const std::vector<Index>& values, Index limi
                        std::to_string(limit - 1));
 }
 
-std::vector<Index> borders(const Door& door, py::handle value, const char* name, Index tokens) {
-  Door each = door;
-  std::vector<Index> cu = each.integers(value, name);
-  if (!(!cu.empty() && cu.front() == 0 && cu.back() == tokens && std::is_sorted(cu.begin(), cu.end())))
-    door.value_error(std::string(name) + " does not rise from 0 to the number of tokens, " + std::to_string(tokens));
-  return cu;
+// One entry for each of the batch's sequences.
+std::vector<Index> one_each(Door& door, py::handle value, const char* name, Index sequences) {
+  std::vector<Index> all = door.integers(value, name);
+  if (Index(all.size()) != sequences)
+    door.value_error(std::string(name) + " has " + std::to_string(all.size()) + " entries, expected one a sequence, " +
+                     std::to_string(sequences));
+  return all;
 }
 
 // A contiguous array of the dtype, with so many dimensions.
@@ -72,7 +73,7 @@ struct Call {
   Call(Door& door, const Stack& stack, py::handle ids_in, py::handle types_in, py::handle positions_in,
        py::handle turns_in, py::handle cu_in)
       : ids(door.integers(ids_in, "input_ids")), positions(door.integers(positions_in, "position_ids")),
-        cu(borders(door, cu_in, "cu_seqlens", Index(ids.size()))) {
+        cu(door.cu_seqlens(cu_in, "cu_seqlens", Index(ids.size()))) {
     const Embeddings& e = stack.parts().embeddings;
     expect_below(door, ids, e.vocabulary, "input_ids");
     if (!types_in.is_none()) types = door.integers(types_in, "token_type_ids");
@@ -148,21 +149,15 @@ struct Call {
     for (Index i = 0; fits && i < stack.blocks(); ++i)
       fits = bool(cross->blocks[i]) == stack.parts().blocks[i].cross.has_value();
     if (!fits) door.value_error("cross_keys was made by another model");
-    sources = door.integers(sources_in, "sources");
+    sources = one_each(door, sources_in, "sources", batch.sequences);
     expect_below(door, sources, Index(cross->cu_seqlens.size()) - 1, "sources");
-    if (Index(sources.size()) != batch.sequences)
-      door.value_error("sources has " + std::to_string(sources.size()) + " entries, expected one a sequence, " +
-                       std::to_string(batch.sequences));
     batch.cross = cross, batch.sources = sources.data();
   }
 
   void take_seen(Door& door, py::handle seen_in) {
     if (seen_in.is_none()) return;
-    seen = door.integers(seen_in, "seen");
     if (batch.cache) door.value_error("seen is given, but so is a cache, whose tokens are all attended to");
-    if (Index(seen.size()) != batch.sequences)
-      door.value_error("seen has " + std::to_string(seen.size()) + " entries, expected one a sequence, " +
-                       std::to_string(batch.sequences));
+    seen = one_each(door, seen_in, "seen", batch.sequences);
     for (Index b = 0; b < batch.sequences; ++b)
       if (seen[b] < 0 || seen[b] > batch.count(b))
         door.value_error("seen holds " + std::to_string(seen[b]) + " of a sequence of " +
@@ -235,7 +230,7 @@ Late<CrossKeys> cross_keys(const Late<Stack>& self, py::handle encoded_in, py::h
   const Door door("Stack.cross_keys");
   const Stack& stack = self.get(door);
   const Array encoded = exactly(door, encoded_in, "encoded", NPY_FLOAT, 2);
-  const std::vector<Index> cu = borders(door, cu_in, "cu_seqlens", encoded.dim(0));
+  const std::vector<Index> cu = door.cu_seqlens(cu_in, "cu_seqlens", encoded.dim(0));
   for (const Block& block : stack.parts().blocks)
     if (block.cross && block.cross->key_value.weight.k() != encoded.dim(1))
       door.value_error(shaped("encoded", encoded) + ", expected (T, " +
