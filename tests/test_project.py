@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import in_a_subprocess
 from isas import ISAS, LOWERED
 from signatures import Parameter, parameters, parameters_of_node
 from tfcore import _core
@@ -41,11 +42,16 @@ def arrows() -> dict[str, set[str]]:
 ARROWS = arrows()
 
 
+def includes(path: Path) -> list[str]:
+    """The files of csrc/ that a file includes."""
+    return re.findall(r'^\s*#\s*include\s*"([^"]+)"', path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_includes_follow_the_arrows(path):
     folder = path.relative_to(CSRC).parts[0]
     assert folder in ARROWS, f"csrc/{folder} has no line in CONTRIBUTING.md"
-    for included in re.findall(r'^\s*#\s*include\s*"([^"]+)"', path.read_text(encoding="utf-8"), re.MULTILINE):
+    for included in includes(path):
         assert (CSRC / included).is_file(), f"{relative(path)} includes {included}, which is not in csrc/"
         target = included.partition("/")[0]
         allowed = {folder, *ARROWS[folder]}
@@ -93,7 +99,7 @@ def test_the_arrows_name_what_exists_and_run_in_no_circle():
 def test_arrows_are_really_read():
     """The readers above see an include and an import that are known to be there."""
     assert "_core" in imports(PACKAGE / "ops.py")
-    assert "kernels/attention.hpp" in (CSRC / "isa" / "kernels.cpp").read_text(encoding="utf-8")
+    assert "kernels/attention.hpp" in includes(CSRC / "isa" / "kernels.cpp")
     assert len(SOURCES) > 10
     assert len(MODULES) > 5
 
@@ -104,8 +110,7 @@ def test_the_core_needs_numpy_alone():
         "import tfcore, tfcore.nn, tfcore.reference, tfcore.drop_in, tfcore.runtime\n"
         "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    others = set(done.stdout.split()) - set(sys.stdlib_module_names) - {"numpy", "tfcore"}
+    others = set(in_a_subprocess(code).split()) - set(sys.stdlib_module_names) - {"numpy", "tfcore"}
     assert not others, f"import tfcore brings in {sorted(others)}"
 
 
