@@ -62,7 +62,7 @@ class Job:
 
     >>> job = Job(Corpus("corpus.txt"), Path("vectors.npy"), Recipe("all-MiniLM-L6-v2"))  # doctest: +SKIP
     >>> print(job.run())  # doctest: +SKIP
-    3 rows, 0 skipped, 0 truncated, dimension 384, 0.1 s, 30.0 rows/s
+    3 rows, 0 skipped, 0 truncated, dimension 384, ... s, ... rows/s
 
     Parameters
     ----------

@@ -37,8 +37,11 @@ class CrossEncoder(Opened[_Parts]):
     """Scores of pairs of texts: rerankers, and other classifiers of pairs.
 
     >>> encoder = CrossEncoder("cross-encoder/ms-marco-MiniLM-L6-v2")  # doctest: +SKIP
-    >>> encoder.predict([("Where do cats sleep?", "On mats."), ("Where do cats sleep?", "2 + 2")])  # doctest: +SKIP
-    >>> encoder.rank("Where do cats sleep?", ["2 + 2", "On mats."], top_k=1)  # doctest: +SKIP
+    >>> question = "Where do cats sleep?"  # doctest: +SKIP
+    >>> encoder.predict([(question, "On mats."), (question, "2 + 2")]).shape  # doctest: +SKIP
+    (2,)
+    >>> encoder.rank(question, ["2 + 2", "On mats."], top_k=1)  # doctest: +SKIP
+    [{'corpus_id': ..., 'score': ...}]
 
     A pair's score has the same bits alone, in any batch and in any order. Calls from several threads at once are fine.
     A pickle holds the checkpoint's name and opens it when first used.

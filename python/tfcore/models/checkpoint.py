@@ -93,7 +93,7 @@ class Checkpoint(Mapping[str, Float32Array]):
     Every tensor comes as a C-contiguous float32 array. The arrays read the files' pages in place where the file holds
     float32; nothing is copied until somebody writes or widens.
 
-    >>> checkpoint = Checkpoint.open(folder)  # doctest: +SKIP
+    >>> checkpoint = Checkpoint.open(Path("all-MiniLM-L6-v2"))  # doctest: +SKIP
     >>> checkpoint["embeddings.word_embeddings.weight"].shape  # doctest: +SKIP
     (30522, 384)
 

@@ -63,10 +63,12 @@ class TextStreamer:
 class TextIteratorStreamer(TextStreamer):
     """A text as it is written, to iterate over, while `generate` runs on another thread.
 
+    >>> ids = tokenizer("The capital of France is", return_tensors="np").input_ids  # doctest: +SKIP
     >>> streamer = TextIteratorStreamer(tokenizer, skip_prompt=True)  # doctest: +SKIP
-    >>> Thread(target=model.generate, args=(ids,), kwargs={"streamer": streamer}).start()  # doctest: +SKIP
-    >>> for text in streamer:  # doctest: +SKIP
-    ...     print(text, end="")
+    >>> settings = {"streamer": streamer, "max_new_tokens": 2}  # doctest: +SKIP
+    >>> Thread(target=model.generate, args=(ids,), kwargs=settings).start()  # doctest: +SKIP
+    >>> list(streamer)  # doctest: +SKIP
+    [' Paris', '.', '']
 
     Parameters
     ----------

@@ -51,7 +51,8 @@ class Writing(Pretrained):
     ) -> IntArray:
         """Texts and their continuations.
 
-        >>> model = AutoModelForCausalLM.from_pretrained("HuggingFaceTB/SmolLM2-135M")  # doctest: +SKIP
+        >>> from tfcore import AutoModelForCausalLM  # doctest: +SKIP
+        >>> model = AutoModelForCausalLM.from_pretrained("SmolLM2-135M-Instruct.Q4_1.gguf")  # doctest: +SKIP
         >>> model.generate([[19556, 28]], max_new_tokens=5).shape  # doctest: +SKIP
         (1, 7)
 
@@ -110,8 +111,8 @@ class Writing(Pretrained):
     ) -> Iterator[Step]:
         """The same, token by token: yields `rows`, the texts still unfinished, and a token for each.
 
-        >>> for step in model.stream([[19556, 28]], max_new_tokens=5):  # doctest: +SKIP
-        ...     print(step.tokens)
+        >>> [int(step.tokens[0]) for step in model.stream([[19556, 28]], max_new_tokens=3)]  # doctest: +SKIP
+        [357, 506, 253]
 
         It may be left at any step. Parameters and errors are those of `generate`, but for beams, which have no text
         before the end.
