@@ -77,7 +77,15 @@ def test_every_option_beside_transformers(tokenizer):
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoTokenizer.from_pretrained(minilm())
     pairs = list(zip(TEXTS, TEXTS[::-1], strict=True))
-    calls = [(TEXTS,), (TEXTS[0],), (TEXTS[0], TEXTS[4]), (TEXTS, TEXTS[::-1]), (pairs,), (TEXTS[0], "")]
+    calls = [
+        (TEXTS,),
+        (TEXTS[0],),
+        (TEXTS[0], TEXTS[4]),
+        (TEXTS, TEXTS[::-1]),
+        (pairs,),
+        (TEXTS[0], ""),
+        (TEXTS[:1], [""]),
+    ]
     options = {
         "padding": [False, True, "max_length"],
         "truncation": [None, False, True, "only_first", "only_second", "longest_first"],
@@ -242,6 +250,12 @@ def test_a_pickle(tokenizer):
 # ---- wrong arguments
 
 
+def test_numpy_integers_are_integers(tokenizer):
+    options = {"padding": "max_length", "max_length": 8, "stride": 1, "pad_to_multiple_of": 4, **OVERFLOW}
+    of_numpy = {key: np.int64(value) if type(value) is int else value for key, value in options.items()}
+    assert tokenizer("a " * 9, **of_numpy) == tokenizer("a " * 9, **options)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
@@ -255,11 +269,16 @@ def test_a_pickle(tokenizer):
         ((["a", "b c"],), {"return_tensors": "np"}, ValueError, "3 to 4 tokens.*padding=True"),
         (("a",), {"return_tensors": "tf"}, ValueError, "return_tensors is 'tf', expected 'np', 'pt' or None"),
         (("a",), {"padding": "longer"}, ValueError, "padding is 'longer', expected one of"),
-        (("a",), {"padding": []}, ValueError, r"padding is \[\], expected one of"),
+        (("a",), {"padding": []}, TypeError, r"padding is \[\], expected one of"),
         (("a",), {"truncation": "first"}, ValueError, "truncation is 'first', expected one of"),
         (("a",), {"padding_side": "middle"}, ValueError, "padding_side is 'middle'"),
         (("a",), {"max_length": 0}, ValueError, "max_length is 0, expected a positive integer"),
-        (("a",), {"max_length": 2.5}, ValueError, "max_length is 2.5"),
+        (("a",), {"max_length": 2.5}, TypeError, "max_length is 2.5, expected a positive integer"),
+        (("a",), {"max_length": "8"}, TypeError, "max_length is '8', expected a positive integer"),
+        (("a",), {"max_length": True}, TypeError, "max_length is True, expected a positive integer"),
+        (("a",), {"pad_to_multiple_of": 8.0}, TypeError, "pad_to_multiple_of is 8.0"),
+        (("a",), {"stride": "1"}, TypeError, "stride is '1', expected 0 or a positive integer"),
+        (("a",), {"padding_side": 3}, TypeError, "padding_side is 3, expected one of"),
         (("a",), {"pad_to_multiple_of": -8}, ValueError, "pad_to_multiple_of is -8"),
         (("a",), {"max_length": 1}, ValueError, "max_length is 1, expected at least 2: the special tokens"),
         (("a", "b"), {"max_length": 2}, ValueError, "max_length is 2, expected at least 3"),
@@ -372,11 +391,12 @@ def test_a_special_token_by_its_id(folder):
     tokenizer.pad_token_id = tokenizer.sep_token_id
     assert tokenizer.pad_token == "[SEP]"
     assert tokenizer(["a", "b c"], padding=True)["input_ids"][0][-1] == tokenizer.sep_token_id
-    for wrong in (99999, -1, "[SEP]"):
-        with pytest.raises(
-            ValueError, match=f"pad_token_id is {re.escape(repr(wrong))}, expected a token's id, or None"
-        ):
+    for wrong in (99999, -1, 1 << 40, "[SEP]", 1.0, False):
+        error = ValueError if type(wrong) is int else TypeError
+        with pytest.raises(error, match=f"pad_token_id is {re.escape(repr(wrong))}, expected a token's id, or None"):
             tokenizer.pad_token_id = wrong
+    tokenizer.pad_token_id = np.int64(0)
+    assert tokenizer.pad_token == "[PAD]"
     tokenizer.pad_token_id = None
     assert tokenizer.pad_token is None
     assert "pad_token" not in tokenizer.special_tokens_map

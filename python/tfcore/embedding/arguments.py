@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..models.device import check_device
+from ..scalars import integer
 
 
 def check_positive(name: str, value: Any, most: int | None = None) -> None:
     """Refuses all but positive integers, up to `most`."""
-    expected = "a positive integer" + (f" up to {most}" if most else "")
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} is {value!r}, expected {expected}")
-    if value < 1 or (most is not None and value > most):
-        raise ValueError(f"{name} is {value!r}, expected {expected}")
+    integer(name, value, most=most)
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..scalars import integer, shown
+
 _MOST_COLUMNS = 1 << 24  # that a text is padded to
 _LARGE = int(1e20)  # from here on Transformers takes a length for none
 _PADDINGS = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
@@ -82,14 +84,14 @@ def lay_out(
 
     Raises
     ------
+    TypeError
+        An argument is of another kind.
     ValueError
         An argument is out of range or unknown, two of them do not fit, or there is nothing to pad with.
     """
-    for name, value in (("max_length", max_length), ("pad_to_multiple_of", multiple)):
-        if value is not None and (type(value) is not int or value < 1):
-            raise ValueError(f"{name} is {value!r}, expected a positive integer")
-    if type(stride) is not int or stride < 0:
-        raise ValueError(f"stride is {stride!r}, expected 0 or a positive integer")
+    max_length = None if max_length is None else integer("max_length", max_length)
+    multiple = None if multiple is None else integer("pad_to_multiple_of", multiple)
+    stride = integer("stride", stride, 0)
     if truncation is None and max_length is not None and padding is False:
         truncation = True  # max_length given alone
     cut, pad = choose("truncation", truncation, _TRUNCATIONS), choose("padding", padding, _PADDINGS)
@@ -119,4 +121,5 @@ def choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
     try:
         return choices[value]
     except (KeyError, TypeError):
-        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(repr(c) for c in choices)}") from None
+        kind = ValueError if isinstance(value, tuple(map(type, choices))) else TypeError
+        raise kind(f"{name} is {shown(value)}, expected one of {', '.join(repr(c) for c in choices)}") from None

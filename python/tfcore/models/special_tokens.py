@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..locks import fork_lock
+from ..scalars import integer
 from .tokenizer_families import SPECIAL, ends_of, put_ends
 
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")  # before Transformers 5, and since
+MOST_ID = (1 << 32) - 1
 
 
 def _token(name: str) -> property:
@@ -30,10 +32,12 @@ def _token_id(name: str) -> property:
         return None if token is None else self._backend.token_to_id(token)
 
     def write(self: SpecialTokens, token_id: int | None) -> None:
-        known = type(token_id) is int and 0 <= token_id < 1 << 32
-        token = self._backend.id_to_token(token_id) if known else None
-        if token is None and token_id is not None:
-            raise ValueError(f"{name}_id is {token_id!r}, expected a token's id, or None")
+        token = None
+        if token_id is not None:
+            number = integer(f"{name}_id", token_id, 0, MOST_ID, expected="a token's id, or None")
+            token = self._backend.id_to_token(number)
+            if token is None:
+                raise ValueError(f"{name}_id is {number}, expected a token's id, or None")
         setattr(self, name, token)
 
     return property(read, write, doc=f"The id of the {name.replace('_', ' ')}, or None.")

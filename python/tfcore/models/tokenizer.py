@@ -16,11 +16,10 @@ from .config import Config
 from .hub import TOKENIZER_FILES, Lookup, resolve
 from .layout import SIDES, Layout, lay_out
 from .long_texts import within_bounds
-from .special_tokens import SpecialTokens
+from .special_tokens import MOST_ID, SpecialTokens
 from .tokenizer_families import SPECIAL, family_of, from_the_library
 from .tokenizer_files import extra_special, named_special, open_tokenizer
 
-_MOST_ID = 1 << 32
 _SETTINGS = (
     *SPECIAL,
     *("model_max_length", "padding_side", "truncation_side", "add_bos_token", "add_eos_token", "add_prefix_space"),
@@ -187,7 +186,7 @@ class Tokenizer(SpecialTokens):
         Raises
         ------
         TypeError
-            `text` holds something else than texts.
+            `text` holds something else than texts, or an option is of another kind.
         ValueError
             Rows of different lengths cannot be a tensor (padding=True makes them equal), an option is unknown, or
             `max_length` has no room for the text.
@@ -529,7 +528,7 @@ def _checked(name: str, ids: list[Any]) -> list[int]:
     for token in ids:
         if type(token) is not int:
             raise TypeError(f"{name} holds {type(token).__name__}, expected integers")
-        if not 0 <= token < _MOST_ID:
+        if not 0 <= token <= MOST_ID:
             raise ValueError(f"{name} holds {token}, expected ids from 0 to 2**32 - 1")
     return ids
 

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..scalars import integer, number
+
 Array = NDArray[Any]
+size = integer  # of an axis, or of several layers
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -86,15 +89,6 @@ def expect_rows(name: str, array: Array, rows: int, other: str) -> None:
         raise ValueError(f"{name} has {len(array)} sequences, expected {rows} as in {other}")
 
 
-def size(name: str, value: Any, least: int = 1) -> int:
-    """`value` as an int that is at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} is of type {type(value).__name__}, expected an integer")
-    if value < least:
-        raise ValueError(f"{name} is {value}, expected at least {least}")
-    return int(value)
-
-
 def expect_divides(name: str, value: int, of_name: str, of: int) -> None:
     if of % value:
         raise ValueError(f"{name} is {value}, expected a divisor of {of_name}, {of}")
@@ -102,10 +96,7 @@ def expect_divides(name: str, value: int, of_name: str, of: int) -> None:
 
 def check_dropout(dropout: Any) -> None:
     """Refuses what is no probability; layers are for inference, where dropout does nothing."""
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float, np.integer, np.floating)):
-        raise TypeError(f"dropout is of type {type(dropout).__name__}, expected a number from 0 to 1")
-    if not 0 <= dropout <= 1:
-        raise ValueError(f"dropout is {dropout}, expected a number from 0 to 1")
+    number("dropout", dropout, 1)
 
 
 def choice(name: str, value: Any, known: Any) -> Any:

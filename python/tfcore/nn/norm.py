@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import ops
+from ..scalars import number
 from .arrays import Array, as_array, size
 from .layer import Layer, Weight
 
@@ -26,11 +27,9 @@ class Norm(Layer):
         super().__init__(dtype)
         given = tuple(normalized_shape) if np.iterable(normalized_shape) else (normalized_shape,)
         self.normalized_shape = tuple(size("normalized_shape", n) for n in given)
-        self.eps = float(eps)
+        self.eps = number("eps", eps)
         if not given:
             raise ValueError("normalized_shape is empty, expected at least one axis")
-        if not self.eps >= 0:
-            raise ValueError(f"eps is {eps}, expected 0 or a positive number")
         self._put_optional("weight", weight, lambda: np.ones(self.normalized_shape, self.dtype))
         self._put_optional("bias", bias, lambda: np.zeros(self.normalized_shape, self.dtype))
 
