@@ -172,6 +172,7 @@ def as_batch(text: Any, pair: Any, *, words: bool = False) -> tuple[list[Text], 
     if kind.fits(text):
         if pair is not None and not kind.fits(pair):
             raise TypeError(f"text_pair is {type(pair).__name__}, expected {kind.one} beside a single text")
+        # An empty second text is none here, but one in a batch: as Transformers has it
         return [(_plain(text), _plain(pair)) if pair else _plain(text)], False
     texts = _as_list("text", text, kind)
     if pair is None:
