@@ -1,4 +1,4 @@
-"""Single numbers among arguments: TypeError for another kind, ValueError beyond the bounds, both with the name."""
+"""Single values among arguments: TypeError for another kind, ValueError beyond the bounds, both with the name."""
 
 from __future__ import annotations
 
@@ -60,3 +60,8 @@ def shown(value: Any, write: Callable[[Any], str] = repr) -> str:
     except ValueError:  # Python writes no integer of thousands of digits
         text = "a number of thousands of digits"
     return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
+
+
+def half_a_pair(text: str) -> bool:
+    """Whether it holds half of a surrogate pair, which is no character."""
+    return any("\ud800" <= character <= "\udfff" for character in text)

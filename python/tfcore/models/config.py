@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..scalars import shown
+
 _REQUIRED: Any = object()
-_MOST = 10**36  # lengths of 10**30 stand for none
+_MOST = 10**36
 _MOST_FLOAT32 = 3.4028234663852886e38
 
 
@@ -53,19 +55,21 @@ class Config(Mapping[str, Any]):
         return cls(read_json(path), path)
 
     def positive_int(self, name: str, default: int = _REQUIRED) -> int:
+        """The field's integer from 1 to 10**36: lengths of 10**30 stand for none."""
         value = self._field(name, default)
         if type(value) is not int or not 0 < value <= _MOST:  # a bool is an int to isinstance, but not here
             self.refuse(name, "a positive integer" + " up to 10**36" * (type(value) is int and value > 0))
         return int(value)
 
     def token_id(self, name: str, default: int = _REQUIRED) -> int:
+        """The field's integer, 0 or more."""
         value = self._field(name, default)
         if type(value) is not int or value < 0:
             self.refuse(name, "a token's id: 0 or a positive integer")
         return int(value)
 
     def token_ids(self, name: str) -> list[int]:
-        """Of a field that holds none, one or several. -1, too, which stands for none in some files."""
+        """The field's ids, of which it holds none, one or several; -1, too, which stands for none in some files."""
         value = self._fields.get(name)
         ids = [] if value is None else value if isinstance(value, list) else [value]
         if not all(type(token) is int and -1 <= token < 1 << 31 for token in ids):
@@ -73,13 +77,14 @@ class Config(Mapping[str, Any]):
         return ids
 
     def texts(self, name: str) -> list[str]:
-        """Of a field that may be missing."""
+        """The field's strings; [] where it is missing."""
         value = self._fields.get(name) or []
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
             self.refuse(name, "a list of strings")
         return value
 
     def positive_number(self, name: str, default: float = _REQUIRED) -> float:
+        """The field's number, above 0 and within float32."""
         value = self._field(name, default)
         if type(value) not in (int, float) or not 0 < value <= _MOST_FLOAT32:
             beyond = type(value) in (int, float) and _MOST_FLOAT32 < value < float("inf")
@@ -94,12 +99,14 @@ class Config(Mapping[str, Any]):
         return len(labels) if labels else self.positive_int("num_labels", default=default)
 
     def text(self, name: str, default: str = _REQUIRED) -> str:
+        """The field's string."""
         value = self._field(name, default)
         if not isinstance(value, str):
             self.refuse(name, "a string")
         return str(value)
 
     def flag(self, name: str, default: bool = _REQUIRED) -> bool:
+        """The field's true or false."""
         value = self._field(name, default)
         if not isinstance(value, bool):
             self.refuse(name, "true or false")
@@ -155,10 +162,6 @@ class Config(Mapping[str, Any]):
         return f"Config({json.dumps(self._fields, indent=2)})"
 
 
-def described(value: Any, limit: int = 60) -> str:
+def described(value: Any) -> str:
     """A value as JSON, cut where it is long."""
-    try:
-        text = json.dumps(value)
-    except ValueError:  # Python writes no integer of thousands of digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shown(value, json.dumps)
