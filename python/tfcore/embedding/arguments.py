@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..models.batch_encoding import torch_tensor
 from ..models.device import check_device
-from ..scalars import integer
+from ..scalars import half_a_pair, integer
 
 
 def check_positive(name: str, value: Any, most: int | None = None) -> None:
@@ -56,22 +57,8 @@ def check_prompt(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value!r}, which holds half of a surrogate pair")
 
 
-def half_a_pair(text: str) -> bool:
-    """Whether it holds half of a surrogate pair, which is no character."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def converted(array: npt.NDArray[Any], to_numpy: bool, to_tensor: bool) -> Any:
     """The array, or a CPU tensor of PyTorch on its memory, or the list of its rows."""
     if to_tensor:
-        return tensor(array)
+        return torch_tensor(np.ascontiguousarray(array), "convert_to_tensor=True")
     return array if to_numpy else list(array)
-
-
-def tensor(array: npt.NDArray[Any]) -> Any:
-    """A CPU tensor of PyTorch on the array's memory."""
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("tensors need PyTorch; arrays do not", name=error.name) from None
-    return torch.from_numpy(np.ascontiguousarray(array))

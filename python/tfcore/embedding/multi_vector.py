@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..models.batch_encoding import torch_tensor
 from ..models.checkpoint import Float32Array
 from ..models.config import Config
-from .arguments import check_choice, check_run, several, tensor
+from .arguments import check_choice, check_run, several
 from .batching import Tokenized, Window, prompted, run_in_passes
 from .modules import TOKENS, Features, Module, Normalize, dense_of_tokens, normalized, open_modules, read_entries
 from .opened import Opened, Options, Parts
@@ -211,7 +212,11 @@ class MultiVectorEncoder(Opened[_Parts]):
                 advance(len(rows))
         if not return_info:
             self._warn_once(tally, self._limit(task), "sentences")
-        values = results.values if convert_to_numpy else [tensor(matrix) for matrix in results.values]
+        values = (
+            results.values
+            if convert_to_numpy
+            else [torch_tensor(matrix, "convert_to_numpy=False") for matrix in results.values]
+        )
         value = values[0] if alone else values
         return (value, tally.info()) if return_info else value
 

@@ -10,7 +10,7 @@ from ..models.checkpoint import Float32Array
 from ..models.config import Config
 from ..models.model import Model
 from ..models.packing import PackedTokens
-from .arguments import half_a_pair
+from ..scalars import half_a_pair
 from .batching import Tokenized, Window
 
 _UNBOUNDED = 1 << 40  # tokenizers of models that have no limit state a longer one

@@ -245,13 +245,14 @@ def _as_tensor(name: str, rows: Any, kind: str) -> Any:
     if kind == "np":
         return array
     if kind == "pt":
-        return _torch_tensor(array)
+        return torch_tensor(array, 'return_tensors="pt"')
     raise ValueError(f"return_tensors is {kind!r}, expected 'np', 'pt' or None")
 
 
-def _torch_tensor(array: Any) -> Any:
+def torch_tensor(array: Any, asked: str) -> Any:
+    """A CPU tensor of PyTorch on an array's memory, which the argument `asked` is for."""
     try:
         import torch
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('return_tensors="pt" needs PyTorch; "np" does not', name=error.name) from None
+        raise ModuleNotFoundError(f"{asked} needs PyTorch; arrays do not", name=error.name) from None
     return torch.from_numpy(array)
