@@ -8,6 +8,7 @@ from .auto import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    AutoTokenizer,
 )
 from .batch_encoding import BatchEncoding
 from .encoder_decoder import EncoderDecoderModel
@@ -15,7 +16,7 @@ from .model import Model
 from .outputs import ModelOutput
 from .streamers import TextIteratorStreamer, TextStreamer
 from .text_stream import TextStream
-from .tokenizer import AutoTokenizer, Tokenizer
+from .tokenizer import Tokenizer
 
 __all__ = [
     "AutoModel",

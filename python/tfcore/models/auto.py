@@ -1,4 +1,4 @@
-"""The `AutoModel` classes: from a name to a model, whatever its family."""
+"""The `Auto` classes: from a name to a model or a tokenizer, whatever its family."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from .device import check_ways_to_hold
 from .encoder_decoder import EncoderDecoderModel
 from .families import find_family
-from .hub import MODEL_FILES, Lookup, resolve
+from .hub import MODEL_FILES, TOKENIZER_FILES, Lookup, resolve
 from .model import Model
 from .pretrained import (
     CAUSAL_LM,
@@ -20,7 +20,15 @@ from .pretrained import (
     Pretrained,
     open_checkpoint,
 )
+from .tokenizer import Tokenizer
+from .tokenizer_families import SPECIAL
+from .tokenizer_files import open_tokenizer
 from .writing import CausalLM, Seq2SeqLM
+
+_SETTINGS = (
+    *SPECIAL,
+    *("model_max_length", "padding_side", "truncation_side", "add_bos_token", "add_eos_token", "add_prefix_space"),
+)
 
 
 class AutoModel:
@@ -117,3 +125,53 @@ class AutoModelForQuestionAnswering(AutoModel):
     """Opens models that find answers in texts: `start_logits` and `end_logits` (B, L)."""
 
     task = QUESTION
+
+
+class AutoTokenizer:
+    """Opens pretrained tokenizers. `AutoTokenizer.from_pretrained(…)` is all there is to it."""
+
+    @staticmethod
+    def from_pretrained(
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        use_fast: bool = True,
+        trust_remote_code: bool = False,
+        **settings: Any,
+    ) -> Tokenizer:
+        """The tokenizer of a checkpoint folder or hub name.
+
+        >>> tokenizer = AutoTokenizer.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> tokenizer("Hello!", return_tensors="np").input_ids  # doctest: +SKIP
+        array([[ 101, 7592,  999,  102]])
+
+        Parameters
+        ----------
+        name : str or path
+            A folder, a `.gguf` file, or a name in the cache or on the hub. A folder has `tokenizer.json`, or the files
+            of older checkpoints: `vocab.txt`; `vocab.json` and `merges.txt`; `spiece.model`, `sentencepiece.bpe.model`
+            or `tokenizer.model`; `source.spm`, `target.spm` and `vocab.json` (which take `tfcore[sentencepiece]`).
+        revision, cache_dir, token, local_files_only
+            How a name is looked up, as for `AutoModel`.
+        use_fast, trust_remote_code : bool
+            Taken for the sake of code written for Transformers; there is only the fast one, and no code of a checkpoint
+            ever runs.
+        **settings
+            `padding_side`, `truncation_side`, `model_max_length`, `add_bos_token`, `add_eos_token` and special tokens
+            (`pad_token="[PAD]"`), instead of the files'; `add_prefix_space` for files without a `tokenizer.json`.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such folder or name, or it holds no tokenizer.
+        ValueError
+            A file is broken; the message names it.
+        """
+        unknown = sorted(settings.keys() - set(_SETTINGS))
+        if unknown:
+            raise TypeError(f"unknown setting {unknown[0]!r}, expected one of {', '.join(_SETTINGS)}")
+        path = resolve(name, TOKENIZER_FILES, Lookup(revision, cache_dir, token, local_files_only))
+        return Tokenizer(*open_tokenizer(path, settings))

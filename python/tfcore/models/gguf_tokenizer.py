@@ -1,20 +1,21 @@
 """The tokenizer inside a GGUF file: its vocabulary as a `tokenizers.Tokenizer`, and a `tokenizer_config.json`'s fields.
 
 The file names an algorithm by `tokenizer.ggml.model` and, where that is byte-level BPE, the split of texts before it by
-`tokenizer.ggml.pre`. What these names mean is nowhere in the file; it is in the tables here.
+`tokenizer.ggml.pre`. What these names mean is nowhere in the file; it is in the tables here and in `word_splits.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..extras import extra
 from .config import Config
 from .gguf import GgufFile
 from .sentencepiece_files import halves
 from .tokenizer_families import put_ends
+from .word_splits import SPLITS
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # kinds of tokens
 _SPECIAL = {
@@ -26,48 +27,6 @@ _SPECIAL = {
     "mask_token": "mask_token_id",
 }
 _SPACE = "\u2581"  # stands for a space in SentencePiece's tokens
-
-# ---- splits of texts before byte-level BPE
-
-
-class Split(NamedTuple):
-    """How a text falls into words: a pattern of them, none for GPT-2's; each digit by itself first or not.
-
-    ignore_merges   a word that is a token is that one, whatever the merges say
-    add_bos         texts begin with the beginning-of-text token unless the file says otherwise
-    composed        texts are brought into Unicode's composed form (NFC) first
-    """
-
-    pattern: str = ""
-    digits_apart: bool = False
-    ignore_merges: bool = False
-    add_bos: bool = False
-    composed: bool = False
-
-
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"  # punctuation, line ends, spaces
-_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_CASED = (rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+", rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*")
-_PATHS = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"  # a slash stays with the punctuation before it
-
-_LLAMA3 = rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_REST}"
-_GPT4O = rf"{'|'.join(words + _CONTRACTIONS + '?' for words in _CASED)}|\p{{N}}{{1,3}}|{_PATHS}"
-_GPT2, _CODE = Split(), Split(digits_apart=True)
-_SPLITS: Mapping[str, Split] = {
-    **dict.fromkeys(("default", "gpt-2", "phi-2", "olmo", "jais", "roberta-bpe"), _GPT2),
-    **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _CODE),
-    **dict.fromkeys(
-        ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"), Split(_LLAMA3, ignore_merges=True, add_bos=True)
-    ),
-    **dict.fromkeys(("dbrx", "smaug-bpe"), Split(_LLAMA3)),
-    **dict.fromkeys(
-        ("qwen2", "deepseek-r1-qwen", "megrez"), Split(rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_REST}", composed=True)
-    ),
-    "tekken": Split(rf"{'|'.join(_CASED)}|\p{{N}}|{_PATHS}", ignore_merges=True, add_bos=True),
-    **dict.fromkeys(("gpt-4o", "llama4"), Split(_GPT4O)),
-}
 
 # ---- the vocabulary
 
@@ -160,19 +119,14 @@ def _fields(vocabulary: _Vocabulary, add_bos: bool) -> dict[str, Any]:
 
 def _byte_level(vocabulary: _Vocabulary) -> tuple[Any, bool]:
     """Byte-level BPE, as GPT-2's: merges in the file, a split by name."""
-    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, normalizers
 
     name = vocabulary.keys.text("tokenizer.ggml.pre", "default")
-    if name not in _SPLITS:
-        raise vocabulary.refuse("pre", f"is {name!r}, expected one of {', '.join(_SPLITS)}")
-    split = _SPLITS[name]
+    if name not in SPLITS:
+        raise vocabulary.refuse("pre", f"is {name!r}, expected one of {', '.join(SPLITS)}")
+    split = SPLITS[name]
     backend = Tokenizer(_bpe(vocabulary, _stated_merges(vocabulary), ignore_merges=split.ignore_merges))
-    steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if split.digits_apart else []
-    if split.pattern:
-        steps.append(pre_tokenizers.Split(Regex(split.pattern), "isolated"))
-    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not split.pattern))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
-    backend.decoder = decoders.ByteLevel()
+    backend.pre_tokenizer, backend.decoder = split.pre_tokenizer(), decoders.ByteLevel()
     if split.composed:
         backend.normalizer = normalizers.NFC()
     return backend, split.add_bos

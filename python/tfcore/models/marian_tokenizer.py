@@ -12,7 +12,7 @@ from typing import Any
 
 from ..extras import extra
 from .config import Config, read_json
-from .tokenizer_families import TokenizerFamily, token_text
+from .tokenizer_families import TokenizerFamily, library_errors, token_text
 
 _SPACE = "▁"
 _LANGUAGE = re.compile(r">>.*?<<", re.DOTALL)  # a target language, named at the front of a text
@@ -135,7 +135,5 @@ def _pieces(path: Path) -> Any:
     sentencepiece = extra("sentencepiece", "sentencepiece", str(path))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
+    with library_errors(f"{path}: not a SentencePiece model, or cut short"):
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
-    except Exception as error:  # the library raises nothing more precise
-        raise ValueError(f"{path}: not a SentencePiece model, or cut short: {error}") from None

@@ -12,9 +12,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .tokenizer_families import from_the_library
+from .tokenizer_families import library_errors
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # the types of pieces
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # the types of pieces
 _UNIGRAM, _BPE = 1, 2
 _SPACE = "▁"
 _FLOATS = {1: ("<d", 8), 5: ("<f", 4)}  # kinds of field → layout and size
@@ -165,12 +165,8 @@ def _word_wise(model: SentencePieces, vocabulary: list[tuple[str, float]], unk_i
 
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=unk_id, byte_fallback=False))
     if model.characters:
-        try:
+        with library_errors(f"{model.path}: its table of characters is broken"):
             tokenizer.normalizer = normalizers.Precompiled(model.characters)
-        except BaseException as error:
-            if not from_the_library(error):
-                raise
-            raise ValueError(f"{model.path}: its table of characters is broken: {error}") from None
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(_SPACE, prepend_scheme="always")]
     )

@@ -1,8 +1,7 @@
-"""`AutoTokenizer`: texts to token ids and back, called as in Transformers, over the `tokenizers` library."""
+"""Texts to token ids and back, called as in Transformers, over the `tokenizers` library."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
@@ -13,67 +12,11 @@ from ..locks import fork_lock
 from .batch_encoding import BatchEncoding, Text, as_batch, as_columns, as_lists, as_tensors, first_rows
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
-from .hub import TOKENIZER_FILES, Lookup, resolve
 from .layout import SIDES, Layout, lay_out
 from .long_texts import within_bounds
 from .special_tokens import MOST_ID, SpecialTokens
-from .tokenizer_families import SPECIAL, family_of, from_the_library
-from .tokenizer_files import extra_special, named_special, open_tokenizer
-
-_SETTINGS = (
-    *SPECIAL,
-    *("model_max_length", "padding_side", "truncation_side", "add_bos_token", "add_eos_token", "add_prefix_space"),
-)
-
-
-class AutoTokenizer:
-    """Opens pretrained tokenizers. `AutoTokenizer.from_pretrained(…)` is all there is to it."""
-
-    @staticmethod
-    def from_pretrained(
-        name: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
-        use_fast: bool = True,
-        trust_remote_code: bool = False,
-        **settings: Any,
-    ) -> Tokenizer:
-        """The tokenizer of a checkpoint folder or hub name.
-
-        >>> tokenizer = AutoTokenizer.from_pretrained("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
-        >>> tokenizer("Hello!", return_tensors="np").input_ids  # doctest: +SKIP
-        array([[ 101, 7592,  999,  102]])
-
-        Parameters
-        ----------
-        name : str or path
-            A folder, a `.gguf` file, or a name in the cache or on the hub. A folder has `tokenizer.json`, or the files
-            of older checkpoints: `vocab.txt`; `vocab.json` and `merges.txt`; `spiece.model`, `sentencepiece.bpe.model`
-            or `tokenizer.model`; `source.spm`, `target.spm` and `vocab.json` (which take `tfcore[sentencepiece]`).
-        revision, cache_dir, token, local_files_only
-            How a name is looked up, as for `AutoModel`.
-        use_fast, trust_remote_code : bool
-            Taken for the sake of code written for Transformers; there is only the fast one, and no code of a checkpoint
-            ever runs.
-        **settings
-            `padding_side`, `truncation_side`, `model_max_length`, `add_bos_token`, `add_eos_token` and special tokens
-            (`pad_token="[PAD]"`), instead of the files'; `add_prefix_space` for files without a `tokenizer.json`.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is no such folder or name, or it holds no tokenizer.
-        ValueError
-            A file is broken; the message names it.
-        """
-        unknown = sorted(settings.keys() - set(_SETTINGS))
-        if unknown:
-            raise TypeError(f"unknown setting {unknown[0]!r}, expected one of {', '.join(_SETTINGS)}")
-        path = resolve(name, TOKENIZER_FILES, Lookup(revision, cache_dir, token, local_files_only))
-        return Tokenizer(*open_tokenizer(path, settings))
+from .tokenizer_families import family_of, library_errors
+from .tokenizer_files import extra_special, named_special
 
 
 class Tokenizer(SpecialTokens):
@@ -298,9 +241,7 @@ class Tokenizer(SpecialTokens):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
         ids = _checked("token_ids", ids if isinstance(ids, list) else [ids])
         text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
-        if _default(clean_up_tokenization_spaces, self.clean_up_tokenization_spaces) and self._made_of_words:
-            return clean_up(text)
-        return text
+        return clean_up(text) if self._cleans_up(clean_up_tokenization_spaces) else text
 
     def batch_decode(
         self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
@@ -328,6 +269,16 @@ class Tokenizer(SpecialTokens):
         decoder = self._backend.decoder
         text: str = decoder.decode(list(tokens)) if decoder else " ".join(tokens)
         return text
+
+    @property
+    def cleans_up(self) -> bool:
+        """Whether `decode` takes back spaces before punctuation, where a call does not say."""
+        return self._cleans_up(None)
+
+    def _cleans_up(self, asked: bool | None) -> bool:
+        """A BPE of bytes has put no spaces of its own before punctuation."""
+        made_of_words = type(self._backend.model).__name__ != "BPE"
+        return made_of_words and _default(asked, self.clean_up_tokenization_spaces)
 
     # ---- the vocabulary
 
@@ -424,17 +375,7 @@ class Tokenizer(SpecialTokens):
         result = self(text, None, False, padding, truncation, max_length, return_tensors=return_tensors)
         return result if return_dict else result["input_ids"]
 
-    @property
-    def cleans_up(self) -> bool:
-        """Whether `decode` takes back spaces before punctuation."""
-        return self.clean_up_tokenization_spaces and self._made_of_words
-
     # ---- inside
-
-    @property
-    def _made_of_words(self) -> bool:
-        """A BPE of bytes has put no spaces of its own before punctuation."""
-        return type(self._backend.model).__name__ != "BPE"
 
     def _takes(self, column: str, asked: bool | None) -> bool:
         return _default(asked, column in self.model_input_names)
@@ -491,21 +432,15 @@ class Tokenizer(SpecialTokens):
         pairs = any(isinstance(text, tuple) for text in batch)
         own = self.num_special_tokens_to_add(pairs) if add_special_tokens else 0
         layout.check_room(own)
-        with self._lock:
-            try:
+        asked = f"truncation={layout.truncation!r}, max_length={layout.length}, stride={layout.stride}"
+        try:
+            with self._lock, library_errors(f"cannot tokenize with {asked}"):
                 if self.is_fast:
                     batch = within_bounds(backend, batch, layout, own, self.truncation_side, words=words)
                 layout.configure(backend, self.truncation_side, self.pad_token_id, self.pad_token)
                 return list(backend.encode_batch(batch, is_pretokenized=words, add_special_tokens=add_special_tokens))
-            except TypeError:  # the texts are strings, so one of them is not Unicode
-                raise ValueError("text holds half of a surrogate pair, which is no character") from None
-            except BaseException as error:
-                if not from_the_library(error):
-                    raise
-                raise ValueError(
-                    f"cannot tokenize with truncation={layout.truncation!r}, max_length={layout.length}, "
-                    f"stride={layout.stride}: {error}"
-                ) from None
+        except TypeError:  # the texts are strings, so one of them is not Unicode
+            raise ValueError("text holds half of a surrogate pair, which is no character") from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}

@@ -6,7 +6,8 @@ the special tokens that the files leave out, the side of padding, and whether th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -151,9 +152,19 @@ def token_text(config: Config, field: str, token: Any) -> str:
     return text
 
 
-def from_the_library(error: BaseException) -> bool:
-    """Whether the `tokenizers` library may have raised it: nothing more precise, and its panics are no Exception."""
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+@contextmanager
+def library_errors(message: str) -> Iterator[None]:
+    """What a tokenizer's library raises as a ValueError that begins so; a TypeError is of what it was given, and stays.
+
+    The libraries raise nothing more precise than an Exception, and panics of `tokenizers` are not even that.
+    """
+    try:
+        yield
+    except BaseException as error:
+        from_the_library = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+        if isinstance(error, TypeError) or not from_the_library:
+            raise
+        raise ValueError(f"{message}: {error}") from None
 
 
 def ends_of(backend: Any) -> list[list[str]]:

@@ -28,10 +28,11 @@ from .tokenizer_families import (
     TokenizerFamily,
     added_token,
     family_of,
-    from_the_library,
+    library_errors,
     put_ends,
     token_text,
 )
+from .word_splits import SPLITS
 
 _BERT_NORMALIZER = {  # fields of tokenizer_config.json → its attributes
     "do_lower_case": "lowercase",
@@ -44,9 +45,6 @@ _STEPS = (
 )
 _MOST_EXTRA_IDS = 100_000
 _PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
-_QWEN_WORDS = (  # a word with what stands before it, a digit, marks with line ends, line ends, spaces
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 def open_tokenizer(folder: Path, settings: dict[str, Any]) -> tuple[Any, Config]:
@@ -64,12 +62,8 @@ def open_tokenizer(folder: Path, settings: dict[str, Any]) -> tuple[Any, Config]
 def _open_json(file: Path, config: Config) -> Any:
     from tokenizers import Tokenizer
 
-    try:
+    with library_errors(f"{file}: not a tokenizer"):
         backend = Tokenizer.from_file(str(file))
-    except BaseException as error:
-        if not from_the_library(error):
-            raise
-        raise ValueError(f"{file}: not a tokenizer: {error}") from None
     _follow(config, backend)
     _add_ends(backend, config)
     return backend
@@ -128,22 +122,17 @@ def _open_word_piece(vocabulary: Path, config: Config) -> Any:
 
 def _open_byte_level(folder: Path, config: Config) -> Any:
     """The tokenizers of GPT-2 and RoBERTa and what descends from them, from their tokens and merges."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, normalizers
 
     files, family = (folder / "vocab.json", folder / "merges.txt"), family_of(config)
-    try:
+    with library_errors(f"{files[0]} and {files[1].name}: not a vocabulary and its merges"):
         ids, merges = models.BPE.read_file(*map(str, files))
         backend = Tokenizer(models.BPE(ids, merges))
-    except Exception as error:  # the library raises nothing more precise
-        raise ValueError(f"{files[0]} and {files[1].name}: not a vocabulary and its merges: {error}") from None
     prefix = config.flag("add_prefix_space", default=False)
-    words: Any = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-    if family.name == "Qwen2Tokenizer":
-        split = pre_tokenizers.Split(Regex(_QWEN_WORDS), behavior="isolated")
-        words = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex=False)])
+    split = SPLITS["qwen2" if family.name == "Qwen2Tokenizer" else "gpt-2"]
     if family.name in ("Qwen2Tokenizer", "GPTNeoXTokenizer"):
         backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer, backend.decoder = words, decoders.ByteLevel()
+    backend.pre_tokenizer, backend.decoder = split.pre_tokenizer(prefix), decoders.ByteLevel()
     if "cls_token" in family.special:
         special = _special(config, family, ids, files[0])
         backend.post_processor = _roberta_ends(special, ids, prefix)
