@@ -1,5 +1,6 @@
 """Tokenizers: Transformers' ids and options, on the real MiniLM files and on a word list alone."""
 
+import copy
 import itertools
 import json
 import pickle
@@ -315,6 +316,15 @@ def test_numpy_integers_are_integers(tokenizer):
 def test_wrong_arguments_are_named(tokenizer, arguments, options, error, message):
     with pytest.raises(error, match=message):
         tokenizer(*arguments, **options)
+
+
+@pytest.mark.parametrize(("side", "error"), [(3, TypeError), ("middle", ValueError)])
+def test_a_wrong_side_to_cut_is_named(tokenizer, side, error):
+    other = copy.copy(tokenizer)
+    other.truncation_side = side
+    with pytest.raises(error, match=f"^truncation_side is {side!r}, expected one of 'right', 'left'"):
+        other("a b c", max_length=4)
+    assert len(tokenizer("a b c", max_length=4)["input_ids"]) == 4
 
 
 # ---- files as they are found

@@ -31,6 +31,9 @@ class Layout(NamedTuple):
     side: str  # the padded one
     stride: int  # tokens that the parts of a cut text share
     overflow: bool  # whether what is cut off is asked for
+    cut_side: str
+    pad_id: int | None
+    pad_token: str | None
 
     def check_room(self, own: int) -> None:
         """The backend leaves a text whole when the length has no room for its `own` special tokens: refuse that."""
@@ -39,19 +42,20 @@ class Layout(NamedTuple):
                 f"max_length is {self.length}, expected at least {own}: the special tokens alone are that many"
             )
 
-    def configure(self, backend: Any, truncation_side: str, pad_id: int | None, pad_token: str | None) -> None:
+    def configure(self, backend: Any) -> None:
         """Has a tokenizer of the `tokenizers` library cut and pad so."""
         if self.truncation:
-            side = choose("truncation_side", truncation_side, SIDES)
-            backend.enable_truncation(self.length, stride=self.stride, strategy=self.truncation, direction=side)
+            backend.enable_truncation(
+                self.length, stride=self.stride, strategy=self.truncation, direction=self.cut_side
+            )
         else:
             backend.no_truncation()
         if self.padding:
             backend.enable_padding(
                 length=self.length if self.padding == "max_length" else None,
                 direction=self.side,
-                pad_id=pad_id,
-                pad_token=pad_token,
+                pad_id=self.pad_id,
+                pad_token=self.pad_token,
                 pad_to_multiple_of=self.multiple,
             )
         else:
@@ -78,7 +82,9 @@ def lay_out(
     *,
     overflow: bool,
     model_max_length: int,
-    has_pad_token: bool,
+    truncation_side: str,
+    pad_id: int | None,
+    pad_token: str | None,
 ) -> Layout:
     """The layout that a call's arguments ask for.
 
@@ -95,7 +101,7 @@ def lay_out(
     if truncation is None and max_length is not None and padding is False:
         truncation = True  # max_length given alone
     cut, pad = choose("truncation", truncation, _TRUNCATIONS), choose("padding", padding, _PADDINGS)
-    if pad and not has_pad_token:
+    if pad and pad_id is None:
         raise ValueError("padding needs a padding token: set tokenizer.pad_token = tokenizer.eos_token, for example")
     if max_length is None and (cut or pad == "max_length"):
         max_length = model_max_length
@@ -106,8 +112,10 @@ def lay_out(
         raise ValueError(f"max_length is {max_length}, expected at most {_MOST_COLUMNS} to pad to")
     if cut and pad and multiple and max_length and max_length % multiple:
         raise ValueError(f"max_length is {max_length}, expected a multiple of pad_to_multiple_of, {multiple}")
-    side = choose("padding_side", side, SIDES)
-    return Layout(cut, pad, max_length, multiple, side, stride if overflow else 0, overflow)
+    side, cut_side = choose("padding_side", side, SIDES), choose("truncation_side", truncation_side, SIDES)
+    return Layout(
+        cut, pad, max_length, multiple, side, stride if overflow else 0, overflow, cut_side, pad_id, pad_token
+    )
 
 
 def choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:

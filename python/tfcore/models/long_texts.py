@@ -16,7 +16,7 @@ from .layout import Layout
 _ROWS = 32  # that the backend may make of a pair, if no character is more than a token
 
 
-def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, side: str, *, words: bool) -> list[Text]:
+def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, *, words: bool) -> list[Text]:
     """The batch as the backend can take it: its rows come out as if it were left as it is.
 
     Raises
@@ -31,7 +31,7 @@ def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, sid
     backend.no_padding()
     if layout.overflow:
         _check_stride(backend, batch, layout, length - own, words=words)
-    elif side == "right":  # without its beginning, a text's offsets would be others
+    elif layout.cut_side == "right":  # without its beginning, a text's offsets would be others
         return [_shorten(backend, text, length, words=words) for text in batch]
     return batch
 

@@ -43,11 +43,7 @@ class MarianSide:
     ----------
     target : MarianSide
         The side that text in the target language is encoded with.
-    has_offsets : bool
-        False: a piece is not told where in the text it is from.
     """
-
-    has_offsets = False
 
     def __init__(self, ids: Any, pieces: Any, target: MarianSide | None = None) -> None:
         self._ids = ids

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..locks import fork_lock
 from ..scalars import integer
-from .tokenizer_families import SPECIAL, ends_of, put_ends
+from .backend import Backend
+from .tokenizer_families import SPECIAL
 
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")  # before Transformers 5, and since
 MOST_ID = (1 << 32) - 1
@@ -29,13 +29,13 @@ def _token(name: str) -> property:
 def _token_id(name: str) -> property:
     def read(self: SpecialTokens) -> int | None:
         token = self._special.get(name)
-        return None if token is None else self._backend.token_to_id(token)
+        return None if token is None else self._library.token_to_id(token)
 
     def write(self: SpecialTokens, token_id: int | None) -> None:
         token = None
         if token_id is not None:
             number = integer(f"{name}_id", token_id, 0, MOST_ID, expected="a token's id, or None")
-            token = self._backend.id_to_token(number)
+            token = self._library.id_to_token(number)
             if token is None:
                 raise ValueError(f"{name}_id is {number}, expected a token's id, or None")
         setattr(self, name, token)
@@ -45,7 +45,7 @@ def _token_id(name: str) -> property:
 
 def _added(name: str, end: int) -> property:
     def read(self: SpecialTokens) -> bool:
-        return self._special.get(name) in self._ends()[end]
+        return self._special.get(name) in self._backend.ends()[end]
 
     def write(self: SpecialTokens, added: bool) -> None:
         if not isinstance(added, bool):
@@ -53,7 +53,7 @@ def _added(name: str, end: int) -> property:
         if added and self._special.get(name) is None:
             raise ValueError(f"add_{name} is True, and {name} is None: set it first")
         if added != read(self):
-            self._add_end(end, self._special[name], added=added)
+            self._backend.put_end(end, self._special[name], added=added)
 
     return property(read, write, doc=f"Whether a call puts the {name.replace('_', ' ')} at that end of each text.")
 
@@ -71,8 +71,8 @@ class SpecialTokens:
     add_bos_token, add_eos_token = _added("bos_token", 0), _added("eos_token", 1)
 
     def __init__(self, backend: Any, named: dict[str, Any], extra: Sequence[Any]) -> None:
-        self._backend = backend
-        self._lock = fork_lock()  # how it pads, cuts and puts tokens around texts is the backend's state
+        self._library = backend  # for what its state does not change
+        self._backend = Backend(backend)
         self._special: dict[str, str] = {}
         self._extra_special = [token.content for token in extra]
         self._name_special(named)
@@ -91,12 +91,12 @@ class SpecialTokens:
     @property
     def all_special_ids(self) -> list[int]:
         """The ids of the special tokens."""
-        return [self._backend.token_to_id(token) for token in self.all_special_tokens]
+        return [self._library.token_to_id(token) for token in self.all_special_tokens]
 
     @property
     def special_ids(self) -> frozenset[int]:
         """The ids that `decode(…, skip_special_tokens=True)` leaves out."""
-        added = self._backend.get_added_tokens_decoder().items()
+        added = self._library.get_added_tokens_decoder().items()
         return frozenset(token_id for token_id, token in added if token.special)
 
     def add_special_tokens(self, special_tokens_dict: Mapping[str, Any]) -> int:
@@ -131,31 +131,16 @@ class SpecialTokens:
         return len(self) - before
 
     def __len__(self) -> int:
-        return int(self._backend.get_vocab_size(with_added_tokens=True))
+        return int(self._library.get_vocab_size(with_added_tokens=True))
 
     def _name_special(self, named: Mapping[str, Any]) -> None:
         self._add_special(list(named.values()))
         self._special.update({name: token.content for name, token in named.items()})
 
-    def _ends(self) -> list[list[str]]:
-        """The tokens that a call puts before a text, and behind it."""
-        with self._lock:
-            return ends_of(self._backend)
-
-    def _add_end(self, end: int, token: str, *, added: bool) -> None:
-        """Puts a token before (0) or behind (1) all that a call puts there, or no longer puts it there."""
-        if not hasattr(type(self._backend), "post_processor"):
-            raise ValueError("the ends of Marian's texts are the checkpoint's own, and cannot be set")
-        ends = self._ends()
-        others = [other for other in ends[end] if other != token]
-        ends[end] = ([token, *others] if end == 0 else [*others, token]) if added else others
-        with self._lock:
-            put_ends(self._backend, *ends)
-
     def _add_special(self, tokens: Sequence[Any]) -> None:
         """Makes tokens special that are not yet."""
-        known = {token.content for token in self._backend.get_added_tokens_decoder().values()}
-        self._backend.add_special_tokens([token for token in tokens if token.content not in known])
+        known = {token.content for token in self._library.get_added_tokens_decoder().values()}
+        self._library.add_special_tokens([token for token in tokens if token.content not in known])
 
 
 def _special(name: str, token: Any) -> Any:

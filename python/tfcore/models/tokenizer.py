@@ -8,14 +8,12 @@ from operator import attrgetter
 from typing import Any
 
 from ..extras import extra
-from ..locks import fork_lock
-from .batch_encoding import BatchEncoding, Text, as_batch, as_columns, as_lists, as_tensors, first_rows
+from .batch_encoding import BatchEncoding, as_batch, as_columns, as_lists, as_tensors, first_rows
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
 from .layout import SIDES, Layout, lay_out
-from .long_texts import within_bounds
 from .special_tokens import MOST_ID, SpecialTokens
-from .tokenizer_families import family_of, library_errors
+from .tokenizer_families import family_of
 from .tokenizer_files import extra_special, named_special
 
 
@@ -156,11 +154,11 @@ class Tokenizer(SpecialTokens):
             kind=return_tensors,
         )
         if text_target is None:
-            return call(self._backend, text, text_pair)
-        answer = call(getattr(self._backend, "target", self._backend), text_target, None)
+            return call(text, text_pair)
+        answer = call(text_target, None, target=True)
         if text is None:
             return answer
-        result = call(self._backend, text, text_pair)
+        result = call(text, text_pair)
         result["labels"] = answer["input_ids"]
         return result
 
@@ -174,7 +172,7 @@ class Tokenizer(SpecialTokens):
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many tokens a call puts around a text, or a pair of texts."""
-        return int(self._backend.num_special_tokens_to_add(pair))
+        return int(self._library.num_special_tokens_to_add(pair))
 
     def pad(
         self,
@@ -240,7 +238,7 @@ class Tokenizer(SpecialTokens):
         if isinstance(ids, list) and ids and isinstance(ids[0], list):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
         ids = _checked("token_ids", ids if isinstance(ids, list) else [ids])
-        text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
+        text: str = self._library.decode(ids, skip_special_tokens=skip_special_tokens)
         return clean_up(text) if self._cleans_up(clean_up_tokenization_spaces) else text
 
     def batch_decode(
@@ -253,20 +251,20 @@ class Tokenizer(SpecialTokens):
         """The token of an id, or the tokens of a sequence of ids; None for an id that is no token's."""
         ids = as_lists(ids)
         if not isinstance(ids, list):
-            return self._backend.id_to_token(_checked("ids", [ids])[0])
+            return self._library.id_to_token(_checked("ids", [ids])[0])
         skip = set(self.all_special_ids) if skip_special_tokens else set()
-        return [self._backend.id_to_token(token) for token in _checked("ids", ids) if token not in skip]
+        return [self._library.id_to_token(token) for token in _checked("ids", ids) if token not in skip]
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
         """The id of a token, or the ids of a sequence of tokens; the unknown token's where there is none."""
         if isinstance(tokens, str):
-            token = self._backend.token_to_id(tokens)
+            token = self._library.token_to_id(tokens)
             return self.unk_token_id if token is None else token
         return [self.convert_tokens_to_ids(token) for token in tokens]
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """The text that tokens make."""
-        decoder = self._backend.decoder
+        decoder = self._library.decoder
         text: str = decoder.decode(list(tokens)) if decoder else " ".join(tokens)
         return text
 
@@ -277,14 +275,14 @@ class Tokenizer(SpecialTokens):
 
     def _cleans_up(self, asked: bool | None) -> bool:
         """A BPE of bytes has put no spaces of its own before punctuation."""
-        made_of_words = type(self._backend.model).__name__ != "BPE"
+        made_of_words = type(self._library.model).__name__ != "BPE"
         return made_of_words and _default(asked, self.clean_up_tokenization_spaces)
 
     # ---- the vocabulary
 
     @property
     def is_fast(self) -> bool:
-        return getattr(self._backend, "has_offsets", True)
+        return self._backend.has_offsets
 
     @property
     def vocab(self) -> dict[str, int]:
@@ -294,19 +292,19 @@ class Tokenizer(SpecialTokens):
     @property
     def backend_tokenizer(self) -> Any:
         """The tokenizer of the `tokenizers` library that does the work."""
-        return self._backend
+        return self._library
 
     @property
     def vocab_size(self) -> int:
         """The size of the vocabulary without added tokens; `len(tokenizer)` counts those too."""
-        return int(self._backend.get_vocab_size(with_added_tokens=False))
+        return int(self._library.get_vocab_size(with_added_tokens=False))
 
     def __bool__(self) -> bool:
         return True
 
     def get_vocab(self) -> dict[str, int]:
         """Every token and its id."""
-        return dict(self._backend.get_vocab(with_added_tokens=True))
+        return dict(self._library.get_vocab(with_added_tokens=True))
 
     # ---- conversations
 
@@ -399,15 +397,17 @@ class Tokenizer(SpecialTokens):
             stride,
             overflow=overflow,
             model_max_length=self.model_max_length,
-            has_pad_token=self.pad_token_id is not None,
+            truncation_side=self.truncation_side,
+            pad_id=self.pad_token_id,
+            pad_token=self.pad_token,
         )
 
     def _call(
         self,
-        backend: Any,
         text: Any,
         pair: Any,
         *,
+        target: bool = False,
         add_special_tokens: bool,
         words: bool,
         layout: Layout,
@@ -416,7 +416,9 @@ class Tokenizer(SpecialTokens):
     ) -> BatchEncoding:
         """What is asked of the texts' tokens, as lists or as tensors of one kind."""
         batch, batched = as_batch(text, pair, words=words)
-        encodings = self._encode(backend, batch, add_special_tokens, layout, words=words)
+        encodings = self._backend.encode(
+            batch, layout, add_special_tokens=add_special_tokens, words=words, target=target
+        )
         rows = [(i, part) for i, e in enumerate(encodings) for part in (e, *(e.overflowing if layout.overflow else ()))]
         parts = [part for _, part in rows]
         data = {key: [read(part) for part in parts] for key, read in asked.items()}
@@ -425,28 +427,6 @@ class Tokenizer(SpecialTokens):
         if kind is None and not (batched or layout.overflow):
             data = first_rows(data)
         return BatchEncoding(as_tensors(data, kind), parts, has_offsets=self.is_fast)
-
-    def _encode(
-        self, backend: Any, batch: list[Text], add_special_tokens: bool, layout: Layout, *, words: bool
-    ) -> list[Any]:
-        pairs = any(isinstance(text, tuple) for text in batch)
-        own = self.num_special_tokens_to_add(pairs) if add_special_tokens else 0
-        layout.check_room(own)
-        asked = f"truncation={layout.truncation!r}, max_length={layout.length}, stride={layout.stride}"
-        try:
-            with self._lock, library_errors(f"cannot tokenize with {asked}"):
-                if self.is_fast:
-                    batch = within_bounds(backend, batch, layout, own, self.truncation_side, words=words)
-                layout.configure(backend, self.truncation_side, self.pad_token_id, self.pad_token)
-                return list(backend.encode_batch(batch, is_pretokenized=words, add_special_tokens=add_special_tokens))
-        except TypeError:  # the texts are strings, so one of them is not Unicode
-            raise ValueError("text holds half of a surrogate pair, which is no character") from None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=fork_lock())
 
     def __repr__(self) -> str:
         return f"Tokenizer({len(self)} tokens, model_max_length={self.model_max_length}, {self._special})"
