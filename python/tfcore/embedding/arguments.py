@@ -13,11 +13,6 @@ from ..models.device import check_device
 from ..scalars import half_a_pair, integer
 
 
-def check_positive(name: str, value: Any, most: int | None = None) -> None:
-    """Refuses all but positive integers, up to `most`."""
-    integer(name, value, most=most)
-
-
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Refuses all but `choices`."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
@@ -29,7 +24,7 @@ def check_run(batch_size: int | None, device: Any) -> None:
     """Refuses what no call can run with."""
     check_device(device)
     if batch_size is not None:
-        check_positive("batch_size", batch_size)
+        integer("batch_size", batch_size)
 
 
 def several(name: str, value: Any, alone: bool, expected: str) -> tuple[Iterable[Any], int | None]:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from .. import ops
 from ..models.checkpoint import Float32Array
 from ..models.config import Config
-from .arguments import check_iterable, check_positive, check_run, converted, several
+from ..scalars import integer
+from .arguments import check_iterable, check_run, converted, several
 from .batching import Window, run_in_passes
 from .modules import Activation, activation_of, read_entries
 from .opened import Opened, Options, Parts
@@ -118,7 +119,7 @@ class CrossEncoder(Opened[_Parts]):
 
     @max_length.setter
     def max_length(self, value: int) -> None:
-        check_positive("max_length", value, self._parts.transformer.model.max_length)
+        integer("max_length", value, most=self._parts.transformer.model.max_length)
         self.max_seq_length = value
 
     @property
@@ -243,7 +244,7 @@ class CrossEncoder(Opened[_Parts]):
         if self.num_labels != 1:
             raise ValueError(f"rank takes a checkpoint of one label, and this has {self.num_labels}: use predict")
         if top_k is not None:
-            check_positive("top_k", top_k)
+            integer("top_k", top_k)
         if not isinstance(query, str):
             raise TypeError(f"query is {type(query).__name__}, expected a string")
         texts = list(check_iterable("documents", documents, "a list of strings"))

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from ..models.checkpoint import Float32Array
 from ..models.packing import IntArray
-from .arguments import check_choice, check_positive, check_run, converted, several
+from ..scalars import integer
+from .arguments import check_choice, check_run, converted, several
 from .batching import Window, prompted, run_in_passes
 from .modules import SENTENCE, TOKENS, DefaultPooling, Features, Module, normalizes, open_modules, read_entries
 from .opened import Opened, Options, Parts
@@ -129,7 +130,7 @@ class SentenceEncoder(Opened[_Parts]):
     @truncate_dim.setter
     def truncate_dim(self, value: int | None) -> None:
         if value is not None:
-            check_positive("truncate_dim", value, self._parts.dimension)
+            integer("truncate_dim", value, most=self._parts.dimension)
         self._settings["truncate_dim"] = None if value is None else int(value)
 
     @property
@@ -239,7 +240,7 @@ class SentenceEncoder(Opened[_Parts]):
             raise ValueError(f"precision is {precision!r}, expected 'float32' where output_value is {TOKENS!r}")
         check_run(batch_size, device)
         if truncate_dim is not None:
-            check_positive("truncate_dim", truncate_dim, self._parts.dimension)
+            integer("truncate_dim", truncate_dim, most=self._parts.dimension)
         alone = isinstance(sentences, str)
         texts, total = several("sentences", sentences, alone, "a string or several")
         prompt = self._prompt(prompt, prompt_name)

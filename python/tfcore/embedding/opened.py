@@ -17,7 +17,8 @@ from ..locks import ProcessLock
 from ..models.config import Config
 from ..models.device import check_device
 from ..models.hub import SENTENCE_FILES, Lookup, resolve
-from .arguments import check_positive, check_prompt
+from ..scalars import integer
+from .arguments import check_prompt
 from .report import Tally
 from .transformer import Transformer, read_optional
 
@@ -107,7 +108,7 @@ class Opened(Generic[P]):
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
-        check_positive("max_seq_length", value, self._parts.transformer.model.max_length)
+        integer("max_seq_length", value, most=self._parts.transformer.model.max_length)
         self._settings["max_seq_length"] = value
 
     def get_max_seq_length(self) -> int:
