@@ -95,7 +95,8 @@ class Family:
     model_type  as `config.json` names it
     describe    from the config to the architecture
     parts       the names of the tensors of each stack ("encoder", "decoder")
-    heads       the names of each task's tensors; of a tied table also the name it may be saved under once more
+    heads       the names of each task's tensors; of a tied table also the name it may be saved under once more. The
+                family has no other heads, whatever `describe` says
     pooler      the name of the pooler's linear layer, if the family has one
     prefixes    what checkpoints may put before the names of stacks
     renamed     old endings of tensor names → today's
@@ -118,6 +119,8 @@ class Family:
     def read(self, config: Config) -> Architecture:
         """What a config describes. A decoder whose `is_causal` is false, as of texts' vectors, reads both ways."""
         architecture = self.describe(config)
+        heads = {task: head for task, head in architecture.heads.items() if task in self.heads}
+        architecture = replace(architecture, heads=heads)
         if architecture.decoder is None or config.flag("is_causal", default=True):
             return architecture
         if architecture.encoder is not None:

@@ -3,24 +3,16 @@
 from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import Family, Part, bias_only, module
-from .common import activation, classifiers, head_size, layers
+from .common import CLASSIFIERS, activation, classifiers, head_size, layers, masked_lm
 
 
 def describe(config: Config) -> Architecture:
     stack = encoder(config)
     first = stack.blocks[0]
-    masked = Head(
-        "all",
-        stack.embeddings.vocabulary,
-        tied=config.flag("tie_word_embeddings", default=True),
-        dense=stack.width,
-        activation=first.activation,
-        norm=first.eps,
-    )
     return Architecture(
         encoder=stack,
         heads={
-            "masked_lm": masked,
+            "masked_lm": masked_lm(config, stack, first.activation),
             "sequence_classification": Head("pooler", config.label_count()),
             **classifiers(config),
         },
@@ -91,8 +83,7 @@ BERT = Family(
             bias_only("head.out", "cls.predictions.bias"),
         ),
         "sequence_classification": (module("head.out", "classifier"),),
-        "token_classification": (module("head.out", "classifier"),),
-        "question_answering": (module("head.out", "qa_outputs"),),
+        **CLASSIFIERS,
     },
     pooler="pooler.dense",
     prefixes=("bert.",),

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...rope import rotary_frequencies
-from ..architecture import ACTIVATIONS, Head, Rotary
+from ..architecture import ACTIVATIONS, Head, Rotary, Stack
 from ..config import Config
+from ..family import module
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as configs name them
 EVERYWHERE = (-1, -1)  # the window of a query that sees all
@@ -22,6 +23,19 @@ _MOST_HEAD_SIZE = 1 << 16
 def classifiers(config: Config) -> dict[str, Head]:
     """Plain linear heads over every token: token classification, and where begin and end answers."""
     return {"token_classification": Head("all", config.label_count()), "question_answering": Head("all", 2)}
+
+
+CLASSIFIERS = {  # what most families call the tensors of these
+    "token_classification": (module("head.out", "classifier"),),
+    "question_answering": (module("head.out", "qa_outputs"),),
+}
+
+
+def masked_lm(config: Config, stack: Stack, act: str) -> Head:
+    """BERT's logits of words: a dense layer as wide as the embeddings and a norm before the table, tied by default."""
+    e = stack.embeddings
+    tied = config.flag("tie_word_embeddings", default=True)
+    return Head("all", e.vocabulary, tied=tied, dense=e.width, activation=act, norm=stack.blocks[0].eps)
 
 
 def decoder_heads(config: Config, *, tied: bool, softcap: float = 0.0) -> dict[str, Head]:

@@ -4,9 +4,7 @@ from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import Family, Part, module
 from . import bert
-from .common import activation, classifiers, head_size, layers
-
-_EPS = 1e-12
+from .common import CLASSIFIERS, activation, classifiers, head_size, layers, masked_lm
 
 
 def describe(config: Config) -> Architecture:
@@ -19,15 +17,15 @@ def describe(config: Config) -> Architecture:
         inner=config.positive_int("hidden_dim"),
         norm="layer",
         placement="post",
-        eps=_EPS,
+        eps=1e-12,
         activation=act,
     )
     embeddings = Embeddings(words, width, positions=config.positive_int("max_position_embeddings"), norm=True)
-    tied = config.flag("tie_word_embeddings", default=True)
+    stack = Stack(width, embeddings, (block,) * layers(config, "n_layers"))
     return Architecture(
-        encoder=Stack(width, embeddings, (block,) * layers(config, "n_layers")),
+        encoder=stack,
         heads={
-            "masked_lm": Head("all", words, tied=tied, dense=width, activation=act, norm=_EPS),
+            "masked_lm": masked_lm(config, stack, act),
             "sequence_classification": Head("first", config.label_count(), dense=width, activation="relu"),
             **classifiers(config),
         },
@@ -64,8 +62,7 @@ DISTILBERT = Family(
             module("head.out", "vocab_projector"),
         ),
         "sequence_classification": (module("head.dense", "pre_classifier"), module("head.out", "classifier")),
-        "token_classification": (module("head.out", "classifier"),),
-        "question_answering": (module("head.out", "qa_outputs"),),
+        **CLASSIFIERS,
     },
     prefixes=("distilbert.",),
     renamed=bert.OLD_NORMS,

@@ -6,24 +6,17 @@ from ..architecture import Architecture, Head
 from ..config import Config
 from ..family import Family, Part, module
 from . import bert
-from .common import classifiers
+from .common import CLASSIFIERS, classifiers, masked_lm
 
 
 def describe(config: Config) -> Architecture:
-    stack = bert.encoder(config)
+    plain = bert.encoder(config)
     narrow = config.positive_int("embedding_size", default=128)
-    masked = Head(
-        "all",
-        stack.embeddings.vocabulary,
-        tied=config.flag("tie_word_embeddings", default=True),
-        dense=narrow,
-        activation="gelu",
-        norm=stack.blocks[0].eps,
-    )
+    stack = replace(plain, embeddings=replace(plain.embeddings, width=narrow))
     return Architecture(
-        encoder=replace(stack, embeddings=replace(stack.embeddings, width=narrow)),
+        encoder=stack,
         heads={
-            "masked_lm": masked,
+            "masked_lm": masked_lm(config, stack, "gelu"),
             "sequence_classification": Head("first", config.label_count(), dense=stack.width, activation="gelu"),
             **classifiers(config),
         },
@@ -53,8 +46,7 @@ ELECTRA = Family(
             module("head.dense", "classifier.dense"),
             module("head.out", "classifier.out_proj"),
         ),
-        "token_classification": (module("head.out", "classifier"),),
-        "question_answering": (module("head.out", "qa_outputs"),),
+        **CLASSIFIERS,
     },
     prefixes=("electra.",),
     renamed=bert.OLD_NORMS,

@@ -6,16 +6,7 @@ from ..architecture import Architecture, Block, Rotary
 from ..config import Config
 from ..family import Part, module
 from .common import EVERYWHERE, FULL, SLIDING, head_size, kinds_of_layers, layers, rotary, window
-from .llama import (
-    GATE_UP,
-    HEADS,
-    LLAMA,
-    OUTPUTS,
-    QUERY_KEY_VALUE,
-    attention_biases,
-    decoder,
-    llama_block,
-)
+from .llama import GATE_UP, HEADS, LLAMA, OUTPUTS, QUERY_KEY_VALUE, attention_biases, decoder, llama_block
 
 
 def describe(config: Config) -> Architecture:
@@ -31,7 +22,6 @@ def describe(config: Config) -> Architecture:
         scale=config.positive_int("hidden_size") ** 0.5,
         tied=True,
         softcap=config.positive_number("final_logit_softcapping") if capped else 0.0,
-        tasks=_HEADS,
     )
 
 
@@ -57,7 +47,6 @@ def _rotary(config: Config, size: int, kind: str) -> Rotary:
     return rotary(config, size, kind=kind, base=1e4 if kind == SLIDING else 1e6)
 
 
-_HEADS = {task: HEADS[task] for task in ("causal_lm", "sequence_classification")}
 _LAYER = "layers.{i}"
 _NORMS = tuple(
     module(ours, theirs, shift=1.0)  # the files hold what a weight of a norm is more than 1
@@ -81,5 +70,5 @@ GEMMA3 = replace(
             block=(*QUERY_KEY_VALUE, *GATE_UP, *OUTPUTS, *_NORMS),
         )
     },
-    heads=_HEADS,
+    heads={task: HEADS[task] for task in ("causal_lm", "sequence_classification")},
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ..architecture import Architecture, Block, Embeddings, Stack
 from ..config import Config
 from ..family import QKV, Family, Part, fused, module
-from .common import activation, decoder_heads, head_size, layers
+from .common import CLASSIFIERS, activation, decoder_heads, head_size, layers
 
 
 def describe(config: Config) -> Architecture:
@@ -60,8 +60,7 @@ GPT2 = Family(
     heads={
         "causal_lm": (module("head.out", "lm_head"),),
         "sequence_classification": (module("head.out", "score"),),
-        "token_classification": (module("head.out", "classifier"),),
-        "question_answering": (module("head.out", "qa_outputs"),),
+        **CLASSIFIERS,
     },
     prefixes=("transformer.",),
     ignored=(r"h\.\d+\.attn\.(masked_)?bias",),  # buffers that old versions saved,

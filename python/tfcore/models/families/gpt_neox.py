@@ -3,7 +3,7 @@
 from ..architecture import EVERY_BIAS, Architecture, Block, Embeddings, Stack
 from ..config import Config
 from ..family import QKV, Family, Part, fused, module
-from .common import activation, decoder_heads, head_size, layers, rotary
+from .common import CLASSIFIERS, activation, decoder_heads, head_size, layers, rotary
 from .llama import ATTENTION_BIASES
 
 
@@ -52,8 +52,7 @@ GPT_NEOX = Family(
     heads={
         "causal_lm": (module("head.out", "embed_out"),),
         "sequence_classification": (module("head.out", "score"),),
-        "token_classification": (module("head.out", "classifier"),),
-        "question_answering": (module("head.out", "qa_outputs"),),
+        **CLASSIFIERS,
     },
     prefixes=("gpt_neox.",),
     ignored=(r"layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",),  # buffers that old versions saved

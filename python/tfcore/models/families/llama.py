@@ -3,7 +3,7 @@
 Most decoders since are Llama with a trait or two of their own: what they share is here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Rotary, Stack
 from ..config import Config
@@ -13,7 +13,6 @@ from .common import activation, decoder_heads, head_size, layers, rotary
 QKV_BIASES = frozenset({"query", "key", "value"})
 ATTENTION_BIASES = QKV_BIASES | {"output"}
 FEED_FORWARD_BIASES = frozenset({"gate", "up", "down"})
-TASKS = ("causal_lm", "sequence_classification", "token_classification", "question_answering")
 
 
 def describe(config: Config) -> Architecture:
@@ -61,14 +60,12 @@ def decoder(
     scale: float = 1.0,
     tied: bool = False,
     softcap: float = 0.0,
-    tasks: Iterable[str] = TASKS,
 ) -> Architecture:
     """A decoder of these blocks: its word embeddings scaled, tied by default or not, its logits capped or not."""
     width, words = config.positive_int("hidden_size"), config.positive_int("vocab_size")
-    heads = decoder_heads(config, tied=tied, softcap=softcap)
     return Architecture(
         decoder=Stack(width, Embeddings(words, width, scale), tuple(blocks), final_norm=True),
-        heads={task: heads[task] for task in tasks},
+        heads=decoder_heads(config, tied=tied, softcap=softcap),
     )
 
 

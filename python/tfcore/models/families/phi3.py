@@ -13,10 +13,9 @@ def describe(config: Config) -> Architecture:
     for bias in ("attention_bias", "mlp_bias", "lm_head_bias"):
         config.expect(bias, False)
     block = replace(llama_block(config, eps=1e-5), window=window(config))
-    return decoder(config, [block] * layers(config), tasks=_HEADS)
+    return decoder(config, [block] * layers(config))
 
 
-_HEADS = {task: names for task, names in HEADS.items() if task != "question_answering"}
 _FUSED = (
     fused(QKV, "layers.{i}.self_attn.qkv_proj"),
     fused(GATE_UP, "layers.{i}.mlp.gate_up_proj"),
@@ -27,5 +26,5 @@ PHI3 = replace(
     model_type="phi3",
     describe=describe,
     parts={"decoder": Part(OUTSIDE, (*_FUSED, *OUTPUTS, *NORMS))},
-    heads=_HEADS,
+    heads={task: names for task, names in HEADS.items() if task != "question_answering"},
 )

@@ -9,7 +9,7 @@ from ..architecture import Architecture, Head, Stack
 from ..config import Config
 from ..family import Family, Part, bias_only, module
 from . import bert
-from .common import classifiers
+from .common import CLASSIFIERS, classifiers, masked_lm
 
 
 def describe(config: Config) -> Architecture:
@@ -30,16 +30,8 @@ def skip_padding(config: Config, stack: Stack, padding: int) -> Stack:
 
 def heads(config: Config, stack: Stack) -> dict[str, Head]:
     """The heads, with activations of their own whatever the blocks have."""
-    masked = Head(
-        "all",
-        stack.embeddings.vocabulary,
-        tied=config.flag("tie_word_embeddings", default=True),
-        dense=stack.width,
-        activation="gelu",
-        norm=stack.blocks[0].eps,
-    )
     return {
-        "masked_lm": masked,
+        "masked_lm": masked_lm(config, stack, "gelu"),
         "sequence_classification": Head("first", config.label_count(), dense=stack.width, activation="tanh"),
         **classifiers(config),
     }
@@ -54,8 +46,7 @@ HEADS = {
         bias_only("head.out", "lm_head.bias"),
     ),
     "sequence_classification": (module("head.dense", "classifier.dense"), module("head.out", "classifier.out_proj")),
-    "token_classification": (module("head.out", "classifier"),),
-    "question_answering": (module("head.out", "qa_outputs"),),
+    **CLASSIFIERS,
 }
 
 ROBERTA = Family(

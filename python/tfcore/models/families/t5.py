@@ -6,7 +6,7 @@ from ...relative import relative_buckets
 from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, RelativeBuckets, Stack
 from ..config import Config
 from ..family import Family, Part, Source, module
-from .common import activation, layers, start_token
+from .common import CLASSIFIERS, activation, layers, start_token
 
 _ENCODERS = {"T5EncoderModel", "T5ForTokenClassification"}  # the classes whose checkpoints have no decoder
 _MOST_BUCKETS = 1 << 20
@@ -109,8 +109,7 @@ T5 = Family(
             module("head.dense", "classification_head.dense"),
             module("head.out", "classification_head.out_proj"),
         ),
-        "token_classification": (module("head.out", "classifier"),),
-        "question_answering": (module("head.out", "qa_outputs"),),
+        **CLASSIFIERS,
     },
     prefixes=("transformer.",),
     ignored=(
