@@ -14,7 +14,7 @@ import json
 import math
 import mmap
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +56,8 @@ class SafetensorsFile:
         self._bytes = _map(path)
         header, self._data_start = _read_header(path, self._bytes)
         self.tensors = {name: _read_entry(path, name, entry) for name, entry in header.items()}
-        _check_layout(path, self.tensors, len(self._bytes) - self._data_start)
+        spans = sorted((info.begin, info.end, name) for name, info in self.tensors.items())
+        check_cover(path, spans, len(self._bytes) - self._data_start)
 
     def release(self) -> None:
         """Lets go of the pages read so far."""
@@ -85,6 +86,31 @@ def release(mapped: mmap.mmap) -> None:
     """Lets go of the pages read so far, which count as the process's memory; they are read again on use."""
     if hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def check_cover(path: Path, spans: Iterable[tuple[int, int, str]], size: int, alignment: int = 1) -> None:
+    """Tensors (begin, end, name) must cover the bytes behind a header: in order, without overlap, and without gap or
+    rest but for alignment."""
+    last = 0
+    for begin, end, name in spans:
+        wanted = aligned(last, alignment)
+        if begin % alignment:
+            raise ValueError(
+                f"{path}: tensor {name!r} begins at byte {begin}, expected a multiple of the alignment, {alignment}"
+            )
+        if begin != wanted:
+            fault = "overlaps the tensor before it" if begin < wanted else "leaves a gap before it"
+            raise ValueError(f"{path}: tensor {name!r} begins at byte {begin}, expected {wanted}: it {fault}")
+        if end > size:
+            raise ValueError(f"{path}: truncated: tensor {name!r} ends at byte {end} of {max(size, 0)}")
+        last = end
+    if size > aligned(last, alignment):
+        raise ValueError(f"{path}: {size - last} bytes behind the last tensor belong to none")
+
+
+def aligned(position: int, alignment: int) -> int:
+    """The first multiple of the alignment from a position on."""
+    return -(-position // alignment) * alignment
 
 
 class Checkpoint(Mapping[str, Float32Array]):
@@ -197,20 +223,6 @@ def _read_entry(path: Path, name: str, entry: Any) -> TensorInfo:
 
 def _are_sizes(values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 63 for value in values)
-
-
-def _check_layout(path: Path, tensors: Mapping[str, TensorInfo], size: int) -> None:
-    """Tensors must cover the bytes behind the header exactly: in order, without gap, overlap or rest."""
-    position = 0
-    for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-        if info.end > size:
-            raise ValueError(f"{path}: truncated: tensor {name!r} ends at byte {info.end} of {size}")
-        if info.begin != position:
-            fault = "overlaps the tensor before it" if info.begin < position else "leaves a gap before it"
-            raise ValueError(f"{path}: tensor {name!r} begins at byte {info.begin}, expected {position}: it {fault}")
-        position = info.end
-    if position != size:
-        raise ValueError(f"{path}: {size - position} bytes behind the last tensor belong to none")
 
 
 def _open_shards(index: Path) -> dict[str, SafetensorsFile]:

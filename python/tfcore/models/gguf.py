@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
-from .checkpoint import Float32Array, release
+from .checkpoint import Float32Array, aligned, check_cover, release
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)  # version 1 counts in four bytes, and nothing has written it since 2023
@@ -127,8 +127,9 @@ class GgufFile:
         metadata = _read_metadata(cursor, keys)
         alignment = _alignment(path, metadata)
         infos = _read_tensors(cursor, tensors)
-        self._data_start = _aligned(cursor.position, alignment)
-        _check_layout(path, infos, len(self._bytes) - self._data_start, alignment)
+        self._data_start = aligned(cursor.position, alignment)
+        spans = [(info.begin, info.end, name) for name, info in infos.items()]
+        check_cover(path, spans, len(self._bytes) - self._data_start, alignment)
         self.metadata: Mapping[str, Any] = MappingProxyType(metadata)
         self.tensors: Mapping[str, TensorInfo] = MappingProxyType(infos)
 
@@ -286,10 +287,6 @@ def _alignment(path: Path, metadata: Mapping[str, Any]) -> int:
     return alignment
 
 
-def _aligned(position: int, alignment: int) -> int:
-    return -(-position // alignment) * alignment
-
-
 def _read_tensors(cursor: _Cursor, count: int) -> dict[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     for i in range(count):
@@ -301,8 +298,10 @@ def _read_tensors(cursor: _Cursor, count: int) -> dict[str, TensorInfo]:
 
 
 def _read_tensor(cursor: _Cursor, name: str) -> TensorInfo:
+    def refuse(fault: str) -> ValueError:
+        return ValueError(f"{cursor.path}: tensor {name!r} {fault}")
+
     what = f"the entry of tensor {name!r}"
-    refuse = _refusal(cursor.path, name)
     dimensions = cursor.number("<I", what)
     if dimensions > _MAX_DIMENSIONS:
         raise refuse(f"has {dimensions} dimensions, expected at most {_MAX_DIMENSIONS}")
@@ -315,24 +314,3 @@ def _read_tensor(cursor: _Cursor, name: str) -> TensorInfo:
         raise refuse(f"has rows of {sizes[0] if sizes else 1}, expected a multiple of {kind.numbers} for {kind.name}")
     size = math.prod(sizes) // kind.numbers * kind.bytes
     return TensorInfo(kind, tuple(reversed(sizes)), begin, begin + size)
-
-
-def _refusal(path: Path, name: str) -> Callable[[str], ValueError]:
-    return lambda fault: ValueError(f"{path}: tensor {name!r} {fault}")
-
-
-def _check_layout(path: Path, tensors: Mapping[str, TensorInfo], size: int, alignment: int) -> None:
-    """Tensors must cover the bytes behind the header: in order, without overlap, and no gap but for alignment."""
-    end = 0
-    for name, info in tensors.items():
-        refuse, wanted = _refusal(path, name), _aligned(end, alignment)
-        if info.begin % alignment:
-            raise refuse(f"begins at byte {info.begin}, expected a multiple of the alignment, {alignment}")
-        if info.begin != wanted:
-            fault = "overlaps the tensor before it" if info.begin < wanted else "leaves a gap before it"
-            raise refuse(f"begins at byte {info.begin}, expected {wanted}: it {fault}")
-        if info.end > size:
-            raise ValueError(f"{path}: truncated: tensor {name!r} ends at byte {info.end} of {max(size, 0)}")
-        end = info.end
-    if size > _aligned(end, alignment):
-        raise ValueError(f"{path}: {size - end} bytes behind the last tensor belong to none")

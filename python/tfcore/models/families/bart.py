@@ -3,7 +3,7 @@
 from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import Family, Part, Source, bias_only, module
-from .common import activation, head_size, layers, start_token
+from .common import activation, dense_and_out, head_size, layers, start_token
 
 _BEFORE = 2  # rows of the tables of positions before that of position 0
 _USUAL_LABELS = 3
@@ -101,10 +101,7 @@ BART = Family(
     parts=PARTS,
     heads={
         "seq2seq_lm": SEQ2SEQ_HEAD,
-        "sequence_classification": (
-            module("head.dense", "classification_head.dense"),
-            module("head.out", "classification_head.out_proj"),
-        ),
+        "sequence_classification": dense_and_out("classification_head"),
         "question_answering": (module("head.out", "qa_outputs"),),
     },
     prefixes=("model.",),

@@ -8,7 +8,7 @@ from typing import Any
 from ...rope import rotary_frequencies
 from ..architecture import ACTIVATIONS, Head, Rotary, Stack
 from ..config import Config
-from ..family import module
+from ..family import Source, module
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as configs name them
 EVERYWHERE = (-1, -1)  # the window of a query that sees all
@@ -29,6 +29,11 @@ CLASSIFIERS = {  # what most families call the tensors of these
     "token_classification": (module("head.out", "classifier"),),
     "question_answering": (module("head.out", "qa_outputs"),),
 }
+
+
+def dense_and_out(theirs: str) -> tuple[Source, ...]:
+    """The names of a classifier's two layers."""
+    return module("head.dense", f"{theirs}.dense"), module("head.out", f"{theirs}.out_proj")
 
 
 def masked_lm(config: Config, stack: Stack, act: str) -> Head:

@@ -6,7 +6,7 @@ from ..architecture import Architecture, Head
 from ..config import Config
 from ..family import Family, Part, module
 from . import bert
-from .common import CLASSIFIERS, classifiers, masked_lm
+from .common import CLASSIFIERS, classifiers, dense_and_out, masked_lm
 
 
 def describe(config: Config) -> Architecture:
@@ -42,10 +42,7 @@ ELECTRA = Family(
             module("head.norm", "generator_predictions.LayerNorm"),
             module("head.out", "generator_lm_head"),
         ),
-        "sequence_classification": (
-            module("head.dense", "classifier.dense"),
-            module("head.out", "classifier.out_proj"),
-        ),
+        "sequence_classification": dense_and_out("classifier"),
         **CLASSIFIERS,
     },
     prefixes=("electra.",),

@@ -6,6 +6,7 @@ from ..architecture import Architecture, Block, Embeddings, Head, Stack
 from ..config import Config
 from ..family import GATE_UP, QKV, Family, Part, fused, module
 from .common import FULL, SLIDING, activation, head_size, kinds_of_layers, layers, rotary, window_around
+from .llama import ATTENTION_BIASES, FEED_FORWARD_BIASES
 
 _POOLING = {"cls": "first", "mean": "mean"}  # as configs name it → as heads do
 
@@ -65,11 +66,7 @@ def _blocks(config: Config) -> tuple[Block, ...]:
 
 
 def _biases(config: Config) -> frozenset[str]:
-    groups = {
-        "attention_bias": {"query", "key", "value", "output"},
-        "mlp_bias": {"gate", "up", "down"},
-        "norm_bias": {"norm"},
-    }
+    groups = {"attention_bias": ATTENTION_BIASES, "mlp_bias": FEED_FORWARD_BIASES, "norm_bias": {"norm"}}
     return frozenset().union(*(names for field, names in groups.items() if config.flag(field, default=False)))
 
 

@@ -9,7 +9,7 @@ from ..architecture import Architecture, Head, Stack
 from ..config import Config
 from ..family import Family, Part, bias_only, module
 from . import bert
-from .common import CLASSIFIERS, classifiers, masked_lm
+from .common import CLASSIFIERS, classifiers, dense_and_out, masked_lm
 
 
 def describe(config: Config) -> Architecture:
@@ -45,7 +45,7 @@ HEADS = {
         module("head.out", "lm_head.decoder"),
         bias_only("head.out", "lm_head.bias"),
     ),
-    "sequence_classification": (module("head.dense", "classifier.dense"), module("head.out", "classifier.out_proj")),
+    "sequence_classification": dense_and_out("classifier"),
     **CLASSIFIERS,
 }
 

@@ -6,7 +6,7 @@ from ...relative import relative_buckets
 from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, RelativeBuckets, Stack
 from ..config import Config
 from ..family import Family, Part, Source, module
-from .common import CLASSIFIERS, activation, layers, start_token
+from .common import CLASSIFIERS, activation, dense_and_out, layers, start_token
 
 _ENCODERS = {"T5EncoderModel", "T5ForTokenClassification"}  # the classes whose checkpoints have no decoder
 _MOST_BUCKETS = 1 << 20
@@ -105,10 +105,7 @@ T5 = Family(
     parts={"encoder": _part("encoder"), "decoder": _part("decoder")},
     heads={
         "seq2seq_lm": (module("head.out", "lm_head"),),
-        "sequence_classification": (
-            module("head.dense", "classification_head.dense"),
-            module("head.out", "classification_head.out_proj"),
-        ),
+        "sequence_classification": dense_and_out("classification_head"),
         **CLASSIFIERS,
     },
     prefixes=("transformer.",),
