@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .. import _core
 from .checkpoint import Float32Array
-from .model import padded_batch
 from .outputs import Seq2SeqLogitsOutput, Seq2SeqModelOutput, Seq2SeqQuestionAnsweringOutput
 from .packing import IntArray, PackedTokens, PaddedBatch, integers
-from .pretrained import QUESTION, SEQ2SEQ_LM, Pretrained, check_holes, check_length
+from .pretrained import QUESTION, SEQ2SEQ_LM, Pretrained
 from .stack import Hidden, Stack
 from .weights import Weights
 
@@ -81,29 +81,20 @@ class EncoderDecoderModel(Pretrained):
         ValueError
             A shape does not fit, an id is outside its table, a text is longer than the model has positions.
         """
-        if input_ids is None:
-            raise TypeError("input_ids is missing")
-        ids = integers("input_ids", input_ids)
-        batch = padded_batch(ids.shape, attention_mask)
-        check_holes(batch, self.encoder)
-        check_length(batch, self.encoder)
-        tokens = batch.pack(ids, np.zeros_like(ids), batch.positions)
+        tokens, batch = self._pack(self.encoder, input_ids, attention_mask)
+        texts = len(batch.real)
         if decoder_input_ids is None:
-            written, written_batch = self._shifted(tokens, batch)
+            written, written_batch = self._shifted(tokens), batch
         else:
-            decoder_ids = integers("decoder_input_ids", decoder_input_ids)
-            if len(decoder_ids) != len(ids):
-                raise ValueError(f"decoder_input_ids has {len(decoder_ids)} rows, expected {len(ids)} as input_ids")
-            written_batch = padded_batch(decoder_ids.shape, decoder_attention_mask, "decoder_attention_mask")
-            written = written_batch.pack(decoder_ids, np.zeros_like(decoder_ids), written_batch.positions)
-        check_holes(written_batch, self.decoder, "decoder_attention_mask")
-        check_length(written_batch, self.decoder)
+            written, written_batch = self._pack(self.decoder, decoder_input_ids, decoder_attention_mask, "decoder_")
+            if len(written_batch.real) != texts:
+                raise ValueError(f"decoder_input_ids has {len(written_batch.real)} rows, expected {texts} as input_ids")
         wanted = self._wanted(output_hidden_states, output_attentions)
         encoded = self.encoder.run(tokens, **wanted)
         decoded = self.decoder.run(
             written,
             encoded=self.decoder.core.cross_keys(encoded.states[-1], tokens.cu_seqlens),
-            sources=np.arange(len(ids)),
+            sources=np.arange(texts),
             **wanted,
         )
         rest = _rest(encoded, decoded, batch, written_batch, *wanted.values())
@@ -119,7 +110,19 @@ class EncoderDecoderModel(Pretrained):
         scaled = states if self._scale == 1 else states * np.float32(self._scale)
         return self.decoder.core.logits(scaled)
 
-    def _shifted(self, tokens: PackedTokens, batch: PaddedBatch) -> tuple[PackedTokens, PaddedBatch]:
+    def _pack(
+        self, stack: Stack, input_ids: Any, attention_mask: Any, side: str = ""
+    ) -> tuple[PackedTokens, PaddedBatch]:
+        """The texts that a stack is given; `side` begins the names of its arguments."""
+        if input_ids is None:
+            raise TypeError(f"{side}input_ids is missing")
+        ids = integers(f"{side}input_ids", input_ids)
+        batch = PaddedBatch.of(ids.shape, attention_mask, f"{side}attention_mask")
+        stack.check_holes(batch, f"{side}attention_mask")
+        stack.check_length(batch)
+        return batch.pack(ids, None, batch.positions), batch
+
+    def _shifted(self, tokens: PackedTokens) -> PackedTokens:
         """Each text behind the start token, without its last."""
         start = self.architecture.start
         if start is None:
@@ -127,7 +130,7 @@ class EncoderDecoderModel(Pretrained):
         shifted: IntArray = np.roll(tokens.input_ids, 1)
         begins = tokens.cu_seqlens[:-1][tokens.lengths > 0]
         shifted[begins] = start
-        return PackedTokens(shifted, tokens.token_type_ids, tokens.position_ids, tokens.cu_seqlens), batch
+        return replace(tokens, input_ids=shifted)
 
     def _output(
         self, last: Float32Array, tokens: PackedTokens, written: PackedTokens, batch: PaddedBatch, rest: dict[str, Any]

@@ -11,8 +11,8 @@ from .. import _core, ops
 from .checkpoint import Float32Array
 from .heads import pool
 from .outputs import BaseModelOutput, LogitsOutput, ModelOutput, QuestionAnsweringOutput
-from .packing import PackedTokens, PaddedBatch, integers, mask
-from .pretrained import QUESTION, SEQUENCE, Pretrained, check_holes, check_length
+from .packing import PackedTokens, PaddedBatch, integers
+from .pretrained import QUESTION, SEQUENCE, Pretrained
 from .stack import Hidden, Stack
 from .weights import Weights
 
@@ -98,11 +98,11 @@ class Model(Pretrained):
         if input_ids is None:
             raise TypeError("input_ids is missing")
         ids = integers("input_ids", input_ids)
-        batch = padded_batch(ids.shape, attention_mask)
+        batch = PaddedBatch.of(ids.shape, attention_mask)
         types = None if token_type_ids is None else integers("token_type_ids", token_type_ids, ids.shape)
-        check_holes(batch, self.stack)
+        self.stack.check_holes(batch)
         if position_ids is None:
-            check_length(batch, self.stack)
+            self.stack.check_length(batch)
             padding = self.stack.data.embeddings.padding
             positions = batch.positions if padding is None else batch.positions_between(ids == padding)
         else:
@@ -173,8 +173,3 @@ class Model(Pretrained):
         if self._head.data.rows == "all":
             logits = batch.unpack_tokens(logits)
         return LogitsOutput(logits, **rest)
-
-
-def padded_batch(shape: tuple[int, ...], attention_mask: Any, name: str = "attention_mask") -> PaddedBatch:
-    """Which columns are real: all, if no mask is given."""
-    return PaddedBatch(np.ones(shape, bool) if attention_mask is None else mask(name, attention_mask, shape))

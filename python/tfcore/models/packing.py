@@ -81,6 +81,11 @@ class PaddedBatch:
 
     real: npt.NDArray[np.bool_]
 
+    @classmethod
+    def of(cls, shape: tuple[int, ...], attention_mask: Any, name: str = "attention_mask") -> PaddedBatch:
+        """A batch of that shape: all columns are real, if no mask is given. Errors are those of `mask`."""
+        return cls(np.ones(shape, bool) if attention_mask is None else mask(name, attention_mask, shape))
+
     @cached_property
     def full(self) -> bool:
         """Whether there is no padding: then packing is a matter of shape alone."""

@@ -17,7 +17,6 @@ from .families import find_family
 from .gguf_checkpoint import GgufCheckpoint
 from .heads import Head
 from .model_config import ModelConfig
-from .packing import PaddedBatch
 from .stack import Stack
 from .weights import Weights
 
@@ -155,27 +154,3 @@ def generation_settings(path: Path, config: Config) -> Mapping[str, Any]:
     """What the checkpoint says of generation: in a file of its own, or in the config of older ones."""
     file = path / "generation_config.json"
     return Config.read(file) if file.is_file() else config
-
-
-def check_holes(batch: PaddedBatch, stack: Stack, mask: str = "attention_mask") -> None:
-    """Refuses holes where distances matter: texts are packed without them, and a window would reach too far."""
-    if batch.full or stack.reach is None:
-        return
-    for row in np.flatnonzero(batch.spans > np.maximum(batch.real.sum(axis=1), stack.reach + 1)):
-        raise ValueError(
-            f"{mask}[{row}] has zeros between the tokens of a text, but distances between them matter to this model: "
-            "expected zeros before the first token and after the last one alone"
-        )
-
-
-def check_length(batch: PaddedBatch, stack: Stack) -> None:
-    """Refuses texts longer than the stack has positions for."""
-    limit = stack.max_length
-    if limit is None or batch.real.shape[1] <= limit:
-        return
-    longest = int(batch.positions[batch.real].max(initial=-1)) + 1
-    if longest > limit:
-        raise ValueError(
-            f"a text has {longest} tokens, but the model has {limit} positions: call the tokenizer with "
-            f"truncation=True, max_length={limit}"
-        )

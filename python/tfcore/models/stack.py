@@ -16,7 +16,7 @@ from ..rope import rope_type, rotary_frequencies
 from .architecture import Block, Embeddings, Rotary
 from .architecture import Stack as StackData
 from .checkpoint import Float32Array
-from .packing import IntArray, PackedTokens
+from .packing import IntArray, PackedTokens, PaddedBatch
 
 _Rotation = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]
 
@@ -98,6 +98,28 @@ class Stack:
         """The longest distance between two tokens that blocks don't ask for; None where they never do."""
         windows = [side for block in self.data.blocks for side in block.window if side >= 0]
         return 0 if self.data.relative else min(windows, default=None)
+
+    def check_holes(self, batch: PaddedBatch, mask: str = "attention_mask") -> None:
+        """Refuses holes where distances matter: texts are packed without them, and a window would reach too far."""
+        if batch.full or self.reach is None:
+            return
+        for row in np.flatnonzero(batch.spans > np.maximum(batch.real.sum(axis=1), self.reach + 1)):
+            raise ValueError(
+                f"{mask}[{row}] has zeros between the tokens of a text, but distances between them matter to this "
+                "model: expected zeros before the first token and after the last one alone"
+            )
+
+    def check_length(self, batch: PaddedBatch) -> None:
+        """Refuses texts longer than there are positions for."""
+        limit = self.max_length
+        if limit is None or batch.real.shape[1] <= limit:
+            return
+        longest = int(batch.positions[batch.real].max(initial=-1)) + 1
+        if longest > limit:
+            raise ValueError(
+                f"a text has {longest} tokens, but the model has {limit} positions: call the tokenizer with "
+                f"truncation=True, max_length={limit}"
+            )
 
     def _rotations(self, tokens: PackedTokens) -> list[_Rotation]:
         return [

@@ -14,9 +14,9 @@ from ..generation import Decode, GenerationConfig, GenerationOptions, Session, S
 from ..generation.options import layered, stated
 from .checkpoint import Float32Array
 from .encoder_decoder import EncoderDecoderModel
-from .model import Model, padded_batch
+from .model import Model
 from .packing import IntArray, PackedTokens, PaddedBatch, integers
-from .pretrained import Pretrained, check_holes, check_length, generation_settings
+from .pretrained import Pretrained, generation_settings
 from .stack import Stack
 
 
@@ -152,8 +152,8 @@ class CausalLM(Model, Writing):
                 raise TypeError("input_ids is missing, and the checkpoint names no bos_token_id to begin with")
             input_ids = [[options.bos_token_id]]
         ids = integers("input_ids", input_ids)
-        batch = padded_batch(ids.shape, _without_padding(ids, options) if attention_mask is None else attention_mask)
-        check_holes(batch, self.stack)
+        batch = PaddedBatch.of(ids.shape, _without_padding(ids, options) if attention_mask is None else attention_mask)
+        self.stack.check_holes(batch)
         prompts = [row[real] for row, real in zip(ids, batch.real, strict=True)]
         for row, prompt in enumerate(prompts):
             if not len(prompt):
@@ -176,19 +176,14 @@ class Seq2SeqLM(EncoderDecoderModel, Writing):
     def _begin(
         self, input_ids: Any, attention_mask: Any, options: GenerationOptions
     ) -> tuple[Session, list[IntArray], IntArray, GenerationOptions]:
-        if input_ids is None:
-            raise TypeError("input_ids is missing")
-        ids = integers("input_ids", input_ids)
-        batch = padded_batch(ids.shape, attention_mask)
-        check_holes(batch, self.encoder)
-        check_length(batch, self.encoder)
+        tokens, _ = self._pack(self.encoder, input_ids, attention_mask)
         start = options.decoder_start_token_id
         start = next((s for s in (start, self.architecture.start, options.bos_token_id) if s is not None), None)
         if start is None:
             raise ValueError(f"{self.path}: decoder_start_token_id is not said, expected the decoder's first token")
-        prompts = [np.array([start], np.int64) for _ in ids]
+        prompts = [np.array([start], np.int64) for _ in tokens.lengths]
         _check_room(self.decoder, 1, options)
-        return _EncoderDecoderSession(self, ids, batch), prompts, np.full((len(ids), 1), start), options
+        return _EncoderDecoderSession(self, tokens), prompts, np.full((len(prompts), 1), start), options
 
 
 class _DecoderSession:
@@ -225,11 +220,12 @@ class _DecoderSession:
 class _EncoderDecoderSession:
     """Texts in progress that attend to encoded ones; copies of a text share what was encoded."""
 
-    def __init__(self, model: EncoderDecoderModel, ids: IntArray, batch: PaddedBatch) -> None:
+    def __init__(self, model: EncoderDecoderModel, tokens: PackedTokens) -> None:
         self._model = model
-        self._cache = _core.Cache(model.decoder.core, len(ids))
-        self._encoded = model.encode_packed(batch.pack(ids, np.zeros_like(ids), batch.positions))
-        self._sources = np.arange(len(ids))
+        texts = len(tokens.lengths)
+        self._cache = _core.Cache(model.decoder.core, texts)
+        self._encoded = model.encode_packed(tokens)
+        self._sources = np.arange(texts)
 
     def step(self, tokens: Sequence[IntArray], /) -> Float32Array:
         packed = PackedTokens.from_texts(tokens, self._cache.lengths)
