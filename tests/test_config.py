@@ -134,6 +134,13 @@ def test_copies(again):
     assert (config.hidden_size, config.changes(), got.changes()) == (384, {}, {"hidden_size": 5})
 
 
+def test_what_is_changed_in_place_is_a_change():
+    config = model_config({"eos_token_id": [2], "id2label": {"0": "NO"}, "pad_token_id": 0})
+    config.eos_token_id.append(3)
+    config["id2label"]["0"] = "YES"
+    assert config.changes() == {"eos_token_id": [2, 3], "id2label": {"0": "YES"}}
+
+
 def test_tokens():
     config = Config(
         {"eos_token_id": [2, 3], "pad_token_id": 0, "bos_token_id": None, "sep_token_id": 1.5}, "config.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_copies_keep_what_is_set(tmp_path, again):
     same.config.output_hidden_states, same.generation_config.max_new_tokens = False, 1
     assert model.config.output_hidden_states
     assert (model.generation_config.max_new_tokens, again(model).generation_config.max_new_tokens) == (3, 3)
+
+
+def test_copies_keep_what_is_changed_in_place(tmp_path):
+    recording = load("llama.causal_lm")
+    write_checkpoint(tmp_path, recording)
+    (tmp_path / "config.json").write_text(json.dumps(recording.config | {"eos_token_id": [3]}))
+    model = tfcore.AutoModelForCausalLM.from_pretrained(tmp_path)
+    model.config.eos_token_id.append(5)
+    assert copy.deepcopy(model).config.eos_token_id == [3, 5]
 
 
 @pytest.mark.parametrize("name", ["bert.base", "t5.base"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from .architecture import Architecture
@@ -21,7 +22,7 @@ class ModelConfig(Config):
 
     def __init__(self, config: Config, family: Family, architecture: Architecture) -> None:
         super().__init__(config, config.path)
-        self._changes: dict[str, Any] = {}
+        self._unset = copy.deepcopy(self._fields)  # what nobody has set, also not in place, is still equal to this
         self._aliases = family.aliases
         self._usual_labels = family.usual_labels
         self._is_encoder_decoder = architecture.encoder is not None and architecture.decoder is not None
@@ -30,11 +31,13 @@ class ModelConfig(Config):
         if name == "path" or name.startswith("_"):
             super().__setattr__(name, value)
         else:
-            self._fields[name] = self._changes[name] = value
+            self._fields[name] = value
+            self._unset.pop(name, None)
 
     def changes(self) -> dict[str, Any]:
-        """The fields that were set, and to what."""
-        return self._changes
+        """The fields that were set or changed in place, and to what."""
+        old = self._unset
+        return {name: value for name, value in self._fields.items() if name not in old or value != old[name]}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
