@@ -68,6 +68,23 @@ def test_what_is_set_on_a_model_holds(tmp_path):
         model.generate([[7, 8]])
 
 
+def test_settings_of_a_model_as_one(tmp_path, config_of):
+    family_checkpoints.write_checkpoint(tmp_path, family_checkpoints.load("llama.causal_lm"))
+    (tmp_path / "generation_config.json").write_text(json.dumps(SAID))
+    model = tfcore.AutoModelForCausalLM.from_pretrained(tmp_path)
+    want = model.generate([[7, 8]])
+    for kind in (tfcore.GenerationConfig, config_of):
+        model.generation_config = kind(max_new_tokens=1)
+        assert model.generate([[7, 8]]).shape == (1, 3)
+    model.generation_config = None
+    assert model.generation_config.max_new_tokens == 4
+    assert np.array_equal(model.generate([[7, 8]]), want)
+    for wrong in ({"max_new_tokens": 1}, 5, tfcore.GenerationConfig):
+        with pytest.raises(TypeError, match="^generation_config is (dict|int|type), expected a GenerationConfig or"):
+            model.generation_config = wrong
+    assert np.array_equal(model.generate([[7, 8]]), want)
+
+
 def test_none_in_a_dict_turns_off_as_in_a_call(writer, config_of):
     assert writer._options({}, {"eos_token_id": None}).end_tokens == ()
     assert writer._options({}, {"eos_token_id": None, "top_k": None}) == writer._options(

@@ -19,12 +19,7 @@ from .weights import Weights
 class EncoderDecoderModel(Pretrained):
     """A pretrained encoder-decoder, with a task's head or without. Made by the `AutoModel` classes.
 
-    Attributes
-    ----------
-    config
-        The fields of the checkpoint's `config.json`, as attributes.
-
-    Calls from several threads at once are fine. A pickle holds the checkpoint's path and opens it again.
+    Attributes, and what threads and pickles may do: as of `Pretrained`.
     """
 
     def _build(self, weights: Weights) -> None:

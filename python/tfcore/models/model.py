@@ -26,12 +26,7 @@ class Model(Pretrained):
     >>> model(**tokenizer("Hello!", return_tensors="np")).last_hidden_state.shape  # doctest: +SKIP
     (1, 4, 384)
 
-    Attributes
-    ----------
-    config
-        The fields of the checkpoint's `config.json`, as attributes.
-
-    Calls from several threads at once are fine. A pickle holds the checkpoint's path and opens it again.
+    Attributes, and what threads and pickles may do: as of `Pretrained`.
     """
 
     def _build(self, weights: Weights) -> None:

@@ -34,8 +34,14 @@ class Pretrained:
 
     Attributes
     ----------
-    config
+    path : Path
+        The checkpoint's folder or GGUF file.
+    task : str or None
+        Whose head the model has ("causal_lm", "sequence_classification", …); None for the model alone.
+    config : ModelConfig
         The fields of the checkpoint's `config.json`, as attributes.
+    architecture : Architecture
+        What they describe: stacks of blocks, and the heads that there can be.
     """
 
     def __init__(self, path: Path, task: str | None = None, opened: Opened | None = None) -> None:

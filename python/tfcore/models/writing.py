@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,19 +22,27 @@ from .stack import Stack
 class Writing(Pretrained):
     """What language models share. Each says how a session begins and what its decoder reads first."""
 
-    @cached_property
+    _generation_config: GenerationConfig | None = None
+
+    @property
     def generation_config(self) -> GenerationConfig:
-        """What the checkpoint says of generation. What is set here holds from then on."""
-        return GenerationConfig(**stated(generation_settings(self.path, self.config)))
+        """What the checkpoint says of generation. What is set here holds from then on, until None is."""
+        if self._generation_config is None:
+            self._generation_config = GenerationConfig(**stated(generation_settings(self.path, self.config)))
+        return self._generation_config
+
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig | None) -> None:
+        if config is not None and not _is_config(config):
+            raise TypeError(f"generation_config is {type(config).__name__}, expected a GenerationConfig or None")
+        self._generation_config = config
 
     def _settings(self) -> dict[str, Any]:
-        made = vars(self).get("generation_config")
-        return super()._settings() | {"generation_config": copy.deepcopy(made)}
+        return super()._settings() | {"generation_config": copy.deepcopy(self._generation_config)}
 
     def __setstate__(self, settings: dict[str, Any]) -> None:
         super().__setstate__(settings)
-        if settings["generation_config"] is not None:
-            self.generation_config = settings["generation_config"]
+        self._generation_config = settings["generation_config"]
 
     def generate(
         self,
@@ -257,9 +264,14 @@ def _check_room(stack: Stack, longest: int, options: GenerationOptions) -> None:
         )
 
 
+def _is_config(value: Any) -> bool:
+    """Whether it is a GenerationConfig, Transformers' or ours."""
+    return hasattr(type(value), "to_diff_dict")
+
+
 def _set_in(config: Any) -> dict[str, Any]:
     """What a GenerationConfig or a dict of settings asks for."""
-    if hasattr(config, "to_diff_dict"):
+    if _is_config(config):
         config = {name: value for name, value in config.to_diff_dict().items() if value is not None}
     if not isinstance(config, dict):
         raise TypeError(f"generation_config is {type(config).__name__}, expected a GenerationConfig or a dict")
