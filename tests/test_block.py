@@ -15,8 +15,7 @@ import tfcore
 from closeness import assert_close, assert_same_bits
 from isas import FMA_ISAS, ISAS
 from tfcore import _core, reference_model
-from tfcore.models.architecture import EVERY_BIAS, NO_BIAS, Block, Embeddings, RelativeBuckets, Rotary
-from tfcore.models.architecture import Stack as StackData
+from tfcore.models.architecture import EVERY_BIAS, NO_BIAS, Block, Embeddings, RelativeBuckets, Rotary, StackSpec
 from tfcore.models.packing import PackedTokens
 from tfcore.models.stack import Stack
 from tfcore.models.stack import _spec as core_spec
@@ -82,7 +81,7 @@ def rotary(kind: str | None, size: int) -> Rotary | None:
     }.get(kind)
 
 
-def description(c: dict) -> StackData:
+def description(c: dict) -> StackSpec:
     """Two blocks, the second with a window of its own and no rotary embeddings."""
     (heads, key_heads, size), positions = c["heads"], c["positions"]
     relative = {"buckets": RelativeBuckets(8, 20, True), "left-buckets": RelativeBuckets(9, 40, False)}.get(positions)
@@ -111,10 +110,10 @@ def description(c: dict) -> StackData:
         norm=c["embedding_norm"],
     )
     blocks = (block, replace(block, first_norm=True, window=(7, 4), rotary=None, inner=c["inner"] + 2))
-    return StackData(c["width"], embeddings, blocks, final_norm=c["final_norm"], relative=relative)
+    return StackSpec(c["width"], embeddings, blocks, final_norm=c["final_norm"], relative=relative)
 
 
-def random_tensors(data: StackData, rng) -> dict[str, np.ndarray]:
+def random_tensors(data: StackSpec, rng) -> dict[str, np.ndarray]:
     """Weights that keep numbers around one: products by 1 / √K, norms around one, and biases that show."""
     tensors = {}
     for name, shape in data.shapes().items():

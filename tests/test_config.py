@@ -5,7 +5,7 @@ import json
 import pickle
 
 import pytest
-from tfcore.models.architecture import Architecture, Embeddings, Stack
+from tfcore.models.architecture import Architecture, Embeddings, StackSpec
 from tfcore.models.config import Config, read_json
 from tfcore.models.families import find_family
 from tfcore.models.model_config import ModelConfig
@@ -84,7 +84,7 @@ def test_files_that_hold_no_object(tmp_path, content):
 def model_config(fields, model_type="bert"):
     """A config as a model of that family has it."""
     config = Config({"model_type": model_type, **fields}, "config.json")
-    return ModelConfig(config, find_family(config), Architecture(encoder=Stack(8, Embeddings(4, 8), ())))
+    return ModelConfig(config, find_family(config), Architecture(encoder=StackSpec(8, Embeddings(4, 8), ())))
 
 
 def test_labels_are_numbered():

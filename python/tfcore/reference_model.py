@@ -47,7 +47,7 @@ def stack(
     position_ids: ArrayLike | None = None,
     encoded: ArrayLike | None = None,
 ) -> StackOutput:
-    """One text, (L,) token ids, through a `models.architecture.Stack`.
+    """One text, (L,) token ids, through a `models.architecture.StackSpec`.
 
     Token types are 0 and positions 0, 1, …, L - 1 unless given. `encoded` (S, C) is what cross-attention looks at.
     """

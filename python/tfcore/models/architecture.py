@@ -1,7 +1,8 @@
 """What a model is made of, as data: one declarative description of a block that all families map onto.
 
-A `Block` says what one transformer block computes, a `Stack` puts blocks between embeddings and a last norm, a `Head`
-is what a task adds. Each knows the names and shapes of its tensors under our own names; nothing here computes anything.
+A `Block` says what one transformer block computes, a `StackSpec` puts blocks between embeddings and a last norm, a
+`HeadSpec` is what a task adds. Each knows the names and shapes of its tensors under our own names; nothing here computes
+anything.
 Letters: V vocabulary, C width, H heads, G key heads, D head size, F width of the feed-forward layer.
 """
 
@@ -139,7 +140,7 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackSpec:
     """Embeddings, blocks, and where `final_norm`, a norm at the end. Embeddings and last norm have the blocks' kind."""
 
     width: int
@@ -167,7 +168,7 @@ class Stack:
             shapes |= {f"blocks.{i}.{name}": shape for name, shape in block.shapes(self.width).items()}
         return shapes | (norm_shapes("final_norm", self.width, bias) if self.final_norm else {})
 
-    def both_ways(self) -> Stack:
+    def both_ways(self) -> StackSpec:
         """The same without causality: a window of n keys, the own one among them, reaches n keys to each side."""
         reach = [block.window[0] + 1 if max(block.window) >= 0 else -1 for block in self.blocks]
         both = [replace(block, causal=False, window=(n, n)) for block, n in zip(self.blocks, reach, strict=True)]
@@ -175,7 +176,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadSpec:
     """What a task adds to hidden states (T, C): out(norm(activation(dense(rows)))), each step but the last optional.
 
     rows        "all" tokens, each text's "first", "last" that is no pad token, "mean", its last end token ("eos"), or
@@ -220,13 +221,13 @@ class Architecture:
     start    the token a decoder of an encoder-decoder begins with
     """
 
-    encoder: Stack | None = None
-    decoder: Stack | None = None
-    heads: Mapping[str, Head] = field(default_factory=dict)
+    encoder: StackSpec | None = None
+    decoder: StackSpec | None = None
+    heads: Mapping[str, HeadSpec] = field(default_factory=dict)
     pooler: bool = False
     start: int | None = None
 
-    def stacks(self) -> dict[str, Stack]:
+    def stacks(self) -> dict[str, StackSpec]:
         """The stacks by name."""
         return {name: stack for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)) if stack}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from .checkpoint import Float32Array
 from .gguf import GgufFile
 from .gguf_config import Fields, architecture_of, read_config
-from .gguf_names import ARCHITECTURES, Architecture, Stored
+from .gguf_names import ARCHITECTURES, Stored, TensorNames
 
 
 class GgufCheckpoint(Mapping[str, Float32Array]):
@@ -93,8 +93,8 @@ def _expect_all(file: GgufFile) -> None:
         )
 
 
-def _translate(file: GgufFile, architecture: Architecture) -> dict[str, Stored]:
-    translated = {name: architecture.translate(name) for name in file.tensors if name not in architecture.consumed}
+def _translate(file: GgufFile, names: TensorNames) -> dict[str, Stored]:
+    translated = {name: names.translate(name) for name in file.tensors if name not in names.consumed}
     unknown = [name for name, stored in translated.items() if stored is None]
     if unknown:
         listed = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")

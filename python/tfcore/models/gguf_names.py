@@ -65,7 +65,7 @@ _INTERLEAVED = {"attn_q": Interleaved("num_attention_heads"), "attn_k": Interlea
 
 
 @dataclass(frozen=True)
-class Architecture:
+class TensorNames:
     """The names of one architecture, without the ".weight" and ".bias" at their ends.
 
     layers      what the names of a layer's modules begin with in a checkpoint; `{i}` is its number
@@ -126,11 +126,11 @@ _GEMMA_NORMS = {
 }
 
 
-def _decoder(layer: Mapping[str, str], changed: Mapping[str, Change], *consumed: str) -> Architecture:
-    return Architecture("model.layers.{i}.", _OUTER, layer, changed, consumed)
+def _decoder(layer: Mapping[str, str], changed: Mapping[str, Change], *consumed: str) -> TensorNames:
+    return TensorNames("model.layers.{i}.", _OUTER, layer, changed, consumed)
 
 
-ARCHITECTURES: Mapping[str, Architecture] = {
+ARCHITECTURES: Mapping[str, TensorNames] = {
     "llama": _decoder(_PRE_NORM, _INTERLEAVED, "rope_freqs.weight"),
     "qwen2": _decoder(_PRE_NORM, {}),
     "qwen3": _decoder({**_PRE_NORM, **_HEAD_NORMS}, {}),
@@ -150,7 +150,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "rope_factors_long.weight",
         "rope_factors_short.weight",
     ),
-    "gpt2": Architecture(
+    "gpt2": TensorNames(
         "transformer.h.{i}.",
         {
             "token_embd": "transformer.wte",

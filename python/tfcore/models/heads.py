@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import ops
-from .architecture import Head as HeadData
+from .architecture import HeadSpec
 from .checkpoint import Float32Array
 from .config import Config
 from .packing import IntArray, PackedTokens
@@ -20,7 +20,7 @@ class Head:
     Called with hidden states (T, C) and their tokens, it returns (T, size) for a head of "all" rows, else (B, size).
     """
 
-    def __init__(self, data: HeadData, tensors: Mapping[str, Float32Array], words: str, config: Config) -> None:
+    def __init__(self, data: HeadSpec, tensors: Mapping[str, Float32Array], words: str, config: Config) -> None:
         def find(name: str) -> Float32Array | None:
             return tensors.get(name)
 

@@ -25,7 +25,7 @@ SEQUENCE, TOKEN, QUESTION = "sequence_classification", "token_classification", "
 _CORE_HEADS = (CAUSAL_LM, SEQ2SEQ_LM)  # the core has these itself: a step of generation wants one row of logits
 
 
-Opened = tuple[Config, Checkpoint | GgufCheckpoint]
+ConfigAndTensors = tuple[Config, Checkpoint | GgufCheckpoint]
 
 
 class Pretrained:
@@ -44,7 +44,7 @@ class Pretrained:
         What they describe: stacks of blocks, and the heads that there can be.
     """
 
-    def __init__(self, path: Path, task: str | None = None, opened: Opened | None = None) -> None:
+    def __init__(self, path: Path, task: str | None = None, opened: ConfigAndTensors | None = None) -> None:
         self.path = path.resolve()
         self.task = task
         self.config, checkpoint = opened or open_checkpoint(self.path)
@@ -148,7 +148,7 @@ class Pretrained:
         return f"{type(self).__name__}({self.config.model_type}: {stacks}, {self._num_parameters:,} parameters)"
 
 
-def open_checkpoint(path: Path) -> Opened:
+def open_checkpoint(path: Path) -> ConfigAndTensors:
     """The config and the tensors of a checkpoint's folder, or of a GGUF file."""
     if path.is_file():
         gguf = GgufCheckpoint.open(path)

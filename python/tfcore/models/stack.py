@@ -13,8 +13,7 @@ from .. import _core
 from ..ops import positional_encoding
 from ..relative import relative_bias
 from ..rope import rope_type, rotary_frequencies
-from .architecture import Block, Embeddings, Rotary
-from .architecture import Stack as StackData
+from .architecture import Block, Embeddings, Rotary, StackSpec
 from .checkpoint import Float32Array
 from .packing import IntArray, PackedTokens, PaddedBatch
 
@@ -32,7 +31,7 @@ class Hidden(NamedTuple):
 class Stack:
     """A stack of the core with its weights packed, and what changes from call to call computed here."""
 
-    def __init__(self, data: StackData, tensors: Mapping[str, Float32Array]) -> None:
+    def __init__(self, data: StackSpec, tensors: Mapping[str, Float32Array]) -> None:
         self.data = data
         self._rotaries = list(dict.fromkeys(block.rotary for block in data.blocks if block.rotary))
         if data.embeddings.sinusoidal:
@@ -153,7 +152,7 @@ class Stack:
             _check_range("position_ids", tokens.position_ids + e.position_offset, e.positions, "positions known are")
 
 
-def _spec(data: StackData, rotaries: Sequence[Rotary]) -> dict[str, Any]:
+def _spec(data: StackSpec, rotaries: Sequence[Rotary]) -> dict[str, Any]:
     """The description in the core's words."""
     first = data.blocks[0]
     return {
@@ -185,7 +184,7 @@ def _block_spec(block: Block, rotaries: Sequence[Rotary]) -> dict[str, Any]:
     }
 
 
-def _sinusoids(data: StackData) -> Float32Array:
+def _sinusoids(data: StackSpec) -> Float32Array:
     e = data.embeddings
     return positional_encoding(e.positions, e.width, layout="split", dtype=np.float32)
 

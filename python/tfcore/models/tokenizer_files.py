@@ -47,16 +47,16 @@ _MOST_EXTRA_IDS = 100_000
 _PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 
 
-def open_tokenizer(folder: Path, settings: dict[str, Any]) -> tuple[Any, Config]:
+def open_tokenizer(path: Path, settings: dict[str, Any]) -> tuple[Any, Config]:
     """The `tokenizers.Tokenizer` of a folder or GGUF file, and what it and the caller's `settings` say besides."""
     extra("tokenizers", "models", "a tokenizer")
-    if folder.is_file():
-        backend, fields = read_tokenizer(GgufFile(folder))
-        return backend, Config(fields | settings, folder)
-    config = _read_config(folder, settings)
-    if (folder / "tokenizer.json").is_file():
-        return _open_json(folder / "tokenizer.json", config), config
-    return _open_older(folder, config)
+    if path.is_file():
+        backend, fields = read_tokenizer(GgufFile(path))
+        return backend, Config(fields | settings, path)
+    config = _read_config(path, settings)
+    if (path / "tokenizer.json").is_file():
+        return _open_json(path / "tokenizer.json", config), config
+    return _open_older(path, config)
 
 
 def _open_json(file: Path, config: Config) -> Any:

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from .architecture import Architecture, Head, Shape, Shapes, linear_shapes
+from .architecture import Architecture, HeadSpec, Shape, Shapes, linear_shapes
 from .checkpoint import Checkpoint, Float32Array
 from .family import Family, Source
 from .gguf_checkpoint import GgufCheckpoint
@@ -139,7 +139,7 @@ def _ignored(family: Family) -> re.Pattern[str]:
     return re.compile("|".join([*family.ignored, *(rf"{name}(\.weight|\.bias)?" for name in sorted(modules))]))
 
 
-def _as_stored(head: Head, sources: tuple[Source, ...], files: Mapping[str, str]) -> Head:
+def _as_stored(head: HeadSpec, sources: tuple[Source, ...], files: Mapping[str, str]) -> HeadSpec:
     """The head as the files have it: a table that the config ties but they hold is the one to use."""
     last = [source for source in sources if "head.out" in source.ours]
     if any(f"{source.theirs}.weight" in files for source in last):
@@ -199,7 +199,7 @@ def _width(architecture: Architecture) -> int:
     return list(architecture.stacks().values())[-1].width
 
 
-def _uses_pooler(head: Head | None) -> bool:
+def _uses_pooler(head: HeadSpec | None) -> bool:
     return head is None or head.rows == "pooler"
 
 

@@ -1,6 +1,6 @@
 """BART (Lewis et al. 2020): an encoder-decoder of post-norm blocks with learned positions from row 2 on."""
 
-from ..architecture import Architecture, Block, Embeddings, Head, Stack
+from ..architecture import Architecture, Block, Embeddings, HeadSpec, StackSpec
 from ..config import Config
 from ..family import Family, Part, Source, bias_only, module
 from .common import activation, dense_and_out, head_size, layers, start_token
@@ -31,9 +31,11 @@ def describe(config: Config) -> Architecture:
         encoder=stack(config, "encoder", embeddings),
         decoder=stack(config, "decoder", embeddings),
         heads={
-            "seq2seq_lm": Head("all", words, tied=config.flag("tie_word_embeddings", default=True)),
-            "sequence_classification": Head("eos", config.label_count(_USUAL_LABELS), dense=width, activation="tanh"),
-            "question_answering": Head("all", 2),
+            "seq2seq_lm": HeadSpec("all", words, tied=config.flag("tie_word_embeddings", default=True)),
+            "sequence_classification": HeadSpec(
+                "eos", config.label_count(_USUAL_LABELS), dense=width, activation="tanh"
+            ),
+            "question_answering": HeadSpec("all", 2),
         },
         start=start_token(config, words, default=2),
     )
@@ -44,7 +46,7 @@ def embedding_scale(config: Config) -> float:
     return config.positive_int("d_model") ** 0.5 if config.flag("scale_embedding", default=False) else 1.0
 
 
-def stack(config: Config, role: str, embeddings: Embeddings) -> Stack:
+def stack(config: Config, role: str, embeddings: Embeddings) -> StackSpec:
     """The encoder or the decoder, each with heads, layers and widths of its own."""
     for field, value in _VARIANTS.items():
         config.expect(field, value)
@@ -61,7 +63,7 @@ def stack(config: Config, role: str, embeddings: Embeddings) -> Stack:
         causal=role == "decoder",
         cross=role == "decoder",
     )
-    return Stack(embeddings.width, embeddings, (block,) * layers(config, f"{role}_layers"))
+    return StackSpec(embeddings.width, embeddings, (block,) * layers(config, f"{role}_layers"))
 
 
 def part(role: str) -> Part:

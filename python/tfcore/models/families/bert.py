@@ -1,6 +1,6 @@
 """BERT: learned positions, token types, post-norm blocks. Also MiniLM, BGE, E5, GTE and all that say "bert"."""
 
-from ..architecture import Architecture, Block, Embeddings, Head, Stack
+from ..architecture import Architecture, Block, Embeddings, HeadSpec, StackSpec
 from ..config import Config
 from ..family import Family, Part, bias_only, module
 from .common import CLASSIFIERS, activation, classifiers, head_size, layers, masked_lm
@@ -13,14 +13,14 @@ def describe(config: Config) -> Architecture:
         encoder=stack,
         heads={
             "masked_lm": masked_lm(config, stack, first.activation),
-            "sequence_classification": Head("pooler", config.label_count()),
+            "sequence_classification": HeadSpec("pooler", config.label_count()),
             **classifiers(config),
         },
         pooler=True,
     )
 
 
-def encoder(config: Config) -> Stack:
+def encoder(config: Config) -> StackSpec:
     """BERT's stack, of which its descendants change a field or two."""
     config.expect("position_embedding_type", "absolute")
     config.expect("is_decoder", False)
@@ -43,7 +43,7 @@ def encoder(config: Config) -> Stack:
         token_types=config.positive_int("type_vocab_size", default=2),
         norm=True,
     )
-    return Stack(width, embeddings, (block,) * layers(config))
+    return StackSpec(width, embeddings, (block,) * layers(config))
 
 
 _LAYER = "encoder.layer.{i}"

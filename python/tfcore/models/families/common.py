@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...rope import rotary_frequencies
-from ..architecture import ACTIVATIONS, Head, Rotary, Stack
+from ..architecture import ACTIVATIONS, HeadSpec, Rotary, StackSpec
 from ..config import Config
 from ..family import Source, module
 
@@ -20,9 +20,9 @@ _FAR = 2**40  # further than any text goes
 _MOST_HEAD_SIZE = 1 << 16
 
 
-def classifiers(config: Config) -> dict[str, Head]:
+def classifiers(config: Config) -> dict[str, HeadSpec]:
     """Plain linear heads over every token: token classification, and where begin and end answers."""
-    return {"token_classification": Head("all", config.label_count()), "question_answering": Head("all", 2)}
+    return {"token_classification": HeadSpec("all", config.label_count()), "question_answering": HeadSpec("all", 2)}
 
 
 CLASSIFIERS = {  # what most families call the tensors of these
@@ -36,20 +36,20 @@ def dense_and_out(theirs: str) -> tuple[Source, ...]:
     return module("head.dense", f"{theirs}.dense"), module("head.out", f"{theirs}.out_proj")
 
 
-def masked_lm(config: Config, stack: Stack, act: str) -> Head:
+def masked_lm(config: Config, stack: StackSpec, act: str) -> HeadSpec:
     """BERT's logits of words: a dense layer as wide as the embeddings and a norm before the table, tied by default."""
     e = stack.embeddings
     tied = config.flag("tie_word_embeddings", default=True)
-    return Head("all", e.vocabulary, tied=tied, dense=e.width, activation=act, norm=stack.blocks[0].eps)
+    return HeadSpec("all", e.vocabulary, tied=tied, dense=e.width, activation=act, norm=stack.blocks[0].eps)
 
 
-def decoder_heads(config: Config, *, tied: bool, softcap: float = 0.0) -> dict[str, Head]:
+def decoder_heads(config: Config, *, tied: bool, softcap: float = 0.0) -> dict[str, HeadSpec]:
     """What decoders carry: words' logits, tied where the config says so or else `tied`, and classifiers."""
     words = config.positive_int("vocab_size")
     tied = config.flag("tie_word_embeddings", default=tied)
     return {
-        "causal_lm": Head("all", words, tied=tied, bias=False, softcap=softcap),
-        "sequence_classification": Head("last", config.label_count(), bias=False),
+        "causal_lm": HeadSpec("all", words, tied=tied, bias=False, softcap=softcap),
+        "sequence_classification": HeadSpec("last", config.label_count(), bias=False),
         **classifiers(config),
     }
 

@@ -1,6 +1,6 @@
 """DistilBERT (Sanh et al. 2019): BERT without token types and pooler, under names of its own."""
 
-from ..architecture import Architecture, Block, Embeddings, Head, Stack
+from ..architecture import Architecture, Block, Embeddings, HeadSpec, StackSpec
 from ..config import Config
 from ..family import Family, Part, module
 from . import bert
@@ -21,12 +21,12 @@ def describe(config: Config) -> Architecture:
         activation=act,
     )
     embeddings = Embeddings(words, width, positions=config.positive_int("max_position_embeddings"), norm=True)
-    stack = Stack(width, embeddings, (block,) * layers(config, "n_layers"))
+    stack = StackSpec(width, embeddings, (block,) * layers(config, "n_layers"))
     return Architecture(
         encoder=stack,
         heads={
             "masked_lm": masked_lm(config, stack, act),
-            "sequence_classification": Head("first", config.label_count(), dense=width, activation="relu"),
+            "sequence_classification": HeadSpec("first", config.label_count(), dense=width, activation="relu"),
             **classifiers(config),
         },
     )

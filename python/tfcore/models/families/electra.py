@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..architecture import Architecture, Head
+from ..architecture import Architecture, HeadSpec
 from ..config import Config
 from ..family import Family, Part, module
 from . import bert
@@ -17,7 +17,7 @@ def describe(config: Config) -> Architecture:
         encoder=stack,
         heads={
             "masked_lm": masked_lm(config, stack, "gelu"),
-            "sequence_classification": Head("first", config.label_count(), dense=stack.width, activation="gelu"),
+            "sequence_classification": HeadSpec("first", config.label_count(), dense=stack.width, activation="gelu"),
             **classifiers(config),
         },
     )

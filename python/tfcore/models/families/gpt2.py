@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..architecture import Architecture, Block, Embeddings, Stack
+from ..architecture import Architecture, Block, Embeddings, StackSpec
 from ..config import Config
 from ..family import QKV, Family, Part, fused, module
 from .common import CLASSIFIERS, activation, decoder_heads, head_size, layers
@@ -30,7 +30,7 @@ def describe(config: Config) -> Architecture:
     positions = config.positive_int("n_positions", default=1024)
     embeddings = Embeddings(words, width, positions=positions, typed_by_words=True)
     return Architecture(
-        decoder=Stack(width, embeddings, tuple(blocks), final_norm=True),
+        decoder=StackSpec(width, embeddings, tuple(blocks), final_norm=True),
         heads=decoder_heads(config, tied=True),
     )
 

@@ -1,6 +1,6 @@
 """GPT-NeoX (Black et al. 2022) and Pythia: a part of each head turns, both halves of a block read the same input."""
 
-from ..architecture import EVERY_BIAS, Architecture, Block, Embeddings, Stack
+from ..architecture import EVERY_BIAS, Architecture, Block, Embeddings, StackSpec
 from ..config import Config
 from ..family import QKV, Family, Part, fused, module
 from .common import CLASSIFIERS, activation, decoder_heads, head_size, layers, rotary
@@ -26,7 +26,7 @@ def describe(config: Config) -> Architecture:
         rotary=rotary(config, size, base=base, part=part),
     )
     return Architecture(
-        decoder=Stack(width, Embeddings(words, width), (block,) * layers(config), final_norm=True),
+        decoder=StackSpec(width, Embeddings(words, width), (block,) * layers(config), final_norm=True),
         heads=decoder_heads(config, tied=False),
     )
 

@@ -5,7 +5,7 @@ Most decoders since are Llama with a trait or two of their own: what they share 
 
 from collections.abc import Sequence
 
-from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Rotary, Stack
+from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Rotary, StackSpec
 from ..config import Config
 from ..family import Family, Part, Source, module
 from .common import activation, decoder_heads, head_size, layers, rotary
@@ -64,7 +64,7 @@ def decoder(
     """A decoder of these blocks: its word embeddings scaled, tied by default or not, its logits capped or not."""
     width, words = config.positive_int("hidden_size"), config.positive_int("vocab_size")
     return Architecture(
-        decoder=Stack(width, Embeddings(words, width, scale), tuple(blocks), final_norm=True),
+        decoder=StackSpec(width, Embeddings(words, width, scale), tuple(blocks), final_norm=True),
         heads=decoder_heads(config, tied=tied, softcap=softcap),
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..architecture import Architecture, Embeddings, Head
+from ..architecture import Architecture, Embeddings, HeadSpec
 from ..config import Config
 from ..family import Family
 from .bart import BART, PARTS, SEQ2SEQ_HEAD, embedding_scale, stack
@@ -31,7 +31,7 @@ def describe(config: Config) -> Architecture:
     return Architecture(
         encoder=stack(config, "encoder", embeddings),
         decoder=stack(config, "decoder", replace(embeddings, vocabulary=written)),
-        heads={"seq2seq_lm": Head("all", written, tied=config.flag("tie_word_embeddings", default=True))},
+        heads={"seq2seq_lm": HeadSpec("all", written, tied=config.flag("tie_word_embeddings", default=True))},
         start=start_token(config, written, default=58100),
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..architecture import Architecture, Block, Embeddings, Head, Stack
+from ..architecture import Architecture, Block, Embeddings, HeadSpec, StackSpec
 from ..config import Config
 from ..family import GATE_UP, QKV, Family, Part, fused, module
 from .common import FULL, SLIDING, activation, head_size, kinds_of_layers, layers, rotary, window_around
@@ -13,9 +13,9 @@ _POOLING = {"cls": "first", "mean": "mean"}  # as configs name it → as heads d
 
 def describe(config: Config) -> Architecture:
     width, words = config.positive_int("hidden_size"), config.positive_int("vocab_size")
-    stack = Stack(width, Embeddings(words, width, norm=True), _blocks(config), final_norm=True)
+    stack = StackSpec(width, Embeddings(words, width, norm=True), _blocks(config), final_norm=True)
     first = stack.blocks[0]
-    head = Head(
+    head = HeadSpec(
         "all",
         words,
         dense=width,

@@ -5,7 +5,7 @@ Rows of the table of positions up to the padding token's id are spare; position 
 
 from dataclasses import replace
 
-from ..architecture import Architecture, Head, Stack
+from ..architecture import Architecture, HeadSpec, StackSpec
 from ..config import Config
 from ..family import Family, Part, bias_only, module
 from . import bert
@@ -17,7 +17,7 @@ def describe(config: Config) -> Architecture:
     return Architecture(encoder=stack, heads=heads(config, stack), pooler=True)
 
 
-def skip_padding(config: Config, stack: Stack, padding: int) -> Stack:
+def skip_padding(config: Config, stack: StackSpec, padding: int) -> StackSpec:
     """The stack with positions that leave out the padding token."""
     rows = stack.embeddings.positions
     if padding + 1 >= rows:
@@ -28,11 +28,11 @@ def skip_padding(config: Config, stack: Stack, padding: int) -> Stack:
     return replace(stack, embeddings=replace(stack.embeddings, position_offset=padding + 1, padding=padding))
 
 
-def heads(config: Config, stack: Stack) -> dict[str, Head]:
+def heads(config: Config, stack: StackSpec) -> dict[str, HeadSpec]:
     """The heads, with activations of their own whatever the blocks have."""
     return {
         "masked_lm": masked_lm(config, stack, "gelu"),
-        "sequence_classification": Head("first", config.label_count(), dense=stack.width, activation="tanh"),
+        "sequence_classification": HeadSpec("first", config.label_count(), dense=stack.width, activation="tanh"),
         **classifiers(config),
     }
 

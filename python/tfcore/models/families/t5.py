@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...relative import relative_buckets
-from ..architecture import NO_BIAS, Architecture, Block, Embeddings, Head, RelativeBuckets, Stack
+from ..architecture import NO_BIAS, Architecture, Block, Embeddings, HeadSpec, RelativeBuckets, StackSpec
 from ..config import Config
 from ..family import Family, Part, Source, module
 from .common import CLASSIFIERS, activation, dense_and_out, layers, start_token
@@ -18,21 +18,21 @@ def describe(config: Config) -> Architecture:
     count = layers(config, "num_layers")
     encoder = _stack(config, words, width, count, decoder=False)
     if _ENCODERS & set(config.texts("architectures")):
-        return Architecture(encoder=encoder, heads={"token_classification": Head("all", config.label_count())})
+        return Architecture(encoder=encoder, heads={"token_classification": HeadSpec("all", config.label_count())})
     scaled = config.get("scale_decoder_outputs", config.flag("tie_word_embeddings", default=True))
     return Architecture(
         encoder=encoder,
         decoder=_stack(config, words, width, layers(config, "num_decoder_layers", count), decoder=True),
         heads={
-            "seq2seq_lm": Head("all", words, tied=True, bias=False, scale=width**-0.5 if scaled else 1.0),
-            "sequence_classification": Head("eos", config.label_count(), dense=width, activation="tanh"),
-            "question_answering": Head("all", 2),
+            "seq2seq_lm": HeadSpec("all", words, tied=True, bias=False, scale=width**-0.5 if scaled else 1.0),
+            "sequence_classification": HeadSpec("eos", config.label_count(), dense=width, activation="tanh"),
+            "question_answering": HeadSpec("all", 2),
         },
         start=start_token(config, words, default=0),
     )
 
 
-def _stack(config: Config, words: int, width: int, count: int, *, decoder: bool) -> Stack:
+def _stack(config: Config, words: int, width: int, count: int, *, decoder: bool) -> StackSpec:
     heads = config.positive_int("num_heads")
     projection = config.text("feed_forward_proj", default="relu")
     gated = projection.startswith("gated-")
@@ -54,7 +54,7 @@ def _stack(config: Config, words: int, width: int, count: int, *, decoder: bool)
         cross=decoder,
     )
     embeddings, relative = Embeddings(words, width), _relative(config, decoder=decoder)
-    return Stack(width, embeddings, (block,) * count, final_norm=True, relative=relative)
+    return StackSpec(width, embeddings, (block,) * count, final_norm=True, relative=relative)
 
 
 def _relative(config: Config, *, decoder: bool) -> RelativeBuckets:
