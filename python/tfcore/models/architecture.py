@@ -1,8 +1,7 @@
 """What a model is made of, as data: one declarative description of a block that all families map onto.
 
 A `Block` says what one transformer block computes, a `StackSpec` puts blocks between embeddings and a last norm, a
-`HeadSpec` is what a task adds. Each knows the names and shapes of its tensors under our own names; nothing here computes
-anything.
+`HeadSpec` is what a task adds. Each knows its tensors' shapes by our own names; nothing here computes anything.
 Letters: V vocabulary, C width, H heads, G key heads, D head size, F width of the feed-forward layer.
 """
 

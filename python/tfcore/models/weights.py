@@ -53,7 +53,8 @@ class Weights(Mapping[str, Float32Array]):
         self._files = _family_names(family, checkpoint)
         head = _as_stored(architecture.heads[task], family.heads[task], self._files) if task else None
         self.head = head
-        self.pooler = bool(family.pooler) and f"{family.pooler}.weight" in self._files and _uses_pooler(head)
+        has_pooler = bool(family.pooler) and f"{family.pooler}.weight" in self._files
+        self.pooler = has_pooler and (head is None or head.rows == "pooler")
         plan = _Plan(family, self._files)
         plan.add_stacks(architecture)
         if head and task:
@@ -197,10 +198,6 @@ class _Plan:
 def _width(architecture: Architecture) -> int:
     """Of the states that a head reads: the last stack's."""
     return list(architecture.stacks().values())[-1].width
-
-
-def _uses_pooler(head: HeadSpec | None) -> bool:
-    return head is None or head.rows == "pooler"
 
 
 # ---- what is wrong with a checkpoint

@@ -54,9 +54,9 @@ def decoder_heads(config: Config, *, tied: bool, softcap: float = 0.0) -> dict[s
     }
 
 
-def activation(config: Config, name: str, default: str | None = None) -> str:
+def activation(config: Config, name: str, default: str) -> str:
     """The operators' name of the function in a config's field."""
-    return config.choice(name, ACTIVATIONS, **({} if default is None else {"default": default}))
+    return config.choice(name, ACTIVATIONS, default=default)
 
 
 def layers(config: Config, name: str = "num_hidden_layers", default: int | None = None) -> int:
