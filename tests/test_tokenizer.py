@@ -412,6 +412,23 @@ def test_a_special_token_by_its_id(folder):
     assert "pad_token" not in tokenizer.special_tokens_map
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_word_that_pads_stays_a_word():
+    """As in Transformers; `add_special_tokens` is what makes it special."""
+
+    def words(tokenizer):
+        tokenizer.pad_token = "the"
+        ids = tokenizer("theatre the!")["input_ids"]
+        return ids, tokenizer.decode(ids, skip_special_tokens=True), tokenizer(["a b", "a"], padding=True)["input_ids"]
+
+    ours = words(AutoTokenizer.from_pretrained(minilm()))
+    assert ours[0] == [101, 3004, 1996, 999, 102]
+    assert ours[1] == "theatre the!"
+    assert ours[2][1][-1] == 1996
+    transformers = pytest.importorskip("transformers")
+    assert ours == words(transformers.AutoTokenizer.from_pretrained(minilm()))
+
+
 def test_special_tokens_that_the_vocabulary_lacks(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     size = len(tokenizer)

@@ -20,8 +20,11 @@ def _token(name: str) -> property:
     def write(self: SpecialTokens, token: str | None) -> None:
         if token is None:
             self._special.pop(name, None)
-        else:
-            self._name_special({name: _special(name, token)})
+            return
+        named = _special(name, token)
+        if self._library.token_to_id(named.content) is None:
+            self._add_special([named])
+        self._special[name] = named.content  # and no more: a word of the vocabulary stays one, as in Transformers
 
     return property(read, write, doc=f"The {name.replace('_', ' ')}, or None.")
 
