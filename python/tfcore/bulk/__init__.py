@@ -2,6 +2,7 @@
 
 rows.py      what a row is, and the parts that rows are cut into: the unit of work
 readers.py   files of lines, JSON, CSV and Parquet as rows
+edges.py     what tells a file from another
 recipe.py    a model and its options, and the one function that computes a part
 engines/     where parts are computed: here, on Dask, on Ray
 store.py     the hidden working folder: a lock, a manifest, a file a part

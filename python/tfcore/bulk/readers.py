@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from ..extras import extra
 from ..locks import ProcessLock
+from .edges import size_and_edges
 from .rows import Row
 
 FORMATS = {
@@ -30,7 +31,6 @@ FORMATS = {
     ".pq": "parquet",
 }
 MOST_LINE = 1 << 24  # bytes: a longer line is a bad row, so that memory stays bounded in a file of one endless line
-_EDGE = 1 << 16  # bytes of a file's beginning and end that go into its fingerprint
 _TOO_LONG = "\udc00"  # stands for such a line in CSV; no bytes decode to it
 _BATCH = 256  # rows that are taken out of a Parquet file at a time
 
@@ -78,12 +78,8 @@ class Corpus:
         how = {"format": self.kind, "field": self.field}
         if self.piped:
             return {**how, "size": None, "edges": None}
-        with open(self.source, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            edges = hashlib.sha256(file.read(_EDGE))
-            file.seek(max(0, size - _EDGE))
-            edges.update(file.read(_EDGE))
-        return {**how, "size": size, "edges": edges.hexdigest()}
+        size, edges = size_and_edges(self.source)
+        return {**how, "size": size, "edges": hashlib.sha256(edges).hexdigest()}
 
     def share_read(self) -> float | None:
         """How much of the corpus has been read, from 0 to 1; None where nobody knows."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +11,7 @@ import numpy.typing as npt
 
 from ..embedding import SentenceEncoder
 from ..locks import ProcessLock
-
-_EDGE = 1 << 16  # bytes of a file's beginning and end that go into a checkpoint's fingerprint
+from .edges import size_and_edges
 
 
 class Recipe(NamedTuple):
@@ -78,10 +76,6 @@ def checkpoint_fingerprint(folder: Path) -> str:
         name = path.relative_to(folder).as_posix()
         if any(part.startswith((".", "__")) for part in name.split("/")):
             continue
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            content.update(f"{name} {size}\n".encode())
-            content.update(file.read(_EDGE))
-            file.seek(max(0, size - _EDGE))
-            content.update(file.read(_EDGE))
+        size, edges = size_and_edges(path)
+        content.update(f"{name} {size}\n".encode() + edges)
     return content.hexdigest()
