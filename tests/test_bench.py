@@ -456,7 +456,10 @@ def test_ctrl_c_is_quiet(no_peers, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--only", "no such case"], "name or group contains 'no such case'"), (["--plot", "speed.doc"], "--plot")],
+    [
+        (["--only", "no such case"], "name or group contains 'no such case'"),
+        (["--plot", "speed.doc"], "speed.doc: expected a name that ends in .png"),
+    ],
 )
 def test_wrong_usage_is_told_in_a_line(capsys, arguments, message):
     assert cli.main(["bench", *arguments]) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from runpy import run_path
@@ -177,7 +178,7 @@ def test_what_is_no_result_is_named(tmp_path, content):
 )
 def test_a_plot_that_cannot_be_written_is_refused_first(tmp_path, file, error):
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(error, match="--plot"):
+    with pytest.raises(error, match=re.escape(f"{tmp_path / file}: ")):
         plot.check(tmp_path / file)
 
 

@@ -11,15 +11,9 @@ do at most is measured in the same run (`limits.py`).
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
-
-from . import plot, report, scaling
+from . import report
 from .cases import CASES
 from .harness import Case, Contest, Target, WrongResultError, measure, verify
-from .progress import show_progress
 from .session import Session, run
 from .timing import FULL, QUICK, Protocol, Timing, interleave
 
@@ -35,38 +29,12 @@ __all__ = [
     "Timing",
     "WrongResultError",
     "interleave",
-    "main",
     "measure",
     "report",
     "run",
     "select",
     "verify",
 ]
-
-
-def main(options: argparse.Namespace) -> None:
-    """Measures, then prints a table or JSON, and draws. Ctrl-C ends it early, with what is done by then.
-
-    Parameters
-    ----------
-    options : `only` (a part of the cases' names), `all`, `scaling`, `quick`, `json`, `plot` (a file, or None).
-    """
-    cases = select(options.only, everything=options.all)
-    picture = Path(options.plot) if options.plot else None
-    if picture:
-        plot.check(picture)  # before minutes of work, not after
-    steps = len(cases) + options.scaling * len(scaling.LENGTHS)
-    with show_progress(steps) as progress:
-        results = run(cases, QUICK if options.quick else FULL, progress, with_scaling=options.scaling)
-    if options.json:
-        print(json.dumps(results, indent=2, ensure_ascii=False))
-    else:
-        report.show(results)
-    if picture and results["cases"]:
-        plot.draw(results, picture)
-        print(f"{picture}: written", file=sys.stderr)
-    if not results["complete"]:
-        raise KeyboardInterrupt
 
 
 def select(text: str = "", *, everything: bool = False) -> list[Case]:

@@ -46,11 +46,11 @@ _SETTINGS = {
 def check(file: Path) -> None:
     """Raises now what `draw` would raise in the end: no matplotlib, an unknown kind of file, no such folder."""
     if file.suffix.lower() not in _FORMATS:
-        raise ValueError(f"--plot is {str(file)!r}, expected a file ending in {', '.join(_FORMATS)}")
+        raise ValueError(f"{file}: expected a name that ends in {', '.join(_FORMATS)}")
     if file.is_dir():
-        raise IsADirectoryError(f"--plot: {file} is a folder, expected a file")
+        raise IsADirectoryError(f"{file}: is a folder, expected a file to write")
     if not file.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--plot: there is no folder {file.absolute().parent}")
+        raise FileNotFoundError(f"{file}: there is no folder {file.absolute().parent} to write to")
     _import("matplotlib.figure")
 
 
