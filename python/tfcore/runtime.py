@@ -191,8 +191,16 @@ def config() -> dict[str, Any]:
 
 def show_config() -> None:
     """Print version, CPU, instruction sets and threads."""
-    for name, value in config().items():
-        print(f"{name + ':':<16}{', '.join(value) if isinstance(value, tuple) else value}")
+    found = config()
+    rows = {
+        "tfcore": found["version"],
+        "CPU": found["cpu"],
+        "instruction set": f"{found['isa']} (available: {', '.join(found['isas'])})",
+        "threads": f"{found['threads']} ({found['threads_reason']})",
+        "compiler": found["compiler"],
+    }
+    for name, value in rows.items():
+        print(f"{name:<16} {value}")
 
 
 def _start() -> tuple[int, str]:

@@ -16,16 +16,7 @@ def add_info(commands: Any) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    config = runtime.config()
-    print(json.dumps(config, indent=2) if options.json else _info_text(config))
-
-
-def _info_text(config: dict[str, Any]) -> str:
-    rows = {
-        "tfcore": config["version"],
-        "CPU": config["cpu"],
-        "instruction set": f"{config['isa']} (available: {', '.join(config['isas'])})",
-        "threads": f"{config['threads']} ({config['threads_reason']})",
-        "compiler": config["compiler"],
-    }
-    return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
+    if options.json:
+        print(json.dumps(runtime.config(), indent=2))
+    else:
+        runtime.show_config()
