@@ -41,11 +41,17 @@ def add_generate(commands: Any) -> None:
     generate.add_argument(
         "--repetition-penalty", type=float, metavar="X", help="over 1: say less that was said already"
     )
-    draws = generate.add_argument_group(
-        "drawing",
-        "Without these options the most probable token is always taken, so that the same prompt gives the same text. "
-        "Any of them draws tokens by their probability instead.",
+    _add_drawing(
+        generate.add_argument_group(
+            "drawing",
+            "Without these options the most probable token is always taken, so that the same prompt gives the same "
+            "text. Any of them draws tokens by their probability instead.",
+        )
     )
+    generate.set_defaults(run=_generate)
+
+
+def _add_drawing(draws: argparse._ArgumentGroup) -> None:
     draws.add_argument(
         "--temperature",
         type=float,
@@ -58,7 +64,6 @@ def add_generate(commands: Any) -> None:
     draws.add_argument("--top-p", type=float, metavar="P", help="from the fewest tokens that hold P of all probability")
     draws.add_argument("--min-p", type=float, metavar="P", help="from tokens at least P times as probable as the best")
     draws.add_argument("--seed", type=int, metavar="N", help="draw the same again")
-    generate.set_defaults(run=_generate)
 
 
 def _generate(options: argparse.Namespace) -> None:
