@@ -14,6 +14,7 @@ from bulk_cases import command, encoded, job, left, run, sentences, write_corpus
 from checkpoints import CONFIG, bert_tensors, write_bert
 from children import told
 from tfcore import AutoTokenizer
+from tfcore.bulk import Corpus, Job, Recipe
 
 TEXTS = sentences(70)
 
@@ -201,7 +202,7 @@ def test_a_corpus_of_bad_rows(tmp_path, model):
         (["--input", "c.txt", "--output", "v.npy", "--json"], "--json: not with --input"),
         (["a", "--field", "text"], "--field: only with --input"),
         (["a", "--output", "v.parquet"], "does not end in .npy"),
-        (["--input", "c.txt", "--output", "v.npy", "--part-rows", "0"], "--part-rows: 0 is not positive"),
+        (["--input", "c.txt", "--output", "v.npy", "--part-rows", "0"], "--part-rows: '0' is no positive integer"),
         (["--input", "c.txt", "--output", "v.npy", "--on-error", "cry"], "invalid choice"),
         (["--input", "c.txt", "--output", "v.npy", "--workers", "2"], "--workers: only with --engine"),
         (
@@ -226,26 +227,60 @@ def test_wrong_usage(capsys, arguments, message):
         (["--output", "no/v.npy"], "v.npy: there is no folder"),
         (["--output", "/proc/v.npy"], "v.npy: there is no folder /proc to write to"),
         (["--output", "c.txt/v.npy"], "Not a directory"),
-        (["--output", "v.npy", "--truncate-dim", "33"], "truncate_dim is 33"),
-        (["--output", "v.npy", "--field", "text"], "lines of text have no fields"),
-        (["--output", "v.npy", "--format", "csv", "--field", "x"], "no column 'x'"),
+        (["--output", "v.npy", "--truncate-dim", "33"], "--truncate-dim is 33"),
+        (["--output", "v.npy", "--field", "text"], "--field is 'text', but lines of text have no fields"),
+        (["--output", "v.npy", "--format", "csv", "--field", "x"], "no column 'x' among '0 "),
         (["--output", "v.npy", "--model", "nowhere/at/all"], "nowhere/at/all"),
+        (["--output", "v.npy", "--input", "c.doc"], "or --format txt"),
+        (["--output", "v.npy", "--input", "b.txt"], "(--on-error skip goes on without such rows)"),
+        (["--output", "old.npy"], "old.npy: is there already; --force writes it anew"),
     ],
 )
 def test_wrong_values(tmp_path, model, monkeypatch, capsys, arguments, message):
     from tfcore.cli import main
 
     monkeypatch.chdir(tmp_path)
-    write_corpus(tmp_path / "c.txt", TEXTS)
+    for name in ("c.txt", "c.doc", "old.npy"):
+        write_corpus(tmp_path / name, TEXTS)
+    (tmp_path / "b.txt").write_bytes(b"\xff")
     assert main(["embed", "--input", "c.txt", "--model", str(model), *arguments]) == 1
     assert message in capsys.readouterr().err
-    assert left(tmp_path) == ["c.txt"]
+    assert left(tmp_path) == ["b.txt", "c.doc", "c.txt", "old.npy"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"on_error": "skp"}, ValueError, "on_error is 'skp', expected 'fail', 'skip'"),
+        ({"on_error": None}, TypeError, "on_error is None"),
+        ({"part_rows": 0}, ValueError, "part_rows is 0, expected a positive integer"),
+        ({"part_rows": "4"}, TypeError, "part_rows is '4', expected a positive integer"),
+        ({"engine": "spark"}, ValueError, "engine is 'spark', expected 'local', 'dask', 'ray'"),
+        ({"engine": "dask", "workers": 0}, ValueError, "workers is 0, expected a positive integer"),
+        ({"engine": "dask", "workers": 1.5}, TypeError, "workers is 1.5"),
+        ({"engine": "dask", "address": 8786}, TypeError, "address is int, expected a string"),
+        ({"corpus": "c.txt"}, TypeError, "corpus is str, expected a Corpus"),
+        ({"output": 7}, TypeError, "output is int, expected a file's name"),
+        ({"recipe": "a/model"}, TypeError, "recipe is str, expected a Recipe"),
+    ],
+)
+def test_settings_that_are_wrong(tmp_path, settings, error, message):
+    corpus = Corpus(write_corpus(tmp_path / "c.txt", TEXTS))
+    with pytest.raises(error, match=message):
+        Job(**{"corpus": corpus, "output": "v.npy", "recipe": Recipe("a/model"), **settings})
+
+
+def test_names_are_strings_or_paths(tmp_path, model, want):
+    corpus = write_corpus(tmp_path / "c.txt", TEXTS)
+    for source, output in ((str(corpus), str(tmp_path / "s.npy")), (corpus, tmp_path / "p.npy")):
+        Job(Corpus(source), output, Recipe(str(model))).run()
+        same_bits(np.load(output), want)
 
 
 def test_an_output_that_is_there(tmp_path, model, want):
     write_corpus(tmp_path / "c.txt", TEXTS)
     (tmp_path / "v.npy").write_text("precious")
-    with pytest.raises(FileExistsError, match=r"v\.npy: is there already; --force writes it anew"):
+    with pytest.raises(FileExistsError, match=r"v\.npy: is there already; force=True writes it anew"):
         job(tmp_path / "c.txt", tmp_path / "v.npy", model).run()
     assert (tmp_path / "v.npy").read_text() == "precious"
     assert left(tmp_path) == ["c.txt", "v.npy"]
@@ -271,7 +306,7 @@ def test_a_full_disk(tmp_path, model, want):
     arguments = ["--input", tmp_path / "c.txt", "--output", tmp_path / "v.npy", "--part-rows", 16]
     message = told(run(*arguments, model=model, preexec_fn=limit))
     assert "File too large" in message
-    assert "the same command goes on from there" in message
+    assert "the same job, run again, goes on from there" in message
     assert left(tmp_path) == [".v.npy.tfcore", "c.txt"]
     done = run(*arguments, model=model)
     assert b"70 done earlier" in done.stderr
@@ -312,7 +347,7 @@ def test_a_changed_job_does_not_go_on(tmp_path, change):
     with pytest.raises(ValueError, match="an unfinished run is kept") as error:
         job(corpus, output, model, **settings).run()
     assert message in str(error.value)
-    assert "--force to start anew" in str(error.value)
+    assert "force=True to start anew" in str(error.value)
     job(corpus, output, model, force=True, **settings).run()
     assert len(np.load(output)) == 70 + (change == "longer")
 

@@ -86,11 +86,6 @@ def test_a_lost_cluster_loses_no_parts(tmp_path, model, cluster):
     assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "w.npy").read_bytes()
 
 
-def test_engines_that_are_none():
-    with pytest.raises(ValueError, match="engine is 'spark', expected local, dask, ray"):
-        next(engines.compute(Recipe("m"), iter([]), None, engine="spark"))
-
-
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
     [

@@ -221,7 +221,7 @@ def test_a_damaged_part(tmp_path, corpus, model, want, place):
     content = bytearray(part.read_bytes())
     content[place] ^= 1
     part.write_bytes(content)
-    with pytest.raises(ValueError, match=r"part-00000002: damaged, and removed: run the same command again"):
+    with pytest.raises(ValueError, match=r"part-00000002: damaged, and removed: run the same job again"):
         job(corpus, output, model).run()
     assert job(corpus, output, model).run().earlier == (
         54 if place == -5 else 48
@@ -233,7 +233,7 @@ def test_a_damaged_manifest(tmp_path, corpus, model, want):
     output = tmp_path / "v.npy"
     assert killed(job(corpus, output, model), ("os.rename",), 3) == -signal.SIGKILL
     (working_folder(output) / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match=r"manifest\.json: damaged; --force starts v\.npy anew"):
+    with pytest.raises(ValueError, match=r"manifest\.json: damaged; force=True starts v\.npy anew"):
         job(corpus, output, model).run()
     job(corpus, output, model, force=True).run()
     assert output.read_bytes() == want()

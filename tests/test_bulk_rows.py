@@ -119,7 +119,7 @@ def test_csv_that_is_wrong(tmp_path, monkeypatch):
     assert "line 5" in told
     assert next(row for row in found if row.place == "line 6").text == "good"
     assert "not CSV" in told["line 7"]
-    with pytest.raises(ValueError, match=r"no column 'text' among 'a', 'b': give --field"):
+    with pytest.raises(ValueError, match=r"no column 'text' among 'a', 'b': give field=\"NAME\""):
         read(tmp_path / "c.csv", "a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"c\.csv: 2 columns are called 'text', expected one"):
         read(tmp_path / "c.csv", "text,text\n1,2\n")
@@ -242,13 +242,19 @@ def test_what_is_no_corpus(tmp_path):
     (tmp_path / "d.txt").mkdir()
     with pytest.raises(FileNotFoundError, match=r"d\.txt: is a folder"):
         Corpus(str(tmp_path / "d.txt"))
-    with pytest.raises(ValueError, match=r"c\.doc: expected a name that ends in \.txt, .* or --format"):
+    with pytest.raises(ValueError, match=r'c\.doc: expected a name that ends in \.txt, .* or kind="txt"'):
         Corpus(str(tmp_path / "c.doc"))
+    with pytest.raises(FileNotFoundError, match="nothing: no such file"):
+        Corpus(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="kind is 'xml', expected 'txt', 'jsonl', 'csv', 'tsv', 'parquet'"):
+        Corpus(tmp_path / "c.txt", "xml")
+    with pytest.raises(TypeError, match="source is int, expected a file's name"):
+        Corpus(0)
     with pytest.raises(ValueError, match="standard input: Parquet cannot be read from a pipe"):
         Corpus("-", "parquet")
     with pytest.raises(ValueError, match="lines of text have no fields"):
         Corpus(str(tmp_path / "c.txt"), field="text")
-    assert texts(Corpus(str(tmp_path / "c.doc"), "txt").rows()) == ["a"]
+    assert texts(Corpus(tmp_path / "c.doc", "txt").rows()) == ["a"]
 
 
 def test_a_corpus_is_known_by_its_content(tmp_path):

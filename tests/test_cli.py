@@ -225,11 +225,11 @@ def test_generate_writes_characters_whole(writer):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-new-tokens", "-1"], "max_new_tokens is -1, expected a non-negative integer"),
-        (["--temperature", "-1"], "temperature is -1.0, expected a non-negative number"),
-        (["--temperature", "nan"], "temperature is nan"),
-        (["--top-p", "2"], "top_p is 2.0, expected a number from 0 to 1"),
-        (["--stop", ""], "expected a text or several, none empty"),
+        (["--max-new-tokens", "-1"], "--max-new-tokens is -1, expected a non-negative integer"),
+        (["--temperature", "-1"], "--temperature is -1.0, expected a non-negative number"),
+        (["--temperature", "nan"], "--temperature is nan"),
+        (["--top-p", "2"], "--top-p is 2.0, expected a number from 0 to 1"),
+        (["--stop", ""], "--stop is [''], expected a text or several, none empty"),
         (["--system", "You are a cat."], "give --chat too"),
         (["--model", "nowhere.gguf"], "nowhere.gguf: no such file"),
         (["--model", "./nowhere"], "nowhere: no such folder"),

@@ -227,6 +227,21 @@ def test_nothing_is_left_to_be_done():
     assert [relative(path) for path in files if mark.search(path.read_text(encoding="utf-8"))] == []
 
 
+def test_the_library_speaks_of_arguments_and_the_command_of_options():
+    """Outside cli/ no message has an option of ours in it; docstrings and other programs' options may be."""
+    option = re.compile(r"(?<!pip install )(?<!llama-gguf-split )--[a-z][\w-]*")
+    said = {relative(p): option.findall(" ".join(strings(p))) for p in MODULES if p.parent.name != "cli"}
+    assert {name: found for name, found in said.items() if found} == {}
+    assert option.findall(" ".join(strings(PACKAGE / "cli" / "embed.py")))[:2] == ["--model", "--json"]
+
+
+def strings(path: Path) -> list[str]:
+    """A file's string constants, those that stand alone as docstrings do aside."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    alone = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    return [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in alone]
+
+
 # --- the stub file ---------------------------------------------------------------------------------------------------
 
 STUB = ast.parse((PACKAGE / "_core.pyi").read_text(encoding="utf-8"))

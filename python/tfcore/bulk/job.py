@@ -6,6 +6,7 @@ passed over: reading costs little where computing costs much, and a corpus that 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
-from .engines import compute
+from ..embedding.arguments import check_choice, check_positive
+from .engines import ENGINES, compute
 from .outputs import Shape, writer_for
 from .progress import Show, State, progress
 from .readers import Corpus
@@ -26,6 +28,12 @@ from .stopping import Stop, stop_on_signals
 from .store import Store, Stored, replacing
 
 _MOST_REPORTS = 20  # bad rows that are told one by one
+_KINDS = (
+    ("corpus", Corpus, "a Corpus"),
+    ("output", str | os.PathLike, "a file's name"),
+    ("recipe", Recipe, "a Recipe"),
+    ("address", str | None, "a string"),
+)
 
 
 class Stopped(Exception):  # noqa: N818 - a wish that was heard, not an error
@@ -60,7 +68,7 @@ class Outcome:
 class Job:
     """A corpus, a model, and the file that gets the vectors.
 
-    >>> job = Job(Corpus("corpus.txt"), Path("vectors.npy"), Recipe("all-MiniLM-L6-v2"))  # doctest: +SKIP
+    >>> job = Job(Corpus("corpus.txt"), "vectors.npy", Recipe("all-MiniLM-L6-v2"))  # doctest: +SKIP
     >>> print(job.run())  # doctest: +SKIP
     3 rows, 0 skipped, 0 truncated, dimension 384, ... s, ... rows/s
 
@@ -68,7 +76,7 @@ class Job:
     ----------
     corpus : Corpus
         What to read.
-    output : path
+    output : str or path
         .npy: row i is the vector of the corpus' row i, NaN where that is bad; .parquet: columns `row` (from 0) and
         `embedding`, without the bad rows.
     recipe : Recipe
@@ -85,10 +93,17 @@ class Job:
         Whether to show no progress.
     report : function of str
         Is told of every bad row, up to a number.
+
+    Raises
+    ------
+    TypeError
+        A setting is of another kind.
+    ValueError
+        `on_error` or `engine` is none of these, or `part_rows` or `workers` not positive.
     """
 
     corpus: Corpus
-    output: Path
+    output: str | os.PathLike[str]
     recipe: Recipe
     on_error: str = "fail"
     part_rows: int = 1024
@@ -98,6 +113,17 @@ class Job:
     force: bool = False
     quiet: bool = True
     report: Callable[[str], None] = lambda line: None
+
+    def __post_init__(self) -> None:
+        for name, kind, expected in _KINDS:
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} is {type(value).__name__}, expected {expected}")
+        check_choice("on_error", self.on_error, ("fail", "skip"))
+        check_choice("engine", self.engine, ENGINES)
+        check_positive("part_rows", self.part_rows)
+        if self.workers is not None:
+            check_positive("workers", self.workers)
 
     def run(self) -> Outcome:
         """All of the job, or what an earlier run left of it.
@@ -112,27 +138,28 @@ class Job:
             SIGINT or SIGTERM came. The same job, run again, goes on.
         """
         started = time.monotonic()
-        write = writer_for(self.output)
-        if not self.corpus.piped and self.output.exists() and self.output.samefile(self.corpus.source):
-            raise ValueError(f"{self.output}: is the corpus itself, expected another file")
-        if self.output.is_dir():
-            raise IsADirectoryError(f"{self.output}: is a folder, expected a file to write")
+        output = Path(self.output)
+        write = writer_for(output)
+        if not self.corpus.piped and output.exists() and output.samefile(self.corpus.source):
+            raise ValueError(f"{output}: is the corpus itself, expected another file")
+        if output.is_dir():
+            raise IsADirectoryError(f"{output}: is a folder, expected a file to write")
         sample = embed(self.recipe, ["a"])
         dim = sample.vectors.shape[1]
         recipe = self.recipe._replace(checkpoint=sample.checkpoint)
         manifest = self._manifest(sample.checkpoint)
-        with stop_on_signals() as stop, Store.open(self.output, manifest, force=self.force) as store:
+        with stop_on_signals() as stop, Store.open(output, manifest, force=self.force) as store:
             try:
                 work = _Work(self, recipe, store, stop)
                 work.compute()
                 if self.corpus.fingerprint() != manifest["input"]:
-                    raise ValueError(f"{self.corpus.name}: was changed while it was read; --force starts anew")
-                with replacing(self.output, store.folder / "output") as file:
+                    raise ValueError(f"{self.corpus.name}: was changed while it was read; force=True starts anew")
+                with replacing(output, store.folder / "output") as file:
                     write(file, work.finished(), Shape(work.rows, dim))
             except OSError as error:
                 if error.errno is None:
                     raise
-                raise OSError(f"{error}; what is done is kept: the same command goes on from there") from error
+                raise OSError(f"{error}; what is done is kept: the same job, run again, goes on from there") from error
             store.remove()
         seconds = time.monotonic() - started
         return Outcome(work.rows, work.skipped, work.truncated, work.earlier, dim, seconds)
@@ -207,7 +234,7 @@ class _Work:
     def _tell_bad(self, row: Row) -> None:
         told = f"{self._job.corpus.name}: {row.place}: {row.fault}"
         if self._job.on_error == "fail":
-            raise ValueError(f"{told} (--on-error skip goes on without such rows)")
+            raise ValueError(f'{told} (on_error="skip" goes on without such rows)')
         self.skipped += 1
         if self.skipped <= _MOST_REPORTS:
             self._job.report(told)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..embedding.arguments import check_choice
 from ..extras import extra
 from ..locks import ProcessLock
 from .edges import size_and_edges
@@ -30,6 +31,7 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+KINDS = tuple(dict.fromkeys(FORMATS.values()))
 MOST_LINE = 1 << 24  # bytes: a longer line is a bad row, so that memory stays bounded in a file of one endless line
 _TOO_LONG = "\udc00"  # stands for such a line in CSV; no bytes decode to it
 _BATCH = 256  # rows that are taken out of a Parquet file at a time
@@ -40,7 +42,7 @@ class Corpus:
 
     Parameters
     ----------
-    source : str
+    source : str or path
         A file's name, or "-".
     kind : str, optional
         txt, jsonl, csv, tsv or parquet. Default: what the name ends in; txt for standard input.
@@ -51,25 +53,31 @@ class Corpus:
     ------
     FileNotFoundError
         There is no such file.
+    TypeError
+        An argument is of another kind.
     ValueError
         The format is unknown, or cannot be had from standard input, or has no fields.
     """
 
-    def __init__(self, source: str, kind: str | None = None, field: str | None = None) -> None:
-        self.source = source
+    def __init__(self, source: str | os.PathLike[str], kind: str | None = None, field: str | None = None) -> None:
+        if not isinstance(source, str | os.PathLike):
+            raise TypeError(f"source is {type(source).__name__}, expected a file's name")
+        self.source = source = os.fspath(source)
         self.name = "standard input" if source == "-" else source
         self.piped = source == "-" or (os.path.exists(source) and not os.path.isfile(source) | os.path.isdir(source))
+        if not self.piped and not os.path.isfile(source):
+            found = "is a folder" if os.path.isdir(source) else "no such file"
+            raise FileNotFoundError(f"{source}: {found}, expected a corpus")
+        if kind is not None:
+            check_choice("kind", kind, KINDS)
         self.kind = kind or ("txt" if source == "-" else FORMATS.get(Path(source).suffix.lower(), ""))
         self.field = field
-        if self.kind not in FORMATS.values():
-            raise ValueError(f"{source}: expected a name that ends in {', '.join(FORMATS)}, or --format")
+        if not self.kind:
+            raise ValueError(f'{source}: expected a name that ends in {", ".join(FORMATS)}, or kind="txt"')
         if self.piped and self.kind == "parquet":
             raise ValueError(f"{self.name}: Parquet cannot be read from a pipe, only from a file")
         if self.kind == "txt" and field is not None:
             raise ValueError(f"field is {field!r}, but lines of text have no fields")
-        if not self.piped and not os.path.isfile(source):
-            kept = "is a folder" if os.path.isdir(source) else "no such file"
-            raise FileNotFoundError(f"{source}: {kept}, expected a corpus")
         self._stream: Any = None
         self._share_read = 0.0
 
@@ -304,7 +312,8 @@ def _column(name: str, columns: list[str], field: str | None) -> str:
         return columns[0]
     wanted = "text" if field is None else field
     if wanted not in columns:
-        raise ValueError(f"{name}: there is no column {wanted!r} among {', '.join(map(repr, columns))}: give --field")
+        there = ", ".join(map(repr, columns))
+        raise ValueError(f'{name}: there is no column {wanted!r} among {there}: give field="NAME"')
     if columns.count(wanted) > 1:
         raise ValueError(f"{name}: {columns.count(wanted)} columns are called {wanted!r}, expected one")
     return wanted

@@ -68,7 +68,7 @@ class Store:
             if earlier is None:
                 _clear(folder)
                 if output.exists() and not force:
-                    raise FileExistsError(f"{output}: is there already; --force writes it anew")
+                    raise FileExistsError(f"{output}: is there already; force=True writes it anew")
                 with replacing(manifest) as file:
                     file.write(json.dumps(job, indent=2).encode())
             else:
@@ -91,7 +91,7 @@ class Store:
         if (stored.first, stored.rows, stored.digest) != (part.first, len(part.rows), part.digest()):
             raise ValueError(
                 f"rows {part.first + 1} to {part.first + len(part.rows)} are not those that an earlier run read: "
-                "give the same input to go on, or --force to start anew"
+                "give the same input to go on, or force=True to start anew"
             )
         return stored
 
@@ -101,7 +101,7 @@ class Store:
         if last is not None and int(last.name.removeprefix("part-")) >= parts:
             raise ValueError(
                 f"the input ends after row {rows}, where an earlier run read on: give the same input to go on, or "
-                "--force to start anew"
+                "force=True to start anew"
             )
 
     def save(self, part: Part, embedded: Embedded) -> None:
@@ -135,7 +135,7 @@ class Store:
 
     def _damaged(self, path: Path) -> ValueError:
         path.unlink()
-        return ValueError(f"{path}: damaged, and removed: run the same command again to compute it anew")
+        return ValueError(f"{path}: damaged, and removed: run the same job again to compute it anew")
 
     def _path(self, number: int) -> Path:
         return self.folder / _PART.format(number)
@@ -232,7 +232,7 @@ def _read_manifest(path: Path, output: Path) -> dict[str, Any] | None:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: damaged; --force starts {output.name} anew")
+        raise ValueError(f"{path}: damaged; force=True starts {output.name} anew")
     return content
 
 
@@ -241,5 +241,5 @@ def _check_same_job(earlier: dict[str, Any], job: dict[str, Any], output: Path) 
         if earlier.get(name) != job.get(name):
             raise ValueError(
                 f"{output}: an unfinished run is kept, but its {name} was {json.dumps(earlier.get(name))} and is now "
-                f"{json.dumps(job.get(name))}: give the same input and options to go on, or --force to start anew"
+                f"{json.dumps(job.get(name))}: give the same input and options to go on, or force=True to start anew"
             )

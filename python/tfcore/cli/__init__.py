@@ -13,6 +13,7 @@ from .bench import add_bench
 from .embed import add_embed
 from .generate import add_generate
 from .info import add_info
+from .words import in_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ImportError as error:
-        return _fail(error, 2)
+        return _fail(error, options, 2)
     except (OSError, TypeError, ValueError) as error:
-        return _fail(error, 1)
+        return _fail(error, options, 1)
     else:
         return status or 0
     return 0
@@ -48,8 +49,8 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
-def _fail(error: Exception, status: int) -> int:
-    print(f"tfcore: {' '.join(str(error).split())}", file=sys.stderr)
+def _fail(error: Exception, options: argparse.Namespace, status: int) -> int:
+    print(f"tfcore: {in_options(' '.join(str(error).split()), options)}", file=sys.stderr)
     return status
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..carried import MINILM, minilm_folder
 from .default_models import named_or
+from .words import flag
 
 _Matrix = npt.NDArray[np.float32]
 
@@ -37,10 +38,12 @@ def add_embed(commands: Any) -> None:
         help="write the vectors: .npy, (texts, dim) float32; of a corpus also .parquet",
     )
     embed.add_argument("--force", action="store_true", help="begin anew, over an existing output or an unfinished job")
-    embed.add_argument("--batch-size", type=int, metavar="N", help="texts at a time (default: the encoder's choice)")
+    embed.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="texts at a time (default: the encoder's choice)"
+    )
     embed.add_argument("--prompt", metavar="TEXT", help="put before each text (default: the checkpoint's)")
     embed.add_argument("--normalize", action="store_true", help="vectors of length 1, also where the model has others")
-    embed.add_argument("--truncate-dim", type=int, metavar="N", help="keep the first N dimensions")
+    embed.add_argument("--truncate-dim", type=_positive, metavar="N", help="keep the first N dimensions")
     _add_corpus(embed.add_argument_group("a corpus"))
     embed.set_defaults(run=lambda options: _embed(embed, options))
 
@@ -61,7 +64,9 @@ def _add_corpus(corpus: argparse._ArgumentGroup) -> None:
         choices=("fail", "skip"),
         help="a bad row ends the job (default), or is reported: NaN in .npy, left out of .parquet",
     )
-    corpus.add_argument("--part-rows", type=int, metavar="N", help="rows from one saving to the next (default: 1024)")
+    corpus.add_argument(
+        "--part-rows", type=_positive, metavar="N", help="rows from one saving to the next (default: 1024)"
+    )
     corpus.add_argument("--quiet", action="store_true", help="neither progress nor counts")
     corpus.add_argument("--engine", choices=("local", "dask", "ray"), help="where to compute (default: local)")
     corpus.add_argument(
@@ -71,18 +76,20 @@ def _add_corpus(corpus: argparse._ArgumentGroup) -> None:
         help="of a running cluster of the engine (default: one made here)",
     )
     corpus.add_argument(
-        "--workers", type=int, metavar="N", help="processes of a cluster made here (default: one a CPU)"
+        "--workers", type=_positive, metavar="N", help="processes of a cluster made here (default: one a CPU)"
     )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive integer")
+    return int(text)
 
 
 _CORPUS_ONLY = ("format", "field", "on_error", "part_rows", "quiet", "engine", "scheduler", "workers")
 
 
 def _embed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    for name in ("batch_size", "truncate_dim", "part_rows", "workers"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            parser.error(f"argument {_flag(name)}: {value} is not positive")
     if options.input is None:
         _check_texts(parser, options)
         _embed_texts(options)
@@ -91,16 +98,12 @@ def _embed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     return _embed_corpus(options)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _check_texts(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if not options.texts:
         parser.error("give a TEXT, or --input FILE")
     for name in _CORPUS_ONLY:
         if getattr(options, name):
-            parser.error(f"argument {_flag(name)}: only with --input")
+            parser.error(f"argument {flag(name)}: only with --input")
     if options.output is None:
         if options.force:
             parser.error("argument --force: only with --output")
@@ -123,7 +126,7 @@ def _check_corpus(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     if options.engine not in ("dask", "ray"):
         for name in ("scheduler", "workers"):
             if getattr(options, name):
-                parser.error(f"argument {_flag(name)}: only with --engine dask or ray")
+                parser.error(f"argument {flag(name)}: only with --engine dask or ray")
     elif options.scheduler and options.workers:
         parser.error("argument --workers: not with the address of a running cluster")
 

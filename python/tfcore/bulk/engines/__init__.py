@@ -65,11 +65,9 @@ def _cluster(engine: str, address: str | None, workers: int | None) -> Cluster:
         from .dask import DaskCluster
 
         return DaskCluster(address, workers)
-    if engine == "ray":
-        from .ray import RayCluster
+    from .ray import RayCluster
 
-        return RayCluster(address, workers)
-    raise ValueError(f"engine is {engine!r}, expected {', '.join(ENGINES)}")
+    return RayCluster(address, workers)
 
 
 def _compute_on(cluster: Cluster, recipe: Recipe, parts: Iterator[Part], stop: Stop) -> Iterator[tuple[Part, Embedded]]:

@@ -11,6 +11,7 @@ from typing import Any
 from ...extras import extra
 from ..recipe import Embedded, Recipe, embed
 
+_PURPOSE = 'engine="dask"'
 _PATIENCE = 60  # seconds for a cluster's first worker to appear
 _MOMENT = 0.5  # seconds between two looks at whether the job is to stop
 
@@ -29,16 +30,16 @@ def dask_setup(worker: Any) -> None:
 def _check(address: str) -> None:
     """Refuses what is no address: a client of it would wait for a minute when it is given up."""
     try:
-        extra("distributed.comm", "dask", "--engine dask").get_address_host_port(address)
+        extra("distributed.comm", "dask", _PURPOSE).get_address_host_port(address)
     except (ValueError, NotImplementedError) as error:
-        raise ValueError(f"--scheduler is {address!r}, expected the address of a Dask scheduler ({error})") from None
+        raise ValueError(f"address is {address!r}, expected the address of a Dask scheduler ({error})") from None
 
 
 class DaskCluster:
     """A client of the cluster whose scheduler is at `address`, or of one on this machine."""
 
     def __init__(self, address: str | None, workers: int | None) -> None:
-        self._distributed = extra("distributed", "dask", "--engine dask")
+        self._distributed = extra("distributed", "dask", _PURPOSE)
         if address is not None:
             _check(address)
         _quieten()

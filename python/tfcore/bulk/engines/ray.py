@@ -19,7 +19,7 @@ class RayCluster:
 
     def __init__(self, address: str | None, workers: int | None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        self._ray = extra("ray", "ray", "--engine ray")
+        self._ray = extra("ray", "ray", 'engine="ray"')
         quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         own = {
             "num_cpus": workers or len(os.sched_getaffinity(0)),
