@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -180,6 +181,13 @@ def test_a_plot_that_cannot_be_written_is_refused_first(tmp_path, file, error):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(error, match=re.escape(f"{tmp_path / file}: ")):
         plot.check(tmp_path / file)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_plot_that_may_not_be_written_is_refused_first(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match="may not be written"):
+        plot.check(tmp_path / "speed.png")
 
 
 def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch, tmp_path):

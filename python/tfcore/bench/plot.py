@@ -7,6 +7,7 @@ results is the same file, byte for byte.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,13 +45,17 @@ _SETTINGS = {
 
 
 def check(file: Path) -> None:
-    """Raises now what `draw` would raise in the end: no matplotlib, an unknown kind of file, no such folder."""
+    """Raises now what `draw` would raise in the end: no matplotlib, an unknown kind of file, no such folder, no right
+    to write."""
     if file.suffix.lower() not in _FORMATS:
         raise ValueError(f"{file}: expected a name that ends in {', '.join(_FORMATS)}")
     if file.is_dir():
         raise IsADirectoryError(f"{file}: is a folder, expected a file to write")
-    if not file.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{file}: there is no folder {file.absolute().parent} to write to")
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{file}: there is no folder {folder} to write to")
+    if not os.access(file if file.exists() else folder, os.W_OK):
+        raise PermissionError(f"{file}: may not be written")
     _import("matplotlib.figure")
 
 

@@ -159,7 +159,9 @@ class Job:
             except OSError as error:
                 if error.errno is None:
                     raise
-                raise OSError(f"{error}; what is done is kept: the same job, run again, goes on from there") from error
+                raise OSError(
+                    f"{output}: not written: {error}; what is done is kept: the same job, run again, goes on from there"
+                ) from error
             store.remove()
         seconds = time.monotonic() - started
         return Outcome(work.rows, work.skipped, work.truncated, work.earlier, dim, seconds)

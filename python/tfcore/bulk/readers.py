@@ -67,7 +67,7 @@ class Corpus:
         self.piped = source == "-" or (os.path.exists(source) and not os.path.isfile(source) | os.path.isdir(source))
         if not self.piped and not os.path.isfile(source):
             found = "is a folder" if os.path.isdir(source) else "no such file"
-            raise FileNotFoundError(f"{source}: {found}, expected a corpus")
+            raise FileNotFoundError(f"{source or 'an empty name'}: {found}, expected a corpus")
         if kind is not None:
             check_choice("kind", kind, KINDS)
         self.kind = kind or ("txt" if source == "-" else FORMATS.get(Path(source).suffix.lower(), ""))
@@ -118,7 +118,7 @@ class Corpus:
         if self.source != "-":
             return open(self.source, "rb")
         if sys.stdin is None:
-            raise OSError(f"{self.name}: standard input is closed")
+            raise OSError(f"{self.name} is closed")
         return open(os.dup(sys.stdin.fileno()), "rb")
 
     def _parquet_rows(self) -> Iterator[Row]:

@@ -111,7 +111,9 @@ def _check_texts(parser: argparse.ArgumentParser, options: argparse.Namespace) -
     if options.output.suffix != ".npy":
         parser.error(f"argument --output: {str(options.output)!r} does not end in .npy")
     if not options.output.parent.is_dir():
-        raise FileNotFoundError(f"{options.output.parent}: no such folder to write {options.output.name} in")
+        raise FileNotFoundError(f"{options.output}: there is no folder {options.output.parent} to write to")
+    if options.output.is_dir():
+        raise IsADirectoryError(f"{options.output}: is a folder, expected a file to write")
     if options.output.exists() and not options.force:
         raise FileExistsError(f"{options.output}: is there already; --force writes it anew")
 

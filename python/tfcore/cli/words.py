@@ -6,6 +6,12 @@ import argparse
 import re
 
 _OPTIONS = {"address": "scheduler", "kind": "format", "stop_strings": "stop"}  # what is called otherwise here
+_ARGUMENTS = re.compile(
+    r"""^(?P<first>[a-z_]+)(?=\ is\ )          # seed is -1
+    | (?<!\S)(?P<bare>[a-z]+_[a-z_]+)(?!\S)   # pass max_new_tokens of at most 26
+    | \b(?P<set>[a-z_]+)=(?:True|"(?P<value>\w+)")""",
+    re.VERBOSE,
+)
 
 
 def in_options(message: str, options: argparse.Namespace) -> str:
@@ -18,13 +24,13 @@ def in_options(message: str, options: argparse.Namespace) -> str:
     """
 
     def option(found: re.Match[str]) -> str:
-        name, value = _OPTIONS.get(found[1], found[1]), found[2]
+        name = found["first"] or found["bare"] or found["set"]
+        name = _OPTIONS.get(name, name)
         if name not in options:
             return found[0]
-        return f"{flag(name)} {value}" if value else flag(name)
+        return f"{flag(name)} {found['value']}" if found["value"] else flag(name)
 
-    message = re.sub(r"^([a-z_]+)()(?= is )", option, message)
-    return re.sub(r'\b([a-z_]+)=(?:True|"(\w+)")', option, message)
+    return _ARGUMENTS.sub(option, message)
 
 
 def flag(name: str) -> str:
