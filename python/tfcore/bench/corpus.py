@@ -56,7 +56,6 @@ class Corpus:
 
     texts: tuple[str, ...]
     want: Float64
-    tokens: int
     flops: float
 
     def tfcore(self) -> Run:
@@ -81,9 +80,8 @@ def corpus(texts: tuple[str, ...]) -> Corpus:
 
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
     ids = tokenizer(list(texts), truncation=True, max_length=_LONGEST)["input_ids"]
-    lengths = [len(row) for row in ids]
-    flops = sum(encoder.flops(encoder.MINILM_L6, 1, length) for length in lengths)
-    return Corpus(texts, _exact_vectors(ids), sum(lengths), flops)
+    flops = sum(encoder.flops(encoder.MINILM_L6, 1, len(row)) for row in ids)
+    return Corpus(texts, _exact_vectors(ids), flops)
 
 
 def _exact_vectors(ids: Sequence[Sequence[int]]) -> Float64:

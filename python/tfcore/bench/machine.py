@@ -73,6 +73,6 @@ def numpy_threads() -> int:
         return int(max(pool["num_threads"] for pool in pools if pool["user_api"] == "blas"))
     except (ImportError, ValueError):
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
     wanted = (os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"))
     return min([cores, *[int(text) for text in wanted if text.isdecimal() and int(text) > 0][:1]])

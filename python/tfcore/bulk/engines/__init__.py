@@ -39,16 +39,16 @@ def compute(
     parts: Iterator[Part],
     stop: Stop,
     *,
-    engine: str = "local",
-    address: str | None = None,
-    workers: int | None = None,
+    engine: str,
+    address: str | None,
+    workers: int | None,
 ) -> Iterator[tuple[Part, Embedded]]:
     """Each part with its vectors, as they come, until there are no more or `stop`. Memory holds `width` parts at most.
 
     Parameters
     ----------
-    address : str, optional
-        Of a running cluster. Default: one on this machine, of `workers` processes, that ends with the job.
+    address : str or None
+        Of a running cluster. None: one on this machine, of `workers` processes, that ends with the job.
     """
     if engine == "local":
         for part in parts:
