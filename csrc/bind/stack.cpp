@@ -227,7 +227,7 @@ py::object forward(const Late<Stack>& self, py::handle ids, py::handle types, py
 }
 
 Late<CrossKeys> cross_keys(const Late<Stack>& self, py::handle encoded_in, py::handle cu_in) {
-  const Door door("Stack.cross_keys");
+  Door door("Stack.cross_keys");
   const Stack& stack = self.get(door);
   const Array encoded = exactly(door, encoded_in, "encoded", NPY_FLOAT, 2);
   const std::vector<Index> cu = door.cu_seqlens(cu_in, "cu_seqlens", encoded.dim(0));

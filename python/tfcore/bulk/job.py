@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
-from ..embedding.arguments import check_choice, check_positive
+from ..embedding.arguments import check_choice
+from ..scalars import integer
 from .engines import ENGINES, compute
 from .outputs import Shape, writer_for
 from .progress import Show, State, progress
@@ -121,9 +122,9 @@ class Job:
                 raise TypeError(f"{name} is {type(value).__name__}, expected {expected}")
         check_choice("on_error", self.on_error, ("fail", "skip"))
         check_choice("engine", self.engine, ENGINES)
-        check_positive("part_rows", self.part_rows)
+        integer("part_rows", self.part_rows)
         if self.workers is not None:
-            check_positive("workers", self.workers)
+            integer("workers", self.workers)
 
     def run(self) -> Outcome:
         """All of the job, or what an earlier run left of it.
