@@ -270,6 +270,13 @@ def test_settings_that_are_wrong(tmp_path, settings, error, message):
         Job(**{"corpus": corpus, "output": "v.npy", "recipe": Recipe("a/model"), **settings})
 
 
+def test_integers_of_numpy(tmp_path, model):
+    corpus, output = Corpus(write_corpus(tmp_path / "c.txt", TEXTS)), tmp_path / "v.npy"
+    recipe = Recipe(str(model), batch_size=np.int64(3), truncate_dim=np.int32(4))
+    Job(corpus, output, recipe, part_rows=np.int64(4)).run()
+    assert np.load(output).shape == (len(TEXTS), 4)
+
+
 def test_names_are_strings_or_paths(tmp_path, model, want):
     corpus = write_corpus(tmp_path / "c.txt", TEXTS)
     for source, output in ((str(corpus), str(tmp_path / "s.npy")), (corpus, tmp_path / "p.npy")):

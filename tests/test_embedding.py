@@ -403,6 +403,13 @@ def test_one_warning_when_texts_are_cut(folder):
     encoder.encode(texts)  # tests take a warning for an error
 
 
+@pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
+def test_the_warning_names_the_callers_line(folder, method):
+    with pytest.warns(UserWarning, match="more than max_seq_length") as caught:
+        getattr(SentenceEncoder(folder), method)("b " * 30)
+    assert caught[0].filename == __file__
+
+
 def test_options_that_sentence_transformers_takes_first(folder):
     encoder = SentenceEncoder(folder, truncate_dim=7, device="cpu", trust_remote_code=False)
     assert encoder.eval().to("cpu") is encoder

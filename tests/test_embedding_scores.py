@@ -262,6 +262,15 @@ def test_the_side_of_texts_can_be_an_argument(multi):
         multi.encode_query("cut", side="query")
 
 
+@pytest.mark.filterwarnings("default:.*had more than max_seq_length")
+@pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
+def test_the_warning_names_the_callers_line(tmp_path, method):
+    encoder = MultiVectorEncoder(write_case(tmp_path, MULTI["plain"]))
+    with pytest.warns(UserWarning, match="more than max_seq_length") as caught:
+        getattr(encoder, method)("b " * 60)
+    assert caught[0].filename == __file__
+
+
 def test_vectors_of_tokens_as_tensors(multi):
     torch = pytest.importorskip("torch")
     tensors, arrays = multi.encode(["cut", "b c"], convert_to_numpy=False), multi.encode(["cut", "b c"])

@@ -714,6 +714,7 @@ BAD = [
     (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "dropout": "a"}, TypeError, ["dropout", "'a'"]),
     (nn.RMSNorm, {"normalized_shape": 3, "eps": -1.0}, ValueError, ["eps", "-1"]),
     (nn.LayerNorm, {"normalized_shape": 4, "eps": "x"}, TypeError, ["eps", "'x'", "number"]),
+    (nn.LayerNorm, {"normalized_shape": 4, "eps": np.array([1.0, 2.0])}, TypeError, ["eps", "[1.0, 2.0]", "number"]),
     (nn.LayerNorm, {"normalized_shape": 4, "eps": None}, TypeError, ["eps", "None", "number"]),
     (nn.LayerNorm, {"normalized_shape": 4, "eps": 10**400}, ValueError, ["eps", "float64"]),
     (nn.LearnedPositions(4, 8), {"x": SRC}, ValueError, ["x", "4"]),

@@ -278,7 +278,7 @@ def test_numpy_integers_are_integers(tokenizer):
         (("a",), {"max_length": "8"}, TypeError, "max_length is '8', expected a positive integer"),
         (("a",), {"max_length": True}, TypeError, "max_length is True, expected a positive integer"),
         (("a",), {"pad_to_multiple_of": 8.0}, TypeError, "pad_to_multiple_of is 8.0"),
-        (("a",), {"stride": "1"}, TypeError, "stride is '1', expected 0 or a positive integer"),
+        (("a",), {"stride": "1"}, TypeError, "stride is '1', expected a non-negative integer"),
         (("a",), {"padding_side": 3}, TypeError, "padding_side is 3, expected one of"),
         (("a",), {"pad_to_multiple_of": -8}, ValueError, "pad_to_multiple_of is -8"),
         (("a",), {"max_length": 1}, ValueError, "max_length is 1, expected at least 2: the special tokens"),
@@ -291,7 +291,7 @@ def test_numpy_integers_are_integers(tokenizer):
             "multiple of pad_to_multiple_of, 4",
         ),
         (("half \ud800",), {}, ValueError, "surrogate"),
-        (("a",), {"stride": -1}, ValueError, "stride is -1, expected 0 or a positive integer"),
+        (("a",), {"stride": -1}, ValueError, "stride is -1, expected a non-negative integer"),
         (
             ("a " * 9,),
             {"max_length": 8, "stride": 6, **OVERFLOW},

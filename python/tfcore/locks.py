@@ -19,7 +19,7 @@ _process_locks: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
 
 
 class ProcessLock:
-    """A lock of this process' threads: `with lock.here`. What they do under it is undone or whole in a child."""
+    """A lock of this process' threads: `with lock.here`. A child begins anew what another thread did under it."""
 
     def __init__(self) -> None:
         self.here = threading.Lock()

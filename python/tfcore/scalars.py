@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 _MOST_SHOWN = 60
@@ -18,17 +18,16 @@ def integer(name: str, value: Any, least: int = 1, most: int | None = None, expe
     TypeError: max_length is True, expected a positive integer
     >>> integer("top_k", 9, 0, 8)
     Traceback (most recent call last):
-    ValueError: top_k is 9, expected 0 or a positive integer up to 8
+    ValueError: top_k is 9, expected a non-negative integer up to 8
     """
+    whole = plain(value)
+    of_kind = isinstance(whole, int) and not isinstance(whole, bool)
+    if of_kind and whole >= least and (most is None or whole <= most):
+        return int(whole)
     if expected is None:
-        lowest = {0: "0 or a positive integer", 1: "a positive integer"}.get(least, f"an integer of at least {least}")
+        lowest = {0: "a non-negative integer", 1: "a positive integer"}.get(least, f"an integer of at least {least}")
         expected = lowest if most is None else f"{lowest} up to {most}"
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} is {shown(value)}, expected {expected}")
-    whole = int(value)
-    if whole < least or (most is not None and whole > most):
-        raise ValueError(f"{name} is {shown(whole)}, expected {expected}")
-    return whole
+    raise (ValueError if of_kind else TypeError)(f"{name} is {shown(whole)}, expected {expected}")
 
 
 def number(name: str, value: Any, most: float = math.inf) -> float:
@@ -36,21 +35,25 @@ def number(name: str, value: Any, most: float = math.inf) -> float:
 
     >>> number("eps", "small")
     Traceback (most recent call last):
-    TypeError: eps is 'small', expected 0 or a positive number
+    TypeError: eps is 'small', expected a non-negative number
     >>> number("dropout", 1.5, 1)
     Traceback (most recent call last):
     ValueError: dropout is 1.5, expected a number from 0 to 1
     """
-    expected = "0 or a positive number" if most == math.inf else f"a number from 0 to {most}"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} is {shown(value)}, expected {expected}")
+    given = plain(value)
+    of_kind = isinstance(given, Real) and not isinstance(given, bool)
+    expected = "a non-negative number" if most == math.inf else f"a number from 0 to {most}"
     try:
-        converted = float(value)
+        if of_kind and 0 <= given <= most:
+            return float(given)
     except OverflowError:
         raise ValueError(f"{name} is beyond float64, expected {expected}") from None
-    if not 0 <= converted <= most:
-        raise ValueError(f"{name} is {shown(value)}, expected {expected}")
-    return converted
+    raise (ValueError if of_kind else TypeError)(f"{name} is {shown(given)}, expected {expected}")
+
+
+def plain(value: Any) -> Any:
+    """The numbers of an array, a tensor or a scalar of NumPy's, as Python has them; all else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def shown(value: Any, write: Callable[[Any], str] = repr) -> str:

@@ -100,7 +100,7 @@ class Job:
     TypeError
         A setting is of another kind.
     ValueError
-        `on_error` or `engine` is none of these, or `part_rows` or `workers` not positive.
+        `on_error` or `engine` is none of these, or a number is not positive.
     """
 
     corpus: Corpus
@@ -122,9 +122,13 @@ class Job:
                 raise TypeError(f"{name} is {type(value).__name__}, expected {expected}")
         check_choice("on_error", self.on_error, ("fail", "skip"))
         check_choice("engine", self.engine, ENGINES)
-        integer("part_rows", self.part_rows)
+        self.part_rows = integer("part_rows", self.part_rows)
         if self.workers is not None:
-            integer("workers", self.workers)
+            self.workers = integer("workers", self.workers)
+        if self.recipe.batch_size is not None:
+            self.recipe = self.recipe._replace(batch_size=integer("batch_size", self.recipe.batch_size))
+        if self.recipe.truncate_dim is not None:
+            self.recipe = self.recipe._replace(truncate_dim=integer("truncate_dim", self.recipe.truncate_dim))
 
     def run(self) -> Outcome:
         """All of the job, or what an earlier run left of it.

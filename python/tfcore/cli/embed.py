@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..carried import MINILM, minilm_folder
+from ..scalars import shown
 from .default_models import named_or
 from .words import flag
 
@@ -81,9 +82,12 @@ def _add_corpus(corpus: argparse._ArgumentGroup) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive integer")
-    return int(text)
+    try:
+        if (value := int(text)) > 0:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{shown(text)} is no positive integer")
 
 
 _CORPUS_ONLY = ("format", "field", "on_error", "part_rows", "quiet", "engine", "scheduler", "workers")

@@ -160,9 +160,9 @@ class Opened(Generic[P]):
         return self.prompts[name]
 
     def _warn_once(self, tally: Tally, limit: int, what: str) -> None:
-        """Warns the caller's caller, the first time that texts were cut."""
+        """Warns the first time that texts were cut."""
         if not self._warned:
-            self._warned = tally.warn(limit, what, stacklevel=3)
+            self._warned = tally.warn(limit, what)
 
     def eval(self) -> Any:
         """The encoder itself."""

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
@@ -58,17 +59,27 @@ class Tally:
         counts = np.concatenate([np.zeros(0, np.int64), *self._counts])
         return EncodingInfo(counts, np.asarray(self._cut, np.int64))
 
-    def warn(self, limit: int, what: str, stacklevel: int) -> bool:
-        """Warns if texts were cut, and says whether it did."""
+    def warn(self, limit: int, what: str) -> bool:
+        """Warns the line that called tfcore if texts were cut, and says whether it did."""
         if not self._cut:
             return False
         total, cut = sum(map(len, self._counts)), len(self._cut)
         warnings.warn(
             f"{cut} of {total} texts had more than max_seq_length, {limit} tokens, and were cut: the first is "
             f"{what}[{self._cut[0]}]. return_info=True lists them; this encoder does not warn again.",
-            stacklevel=stacklevel + 1,
+            stacklevel=_callers_level(),
         )
         return True
+
+
+def _callers_level() -> int:
+    """The `stacklevel` of the first frame outside this package, for a warning of the caller's."""
+    package = __name__.partition(".")[0]
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What `SentenceEncoder.encode` returns, gathered from passes that come in another order than their texts."""
+"""What the encoders return, gathered from passes that come in another order than their texts."""
 
 from __future__ import annotations
 
@@ -79,15 +79,15 @@ class Listed:
             self.values[place] = value
 
 
-def split_by_text(states: npt.NDArray[Any], tokens: PackedTokens) -> list[npt.NDArray[Any]]:
+def _split_by_text(states: npt.NDArray[Any], tokens: PackedTokens) -> list[npt.NDArray[Any]]:
     """(T, C) → each text's (L, C), on memory of its own."""
     return [part.copy() for part in np.split(states, tokens.cu_seqlens[1:-1])]
 
 
 def by_text(features: Features, output_value: str | None, finish: Finish) -> list[Any]:
     """A pass's texts one by one: their tokens' vectors, or dicts of all there is."""
-    states = split_by_text(features.arrays[TOKENS], features.tokens)
+    states = _split_by_text(features.arrays[TOKENS], features.tokens)
     if output_value == TOKENS:
         return states
-    ids, vectors = split_by_text(features.tokens.input_ids, features.tokens), finish(features.arrays[SENTENCE])
+    ids, vectors = _split_by_text(features.tokens.input_ids, features.tokens), finish(features.arrays[SENTENCE])
     return [{"input_ids": i, TOKENS: s, SENTENCE: vector} for i, s, vector in zip(ids, states, vectors, strict=True)]

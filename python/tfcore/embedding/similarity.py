@@ -107,11 +107,11 @@ def maxsim(queries: Any, documents: Any) -> Float32Array:
 def matrices(name: str, value: Any) -> list[Float32Array]:
     """A list of matrices of float32, of a list of arrays or of one."""
     alone = hasattr(value, "ndim") and value.ndim == 2
-    matrices = [np.asarray(matrix, np.float32) for matrix in ([value] if alone else value)]
-    for place, matrix in enumerate(matrices):
+    found = [np.asarray(matrix, np.float32) for matrix in ([value] if alone else value)]
+    for place, matrix in enumerate(found):
         if matrix.ndim != 2:
             raise ValueError(f"{name}[{place}] has shape {matrix.shape}, expected (tokens, dim)")
-    return matrices
+    return found
 
 
 def _chunks(lengths: Sequence[int]) -> list[tuple[int, int]]:

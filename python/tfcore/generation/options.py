@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
-from ..scalars import shown
-from .rules import plain, read
+from ..scalars import plain, shown
+from .rules import read
 
 _NEW_TOKENS = 20  # where no length is asked for
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..scalars import half_a_pair, shown
+from ..scalars import half_a_pair, plain, shown
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,6 @@ def read(name: str, value: Any) -> Any:
         It is of another kind, or out of its range.
     """
     return _RULES[name].read(name, value)
-
-
-def plain(value: Any) -> Any:
-    """The numbers of an array or a tensor, as Python has them; all else as it is."""
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _integer(value: Any) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..extras import extra
 from .config import Config, read_json
-from .tokenizer_families import TokenizerFamily, library_errors, token_text
+from .tokenizer_families import LibraryErrors, TokenizerFamily, token_text
 
 _SPACE = "▁"
 _LANGUAGE = re.compile(r">>.*?<<", re.DOTALL)  # a target language, named at the front of a text
@@ -131,5 +131,5 @@ def _pieces(path: Path) -> Any:
     sentencepiece = extra("sentencepiece", "sentencepiece", str(path))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    with library_errors(f"{path}: not a SentencePiece model, or cut short"):
+    with LibraryErrors(f"{path}: not a SentencePiece model, or cut short"):
         return sentencepiece.SentencePieceProcessor(model_file=str(path))

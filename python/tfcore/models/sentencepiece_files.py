@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .tokenizer_families import library_errors
+from .tokenizer_families import LibraryErrors
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # the types of pieces
 _UNIGRAM, _BPE = 1, 2
@@ -165,7 +165,7 @@ def _word_wise(model: SentencePieces, vocabulary: list[tuple[str, float]], unk_i
 
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=unk_id, byte_fallback=False))
     if model.characters:
-        with library_errors(f"{model.path}: its table of characters is broken"):
+        with LibraryErrors(f"{model.path}: its table of characters is broken"):
             tokenizer.normalizer = normalizers.Precompiled(model.characters)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(_SPACE, prepend_scheme="always")]

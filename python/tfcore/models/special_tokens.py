@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..scalars import integer
-from .backend import Backend
+from .locked_backend import LockedBackend
 from .tokenizer_families import SPECIAL
 
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")  # before Transformers 5, and since
@@ -22,7 +22,7 @@ def _token(name: str) -> property:
             self._special.pop(name, None)
             return
         named = _special(name, token)
-        if self._library.token_to_id(named.content) is None:
+        if self._backend.token_to_id(named.content) is None:
             self._add_special([named])
         self._special[name] = named.content  # and no more: a word of the vocabulary stays one, as in Transformers
 
@@ -32,13 +32,13 @@ def _token(name: str) -> property:
 def _token_id(name: str) -> property:
     def read(self: SpecialTokens) -> int | None:
         token = self._special.get(name)
-        return None if token is None else self._library.token_to_id(token)
+        return None if token is None else self._backend.token_to_id(token)
 
     def write(self: SpecialTokens, token_id: int | None) -> None:
         token = None
         if token_id is not None:
             number = integer(f"{name}_id", token_id, 0, MOST_ID, expected="a token's id, or None")
-            token = self._library.id_to_token(number)
+            token = self._backend.id_to_token(number)
             if token is None:
                 raise ValueError(f"{name}_id is {number}, expected a token's id, or None")
         setattr(self, name, token)
@@ -48,7 +48,7 @@ def _token_id(name: str) -> property:
 
 def _added(name: str, end: int) -> property:
     def read(self: SpecialTokens) -> bool:
-        return self._special.get(name) in self._backend.ends()[end]
+        return self._special.get(name) in self._locked.ends()[end]
 
     def write(self: SpecialTokens, added: bool) -> None:
         if not isinstance(added, bool):
@@ -56,7 +56,7 @@ def _added(name: str, end: int) -> property:
         if added and self._special.get(name) is None:
             raise ValueError(f"add_{name} is True, and {name} is None: set it first")
         if added != read(self):
-            self._backend.put_end(end, self._special[name], added=added)
+            self._locked.put_end(end, self._special[name], added=added)
 
     return property(read, write, doc=f"Whether a call puts the {name.replace('_', ' ')} at that end of each text.")
 
@@ -74,8 +74,8 @@ class SpecialTokens:
     add_bos_token, add_eos_token = _added("bos_token", 0), _added("eos_token", 1)
 
     def __init__(self, backend: Any, named: dict[str, Any], extra: Sequence[Any]) -> None:
-        self._library = backend  # for what its state does not change
-        self._backend = Backend(backend)
+        self._backend = backend  # for what its state does not change
+        self._locked = LockedBackend(backend)
         self._special: dict[str, str] = {}
         self._extra_special = [token.content for token in extra]
         self._name_special(named)
@@ -94,12 +94,12 @@ class SpecialTokens:
     @property
     def all_special_ids(self) -> list[int]:
         """The ids of the special tokens."""
-        return [self._library.token_to_id(token) for token in self.all_special_tokens]
+        return [self._backend.token_to_id(token) for token in self.all_special_tokens]
 
     @property
     def special_ids(self) -> frozenset[int]:
         """The ids that `decode(…, skip_special_tokens=True)` leaves out."""
-        added = self._library.get_added_tokens_decoder().items()
+        added = self._backend.get_added_tokens_decoder().items()
         return frozenset(token_id for token_id, token in added if token.special)
 
     def add_special_tokens(self, special_tokens_dict: Mapping[str, Any]) -> int:
@@ -134,7 +134,7 @@ class SpecialTokens:
         return len(self) - before
 
     def __len__(self) -> int:
-        return int(self._library.get_vocab_size(with_added_tokens=True))
+        return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     def _name_special(self, named: Mapping[str, Any]) -> None:
         self._add_special(list(named.values()))
@@ -142,8 +142,8 @@ class SpecialTokens:
 
     def _add_special(self, tokens: Sequence[Any]) -> None:
         """Makes tokens special that are not yet."""
-        known = {token.content for token in self._library.get_added_tokens_decoder().values()}
-        self._library.add_special_tokens([token for token in tokens if token.content not in known])
+        known = {token.content for token in self._backend.get_added_tokens_decoder().values()}
+        self._backend.add_special_tokens([token for token in tokens if token.content not in known])
 
 
 def _special(name: str, token: Any) -> Any:

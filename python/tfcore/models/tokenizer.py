@@ -172,7 +172,7 @@ class Tokenizer(SpecialTokens):
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many tokens a call puts around a text, or a pair of texts."""
-        return int(self._library.num_special_tokens_to_add(pair))
+        return int(self._backend.num_special_tokens_to_add(pair))
 
     def pad(
         self,
@@ -238,7 +238,7 @@ class Tokenizer(SpecialTokens):
         if isinstance(ids, list) and ids and isinstance(ids[0], list):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
         ids = _checked("token_ids", ids if isinstance(ids, list) else [ids])
-        text: str = self._library.decode(ids, skip_special_tokens=skip_special_tokens)
+        text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
         return clean_up(text) if self._cleans_up(clean_up_tokenization_spaces) else text
 
     def batch_decode(
@@ -251,20 +251,20 @@ class Tokenizer(SpecialTokens):
         """The token of an id, or the tokens of a sequence of ids; None for an id that is no token's."""
         ids = as_lists(ids)
         if not isinstance(ids, list):
-            return self._library.id_to_token(_checked("ids", [ids])[0])
+            return self._backend.id_to_token(_checked("ids", [ids])[0])
         skip = set(self.all_special_ids) if skip_special_tokens else set()
-        return [self._library.id_to_token(token) for token in _checked("ids", ids) if token not in skip]
+        return [self._backend.id_to_token(token) for token in _checked("ids", ids) if token not in skip]
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
         """The id of a token, or the ids of a sequence of tokens; the unknown token's where there is none."""
         if isinstance(tokens, str):
-            token = self._library.token_to_id(tokens)
+            token = self._backend.token_to_id(tokens)
             return self.unk_token_id if token is None else token
         return [self.convert_tokens_to_ids(token) for token in tokens]
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """The text that tokens make."""
-        decoder = self._library.decoder
+        decoder = self._backend.decoder
         text: str = decoder.decode(list(tokens)) if decoder else " ".join(tokens)
         return text
 
@@ -275,14 +275,13 @@ class Tokenizer(SpecialTokens):
 
     def _cleans_up(self, asked: bool | None) -> bool:
         """A BPE of bytes has put no spaces of its own before punctuation."""
-        made_of_words = type(self._library.model).__name__ != "BPE"
-        return made_of_words and _default(asked, self.clean_up_tokenization_spaces)
+        return _default(asked, self.clean_up_tokenization_spaces) and type(self._backend.model).__name__ != "BPE"
 
     # ---- the vocabulary
 
     @property
     def is_fast(self) -> bool:
-        return self._backend.has_offsets
+        return self._locked.has_offsets
 
     @property
     def vocab(self) -> dict[str, int]:
@@ -292,19 +291,19 @@ class Tokenizer(SpecialTokens):
     @property
     def backend_tokenizer(self) -> Any:
         """The tokenizer of the `tokenizers` library that does the work."""
-        return self._library
+        return self._backend
 
     @property
     def vocab_size(self) -> int:
         """The size of the vocabulary without added tokens; `len(tokenizer)` counts those too."""
-        return int(self._library.get_vocab_size(with_added_tokens=False))
+        return int(self._backend.get_vocab_size(with_added_tokens=False))
 
     def __bool__(self) -> bool:
         return True
 
     def get_vocab(self) -> dict[str, int]:
         """Every token and its id."""
-        return dict(self._library.get_vocab(with_added_tokens=True))
+        return dict(self._backend.get_vocab(with_added_tokens=True))
 
     # ---- conversations
 
@@ -416,7 +415,7 @@ class Tokenizer(SpecialTokens):
     ) -> BatchEncoding:
         """What is asked of the texts' tokens, as lists or as tensors of one kind."""
         batch, batched = as_batch(text, pair, words=words)
-        encodings = self._backend.encode(
+        encodings = self._locked.encode(
             batch, layout, add_special_tokens=add_special_tokens, words=words, target=target
         )
         rows = [(i, part) for i, e in enumerate(encodings) for part in (e, *(e.overflowing if layout.overflow else ()))]

@@ -6,8 +6,7 @@ the special tokens that the files leave out, the side of padding, and whether th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -152,19 +151,22 @@ def token_text(config: Config, field: str, token: Any) -> str:
     return text
 
 
-@contextmanager
-def library_errors(message: str) -> Iterator[None]:
+class LibraryErrors:
     """What a tokenizer's library raises as a ValueError that begins so; a TypeError is of what it was given, and stays.
 
     The libraries raise nothing more precise than an Exception, and panics of `tokenizers` are not even that.
     """
-    try:
-        yield
-    except BaseException as error:
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         from_the_library = isinstance(error, Exception) or type(error).__name__ == "PanicException"
-        if isinstance(error, TypeError) or not from_the_library:
-            raise
-        raise ValueError(f"{message}: {error}") from None
+        if from_the_library and not isinstance(error, TypeError):
+            raise ValueError(f"{self._message}: {error}") from None
 
 
 def ends_of(backend: Any) -> list[list[str]]:

@@ -25,10 +25,10 @@ from .tokenizer_families import (
     BERT,
     FAMILIES,
     SPECIAL,
+    LibraryErrors,
     TokenizerFamily,
     added_token,
     family_of,
-    library_errors,
     put_ends,
     token_text,
 )
@@ -62,7 +62,7 @@ def open_tokenizer(path: Path, settings: dict[str, Any]) -> tuple[Any, Config]:
 def _open_json(file: Path, config: Config) -> Any:
     from tokenizers import Tokenizer
 
-    with library_errors(f"{file}: not a tokenizer"):
+    with LibraryErrors(f"{file}: not a tokenizer"):
         backend = Tokenizer.from_file(str(file))
     _follow(config, backend)
     _add_ends(backend, config)
@@ -125,7 +125,7 @@ def _open_byte_level(folder: Path, config: Config) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers
 
     files, family = (folder / "vocab.json", folder / "merges.txt"), family_of(config)
-    with library_errors(f"{files[0]} and {files[1].name}: not a vocabulary and its merges"):
+    with LibraryErrors(f"{files[0]} and {files[1].name}: not a vocabulary and its merges"):
         ids, merges = models.BPE.read_file(*map(str, files))
         backend = Tokenizer(models.BPE(ids, merges))
     prefix = config.flag("add_prefix_space", default=False)

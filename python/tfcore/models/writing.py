@@ -32,9 +32,11 @@ class Writing(Pretrained):
         return self._generation_config
 
     @generation_config.setter
-    def generation_config(self, config: GenerationConfig | None) -> None:
+    def generation_config(self, config: GenerationConfig | dict[str, Any] | None) -> None:
+        if isinstance(config, dict):
+            config = GenerationConfig(**stated(config))
         if config is not None and not _is_config(config):
-            raise TypeError(f"generation_config is {type(config).__name__}, expected a GenerationConfig or None")
+            raise _wrong_config(config)
         self._generation_config = config
 
     def _settings(self) -> dict[str, Any]:
@@ -274,8 +276,12 @@ def _set_in(config: Any) -> dict[str, Any]:
     if _is_config(config):
         config = {name: value for name, value in config.to_diff_dict().items() if value is not None}
     if not isinstance(config, dict):
-        raise TypeError(f"generation_config is {type(config).__name__}, expected a GenerationConfig or a dict")
+        raise _wrong_config(config)
     return stated(config)
+
+
+def _wrong_config(config: Any) -> TypeError:
+    return TypeError(f"generation_config is {type(config).__name__}, expected a GenerationConfig, a dict or None")
 
 
 def _decode(tokenizer: Any) -> Decode | None:

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scalars import integer, number
+from ..scalars import number
 
 Array = NDArray[Any]
-size = integer  # of an axis, or of several layers
 
 
 def as_array(name: str, value: Any) -> Array:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import ops
+from ..scalars import integer
 from . import initial
-from .arrays import Array, Layout, as_array, check_dropout, expect_divides, expect_rows, size
+from .arrays import Array, Layout, as_array, check_dropout, expect_divides, expect_rows
 from .cache import KeyValues, check_cache, expect_cache, step_of
 from .layer import Layer, Seed, Weight
 from .linear import Linear
@@ -103,11 +104,11 @@ class MultiHeadAttention(Layer):
     ) -> None:
         super().__init__(dtype)
         check_dropout(dropout)
-        self.embed_dim, self.num_heads = size("embed_dim", embed_dim), size("num_heads", num_heads)
-        self.kdim = size("kdim", embed_dim if kdim is None else kdim)
-        self.vdim = size("vdim", embed_dim if vdim is None else vdim)
-        self.num_kv_heads = size("num_kv_heads", num_heads if num_kv_heads is None else num_kv_heads)
-        self.head_dim = size("head_dim", max(embed_dim // num_heads, 1) if head_dim is None else head_dim)
+        self.embed_dim, self.num_heads = integer("embed_dim", embed_dim), integer("num_heads", num_heads)
+        self.kdim = integer("kdim", embed_dim if kdim is None else kdim)
+        self.vdim = integer("vdim", embed_dim if vdim is None else vdim)
+        self.num_kv_heads = integer("num_kv_heads", num_heads if num_kv_heads is None else num_kv_heads)
+        self.head_dim = integer("head_dim", max(embed_dim // num_heads, 1) if head_dim is None else head_dim)
         self.batch_first, self.add_zero_attn = batch_first, add_zero_attn
         self.positions = AttentionPositions() if positions is None else positions
         self.window, self.scale = window, scale

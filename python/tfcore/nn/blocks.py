@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .arrays import Array, check_dropout, choice, expect_divides, size
+from ..scalars import integer
+from .arrays import Array, check_dropout, choice, expect_divides
 from .attention import MultiHeadAttention
 from .cache import LayerCache, expect_cache, step_of
 from .entry import Target, TargetMasks, enter_source, enter_target
@@ -48,7 +49,7 @@ class Block(Layer):
     ) -> None:
         super().__init__(dtype)
         check_dropout(dropout)
-        self.d_model, self.nhead = size("d_model", d_model), size("nhead", nhead)
+        self.d_model, self.nhead = integer("d_model", d_model), integer("nhead", nhead)
         self.norm_first, self.batch_first = norm_first, batch_first
         if head_dim is None:
             expect_divides("nhead", nhead, "d_model", d_model)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, size
+from ..scalars import integer
+from .arrays import Array, as_array
 
 
 class KeyValues:
@@ -183,7 +184,7 @@ class KVCache:
     """
 
     def __init__(self, capacity: int = 4096) -> None:
-        self._capacity = size("capacity", capacity)
+        self._capacity = integer("capacity", capacity)
         self._layers: list[LayerCache] = []
 
     @property
@@ -202,7 +203,7 @@ class KVCache:
 
     def layer(self, number: int) -> LayerCache:
         """What layer `number`, from 0, keeps; for stacks of your own."""
-        while len(self._layers) <= size("number", number, 0):
+        while len(self._layers) <= integer("number", number, 0):
             self._layers.append(LayerCache(self._capacity))
         return self._layers[number]
 
@@ -235,7 +236,7 @@ class KVCache:
         >>> from tfcore import nn
         >>> nn.KVCache().truncate(0)
         """
-        size("length", length, 0)
+        integer("length", length, 0)
         for layer in self._layers:
             layer.self_attn.truncate(length)
 

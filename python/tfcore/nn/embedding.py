@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..scalars import integer
 from . import initial
-from .arrays import Array, as_array, size
+from .arrays import Array, as_array
 from .layer import Layer, Seed, Weight
 
 
@@ -46,8 +47,8 @@ class Embedding(Layer):
         seed: Seed = 0,
     ) -> None:
         super().__init__(dtype)
-        self.num_embeddings = size("num_embeddings", num_embeddings)
-        self.embedding_dim = size("embedding_dim", embedding_dim)
+        self.num_embeddings = integer("num_embeddings", num_embeddings)
+        self.embedding_dim = integer("embedding_dim", embedding_dim)
         table = initial.normal(np.random.default_rng(seed), (num_embeddings, embedding_dim), 1.0, self.dtype)
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:

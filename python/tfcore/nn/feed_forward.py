@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .arrays import Array, as_array, choice, size
+from ..scalars import integer
+from .arrays import Array, as_array, choice
 from .layer import Layer, Seed
 from .linear import Linear
 
@@ -60,8 +61,8 @@ class FeedForward(Layer):
         self.activation = activation
         self._function, gated = choice("activation", activation, ACTIVATIONS)
         rng = np.random.default_rng(seed)
-        inner = size("dim_feedforward", dim_feedforward)
-        self.linear1 = Linear(size("d_model", d_model), inner, bias, dtype=dtype, seed=rng)
+        inner = integer("dim_feedforward", dim_feedforward)
+        self.linear1 = Linear(integer("d_model", d_model), inner, bias, dtype=dtype, seed=rng)
         self.linear2 = Linear(inner, d_model, bias, dtype=dtype, seed=rng)
         self.linear3 = Linear(d_model, inner, bias, dtype=dtype, seed=rng) if gated else None
 

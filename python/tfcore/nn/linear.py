@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..scalars import integer
 from . import initial
-from .arrays import Array, as_array, size
+from .arrays import Array, as_array
 from .layer import Layer, Seed, Weight
 
 
@@ -53,8 +54,8 @@ class Linear(Layer):
         seed: Seed = 0,
     ) -> None:
         super().__init__(dtype)
-        self.in_features = size("in_features", in_features)
-        self.out_features = size("out_features", out_features)
+        self.in_features = integer("in_features", in_features)
+        self.out_features = integer("out_features", out_features)
         rng = np.random.default_rng(seed)
         self._put("weight", initial.fan_in(rng, (out_features, in_features), in_features, self.dtype))
         self._put_optional("bias", bias, lambda: initial.fan_in(rng, (out_features,), in_features, self.dtype))

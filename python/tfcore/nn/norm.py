@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import ops
-from ..scalars import number
-from .arrays import Array, as_array, size
+from ..scalars import integer, number
+from .arrays import Array, as_array
 from .layer import Layer, Weight
 
 
@@ -26,7 +26,7 @@ class Norm(Layer):
     ) -> None:
         super().__init__(dtype)
         given = tuple(normalized_shape) if np.iterable(normalized_shape) else (normalized_shape,)
-        self.normalized_shape = tuple(size("normalized_shape", n) for n in given)
+        self.normalized_shape = tuple(integer("normalized_shape", n) for n in given)
         self.eps = number("eps", eps)
         if not given:
             raise ValueError("normalized_shape is empty, expected at least one axis")

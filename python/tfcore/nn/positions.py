@@ -10,8 +10,9 @@ from numpy.typing import DTypeLike
 
 from .. import ops
 from ..relative import relative_bias
+from ..scalars import integer
 from . import initial
-from .arrays import Array, as_array, size
+from .arrays import Array, as_array
 from .layer import Layer, Seed, Weight
 
 # --- added to the embeddings -----------------------------------------------------------------------------------------
@@ -37,7 +38,7 @@ class SinusoidalPositions:
     """
 
     def __init__(self, d_model: int, *, layout: str = "interleaved", base: float = 10000.0) -> None:
-        self.d_model, self.layout, self.base = size("d_model", d_model), layout, base
+        self.d_model, self.layout, self.base = integer("d_model", d_model), layout, base
         ops.positional_encoding(0, d_model, base=base, layout=layout)  # which says what is wrong with them
 
     def __call__(self, x: Any, offset: int = 0) -> Array:
@@ -73,13 +74,13 @@ class LearnedPositions(Layer):
 
     def __init__(self, max_length: int, d_model: int, *, dtype: DTypeLike = np.float32, seed: Seed = 0) -> None:
         super().__init__(dtype)
-        self.max_length, self.d_model = size("max_length", max_length), size("d_model", d_model)
+        self.max_length, self.d_model = integer("max_length", max_length), integer("d_model", d_model)
         self._put("weight", initial.normal(np.random.default_rng(seed), (max_length, d_model), 0.02, self.dtype))
 
     def __call__(self, x: Any, offset: int = 0) -> Array:
         """x (..., L, d_model), whose rows are at the positions offset, offset + 1, … → the same shape."""
         x = _embeddings(x, self.d_model)
-        last = size("offset", offset, 0) + x.shape[-2]
+        last = integer("offset", offset, 0) + x.shape[-2]
         if last > self.max_length:
             raise ValueError(f"x reaches position {last - 1}, but there are {self.max_length} learned ones")
         return np.asarray(x + self.weight[offset:last])
@@ -212,12 +213,12 @@ class BucketedPositions(AttentionPositions, Layer):
         seed: Seed = 0,
     ) -> None:
         super().__init__(dtype)
-        self.num_heads, self.bidirectional = size("num_heads", num_heads), bool(bidirectional)
-        self.num_buckets = size("num_buckets", num_buckets, 4 if bidirectional else 2)
+        self.num_heads, self.bidirectional = integer("num_heads", num_heads), bool(bidirectional)
+        self.num_buckets = integer("num_buckets", num_buckets, 4 if bidirectional else 2)
         if bidirectional and num_buckets % 2:
             raise ValueError(f"num_buckets is {num_buckets}, expected an even number: one half for each direction")
         one_sided = num_buckets // 2 if bidirectional else num_buckets
-        self.max_distance = size("max_distance", max_distance, one_sided // 2 + 1)
+        self.max_distance = integer("max_distance", max_distance, one_sided // 2 + 1)
         self._put("weight", initial.normal(np.random.default_rng(seed), (num_buckets, num_heads), 1.0, self.dtype))
 
     def bias(self, num_heads: int, queries: int, keys: int, first: int) -> Array:

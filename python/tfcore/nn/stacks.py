@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
-from .arrays import Array, size
+from ..scalars import integer
+from .arrays import Array
 from .blocks import Block, DecoderLayer, EncoderLayer
 from .cache import KVCache, expect_cache
 from .entry import TargetMasks, enter_source, enter_target
@@ -22,7 +23,7 @@ class Stack(Layer, Generic[B]):
 
     def __init__(self, kind: type[B], name: str, layer: B | Sequence[B], num_layers: int | None, norm: Any) -> None:
         if isinstance(layer, kind):
-            self.layers = [copy.deepcopy(layer) for _ in range(size("num_layers", num_layers))]
+            self.layers = [copy.deepcopy(layer) for _ in range(integer("num_layers", num_layers))]
         else:
             self.layers = _as_they_are(kind, name, layer, num_layers)
         if norm is not None and not isinstance(norm, Norm):

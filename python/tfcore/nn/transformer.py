@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..scalars import integer
 from . import initial
-from .arrays import Array, Layout, as_array, expect_rows, size
+from .arrays import Array, Layout, as_array, expect_rows
 from .blocks import DecoderLayer, EncoderLayer, make_norm
 from .cache import KVCache
 from .entry import enter_source
@@ -95,7 +96,7 @@ class Transformer(Layer):
         }  # fmt: skip
 
         def layers(kind: Any, name: str, count: int) -> list[Any]:
-            return [kind(d_model, nhead, dim_feedforward, **options) for _ in range(size(name, count))]
+            return [kind(d_model, nhead, dim_feedforward, **options) for _ in range(integer(name, count))]
 
         def norm() -> Norm:
             return make_norm(layer_options.get("norm", "layer"), d_model, layer_norm_eps, bias, dtype)
