@@ -20,7 +20,7 @@ def integer(name: str, value: Any, least: int = 1, most: int | None = None, expe
     Traceback (most recent call last):
     ValueError: top_k is 9, expected a non-negative integer up to 8
     """
-    whole = plain(value)
+    whole = value if type(value) is int else plain(value)
     of_kind = isinstance(whole, int) and not isinstance(whole, bool)
     if of_kind and whole >= least and (most is None or whole <= most):
         return int(whole)
