@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 import tfcore
-from checkpoints import write_bert
+from checkpoints import minilm, write_bert
 from children import in_a_subprocess
 
 PEAK = """
@@ -93,6 +93,37 @@ def test_many_shapes_leave_nothing_behind():
         calls(150)
     """
     assert added_by(setup, "calls(900)") < 4
+
+
+@linux
+def test_weights_take_their_size_and_go_with_their_owner():
+    """Weights of 4 MiB and of 2.4, which huge pages do not divide; 80 pieces of the latter."""
+    setup = """
+        w = np.ones((1024, 1024), np.float32)
+        odd = np.ones((384, 1600), np.float32)
+        tfcore.PackedLinear(w[:200, :200])
+    """
+    assert 3.5 < added_by(setup, "packed = tfcore.PackedLinear(w)") < 5.5
+    assert added_by(setup, "for _ in range(80): tfcore.PackedLinear(odd)") < 8
+    assert added_by(setup, "packed = [tfcore.PackedLinear(odd) for _ in range(8)]") < 8 * 2.4 + 3
+
+
+@linux
+def test_a_models_weights_take_their_size_and_go_with_it():
+    """42 MB of layers; what else a model holds, its words' vectors, is 47."""
+    code = f"""
+        import gc
+        model = tfcore.AutoModel.from_pretrained({str(minilm())!r})
+        model(np.ones((1, 8), np.int64))
+        held = resident()
+        assert held - before < 42 + 47 + 30, held - before
+        del model
+        gc.collect()
+        assert held - resident() > 40, held - resident()
+        print("done")
+    """
+    before = textwrap.dedent(PEAK) + "import tfcore.models, tokenizers\nbefore = resident()\n"
+    assert in_a_subprocess(before + textwrap.dedent(code)) == "done\n"
 
 
 @linux

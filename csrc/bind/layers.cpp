@@ -179,8 +179,9 @@ class PackedLinear : public Zeroed {
              : py::object(py::none());
     weight = door.ready(weight, Layout::any);
     const WithoutGil released(double(n_) * double(k_) * 8);
-    if (door.in_double()) double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0));
-    else float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0));
+    HugePages own;
+    if (door.in_double()) double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0), own);
+    else float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0), own);
   }
 
   py::object call(py::handle x, py::handle activation, py::handle residual, py::handle out) {
@@ -235,7 +236,8 @@ class PackedLinear : public Zeroed {
     if (!double_) {
       AlignedArray<double> dense = allocate_aligned<double>(std::size_t(n_ * k_));
       unpack(*float_, dense.get());
-      double_.emplace(dense.get(), k_, n_, 1, k_);
+      HugePages own;
+      double_.emplace(dense.get(), k_, n_, 1, k_, own);
     }
     return *double_;
   }

@@ -7,13 +7,17 @@
 namespace tfcore {
 namespace {
 
+// Bytes of a mapping for the weights of many layers.
+constexpr std::size_t kWeightsTogether = std::size_t(1) << 25;
+
 // A mapping of names to arrays, which may read each from a file when it is asked for; `at` is a part of the model.
 class Tensors {
  public:
-  Tensors(const Door& door, py::object tensors, std::string at = "")
-      : door_(door), tensors_(std::move(tensors)), at_(std::move(at)) {}
+  Tensors(const Door& door, py::object tensors, HugePages& storage, std::string at = "")
+      : door_(door), tensors_(std::move(tensors)), storage_(storage), at_(std::move(at)) {}
 
-  Tensors part(const std::string& name) const { return Tensors(door_, tensors_, at_ + name + "."); }
+  Tensors part(const std::string& name) const { return Tensors(door_, tensors_, storage_, at_ + name + "."); }
+  HugePages& storage() const { return storage_; }  // of what is packed
   bool has(const std::string& name) const { return tensors_.contains(py::str(at_ + name)); }
 
   // -1 in `wanted` is any size.
@@ -46,7 +50,8 @@ class Tensors {
 
   Linear linear(const std::string& name, Index n, Index k) const {
     const Array weight = get(name + ".weight", {n, k});
-    return {PackedMatrix<float>(weight.data<float>(), k, weight.dim(0), 1, k), optional(name + ".bias", weight.dim(0))};
+    return {PackedMatrix<float>(weight.data<float>(), k, weight.dim(0), 1, k, storage_),
+            optional(name + ".bias", weight.dim(0))};
   }
 
   Norm norm(const std::string& name, Index width) const {
@@ -61,6 +66,7 @@ class Tensors {
  private:
   const Door& door_;
   py::object tensors_;
+  HugePages& storage_;
   std::string at_;
 };
 
@@ -77,8 +83,8 @@ class Rows {
     std::memcpy(bias_.data() + to, bias.data() + from, std::size_t(count) * sizeof(float));
   }
 
-  Linear pack() const {
-    return {PackedMatrix<float>(weight_.data(), k_, n_, 1, k_), biased_ ? bias_ : std::vector<float>()};
+  Linear pack(HugePages& storage) const {
+    return {PackedMatrix<float>(weight_.data(), k_, n_, 1, k_, storage), biased_ ? bias_ : std::vector<float>()};
   }
 
  private:
@@ -105,7 +111,7 @@ Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, In
     rows.put(*weight++, t.optional(std::string(part.name) + ".bias", part.rows), 0, part.rows, to);
     to += part.rows;
   }
-  return rows.pack();
+  return rows.pack(t.storage());
 }
 
 // Panels of the gate's and of the other's columns in turn; what is past the last column stays zero.
@@ -120,7 +126,7 @@ Linear in_turn(const Tensors& t, Index inner, Index k) {
   };
   put(gate, t.optional("gate.bias", inner), 0);
   put(up, t.optional("up.bias", inner), panel);
-  return rows.pack();
+  return rows.pack(t.storage());
 }
 
 class Spec {
@@ -228,7 +234,8 @@ Embeddings read_embeddings(const Tensors& t, const StackParts& parts, float scal
 StackParts read_stack(const Door& door, py::dict spec, py::object tensors) {
   const Spec f(door, spec, "spec");
   if (!PyMapping_Check(tensors.ptr())) door.type_error("tensors is no mapping of names to arrays");
-  const Tensors t(door, std::move(tensors));
+  HugePages storage(kWeightsTogether);
+  const Tensors t(door, std::move(tensors), storage);
   StackParts parts;
   parts.width = f.integer("width", 1), parts.norm = f.norm(), parts.eps = f.positive("eps");
   if (t.has("head.weight")) parts.head = t.linear("head", -1, parts.width);

@@ -52,8 +52,9 @@ template <class T> std::size_t packed_size(Index k, Index n) {
 
 }  // namespace
 
-template <class T> PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column)
-    : k_(k), n_(n), far_(bytes() > kFarBytes), panels_(allocate_aligned<T>(packed_size<T>(k, n))) {
+template <class T>
+PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column, HugePages& storage)
+    : k_(k), n_(n), far_(bytes() > kFarBytes), panels_(storage.take<T>(packed_size<T>(k, n))) {
   GemmArgs<T> g{};
   g.n = n, g.k = k, g.b = b, g.b_row = b_row, g.b_column = b_column;
   const Index panels = ceil_div(n, kPanel<T>);

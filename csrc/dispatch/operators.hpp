@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/memory.hpp"
+#include "core/huge_pages.hpp"
 #include "core/parallel.hpp"
 #include "dispatch/isa.hpp"
 
@@ -14,7 +14,7 @@ namespace tfcore {
 // Weights (N, K) as panels, packed once. The form is the same on every ISA.
 template <class T> class PackedMatrix {
  public:
-  PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column);
+  PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column, HugePages& storage);
   Index k() const { return k_; }
   Index n() const { return n_; }
   std::size_t bytes() const { return std::size_t(k_ * n_) * sizeof(T); }
@@ -28,7 +28,7 @@ template <class T> class PackedMatrix {
  private:
   Index k_, n_;
   bool far_;
-  AlignedArray<T> panels_;
+  std::shared_ptr<T[]> panels_;
 };
 
 constexpr std::size_t kFarBytes = std::size_t(1) << 25;  // more than a thread may hope to find in a cache
