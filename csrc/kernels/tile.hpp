@@ -38,8 +38,7 @@ template <class T> struct Tile {
   std::int64_t c_stride;
   bool accumulate;   // false: what is in c is left out
   const T* c_scale;  // (R,), or null for ones
-  // What is wanted in L2 soon: at every other k one line is asked for, from `ahead` on in steps of ahead_step bytes a
-  // k. Null asks for nothing.
+  // What is wanted in L2 soon: lines from `ahead` on, in steps of ahead_step bytes a k. Null asks for nothing.
   const char* ahead;
   Index ahead_step;
   // b comes from memory, where few rows wait for it. Each load of wide vectors asks for b itself, from L2, where more
@@ -49,7 +48,7 @@ template <class T> struct Tile {
   bool far;
   bool panels_follow;  // b is packed: what comes next is its next column, whatever `ahead` says
   const T* after;      // and after its last column this, or null for the panel beyond
-  bool alone;          // b is packed, and no other strip reads it: each load asks for b itself, kOneStripAhead on
+  bool thin;           // b is packed, and few rows read it: it is asked for more often
 };
 
 // Fewer than kAheadRows rows wait for b. Where each load asks for it itself, it is kFewRowsAhead bytes on (8192 is 10 %
@@ -57,7 +56,7 @@ template <class T> struct Tile {
 constexpr int kAheadRows = 4;
 constexpr int kFewRowsAhead = 2048;
 constexpr bool kAsksForFar = kVecRegisters == 32;
-constexpr int kOneStripAhead = 4096;  // the whole next column is 4 % slower at 9 rows, 12 % at 4
+constexpr int kOneStripAhead = 4096;  // the whole next column is 4 % slower at 9 rows, 12 % at 4 (AVX-512, Zen 4)
 
 // A vector count must divide a panel or fill whole ones, so that a tile may start wherever another one ended.
 template <class T> constexpr bool fits_panel(int vectors) {
@@ -97,8 +96,14 @@ template <class T, Adjacent adjacent> struct RowPointers {
   }
 };
 
-// What a tile asks for while it runs: nothing, lines of its own b, or of what others will want.
-enum class Asks { nothing, own, own_column, ahead };
+// What a tile asks for while it runs: nothing, lines of its own b, or of what others will want, at every other depth or
+// at each.
+enum class Asks { nothing, own, own_column, ahead, ahead_densely };
+
+// Where one strip reads b, or two from memory. With wide vectors each load asks for b itself, kOneStripAhead on. With
+// narrow ones, lines of the next column at each depth are 7 to 10 % faster than that for 4 to 6 rows, and 3 to 7 % than
+// lines at every other for 8 to 12; of b in L3 those rows lose 3 % (Zen 3).
+constexpr Asks kThinAsks = kVecRegisters == 32 ? Asks::own_column : Asks::ahead_densely;
 
 template <class T, int R, int V> TFCORE_INLINE void store_sums(const Tile<T>& t, Vec<T> (&sum)[R][V]) {
   T* const c0 = t.c;  // copied here, where stores to c would have them loaded again
@@ -146,9 +151,9 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
 #pragma GCC unroll 4
     for (int k = 0; k < kUnroll; ++k) step(k);
     a.advance(kUnroll);
-    if constexpr (asks == Asks::ahead) {
-#pragma GCC unroll 2
-      for (int k = 0; k < kUnroll; k += 2) __builtin_prefetch(ahead + k * ahead_step, 0, 2);
+    if constexpr (asks == Asks::ahead || asks == Asks::ahead_densely) {
+#pragma GCC unroll 4
+      for (int k = 0; k < kUnroll; k += asks == Asks::ahead ? 2 : 1) __builtin_prefetch(ahead + k * ahead_step, 0, 2);
       ahead += kUnroll * ahead_step;
     }
   }
@@ -161,8 +166,7 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
 
 template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Tile<T>& t) {
   constexpr bool few = R < kAheadRows, packed = adjacent == Adjacent::depth;
-  if (packed && (few ? kAsksForFar && t.far : t.alone))
-    run_tile<T, R, V, adjacent, few ? Asks::own : Asks::own_column>(t);
+  if (packed && (few ? kAsksForFar && t.far : t.thin)) run_tile<T, R, V, adjacent, few ? Asks::own : kThinAsks>(t);
   else run_tile<T, R, V, adjacent, few ? Asks::nothing : Asks::ahead>(t);
 }
 
@@ -235,8 +239,9 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
   const T* const c_scale = t.c_scale;
   const Index a_step = adjacent == Adjacent::depth ? t.a_stride : 1;
   if (!t.ahead) t.ahead = reinterpret_cast<const char*>(b);  // at hand, where address 0 would be looked for each time
-  t.alone = t.panels_follow && strips.count == 1;
-  const bool shares = t.panels_follow && strips.count > 1 && t.depth > 0;
+  constexpr bool densely = kThinAsks == Asks::ahead_densely;
+  t.thin = t.panels_follow && (strips.count == 1 || (densely && strips.count == 2 && t.far));
+  const bool shares = t.panels_follow && (densely || strips.count > 1) && t.depth > 0;
   const auto column = [&](Index j) {
     return b + j / kPanelVectors<T> * t.panel_stride + j % kPanelVectors<T> * lanes<T>;
   };
