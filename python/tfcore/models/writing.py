@@ -281,7 +281,7 @@ def _set_in(config: Any) -> dict[str, Any]:
 
 
 def _wrong_config(config: Any) -> TypeError:
-    return TypeError(f"generation_config is {type(config).__name__}, expected a GenerationConfig, a dict or None")
+    return TypeError(f"generation_config is {type(config).__name__}, expected a GenerationConfig or a dict")
 
 
 def _decode(tokenizer: Any) -> Decode | None:
