@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,22 @@ def test_weights_take_their_size_and_go_with_their_owner():
     assert 3.5 < added_by(setup, "packed = tfcore.PackedLinear(w)") < 5.5
     assert added_by(setup, "for _ in range(80): tfcore.PackedLinear(odd)") < 8
     assert added_by(setup, "packed = [tfcore.PackedLinear(odd) for _ in range(8)]") < 8 * 2.4 + 3
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="this system has no huge pages")
+def test_weights_ask_for_huge_pages():
+    code = """
+        def advised():  # KiB of mappings that wish for huge pages
+            with open("/proc/self/smaps") as lines:
+                sizes = re.findall(r"Size:\\s+(\\d+) kB\\n(?:(?!Size:).*\\n)*?VmFlags:.* hg", "".join(lines))
+            return sum(map(int, sizes))
+
+        w = np.ones((1024, 1024), np.float32)
+        before = advised()
+        packed = tfcore.PackedLinear(w)
+        print(advised() - before)
+    """
+    assert int(in_a_subprocess(textwrap.dedent(PEAK) + textwrap.dedent(code))) == 4096
 
 
 @linux

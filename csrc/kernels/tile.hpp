@@ -56,7 +56,7 @@ template <class T> struct Tile {
 constexpr int kAheadRows = 4;
 constexpr int kFewRowsAhead = 2048;
 constexpr bool kAsksForFar = kVecRegisters == 32;
-constexpr int kOneStripAhead = 4096;  // the whole next column is 4 % slower at 9 rows, 12 % at 4 (AVX-512, Zen 4)
+constexpr int kOneStripAhead = 4096;  // the whole next column is 4 % slower at 9 rows, 12 % at 4 (AVX-512)
 
 // A vector count must divide a panel or fill whole ones, so that a tile may start wherever another one ended.
 template <class T> constexpr bool fits_panel(int vectors) {
