@@ -38,9 +38,10 @@ template <class T> struct Tile {
   std::int64_t c_stride;
   bool accumulate;   // false: what is in c is left out
   const T* c_scale;  // (R,), or null for ones
-  // What is wanted in L2 soon: lines from `ahead` on, in steps of ahead_step bytes a k. Null asks for nothing.
+  // What is wanted in L2 soon: lines from `ahead` on, in steps of ahead_step bytes; or there and ahead_stride bytes
+  // further on in turn. Null asks for nothing.
   const char* ahead;
-  Index ahead_step;
+  Index ahead_step, ahead_stride;
   // b comes from memory, where few rows wait for it. Each load of wide vectors asks for b itself, from L2, where more
   // requests are under way at a time than the nearest cache allows (AVX-512, Zen 4: 0.9 of the memory's bandwidth
   // instead of 0.6 to 0.75; out of L3 it would lose 15 %). Narrow ones leave it to the hardware (AVX2, Zen 3, a row on
@@ -48,7 +49,8 @@ template <class T> struct Tile {
   bool far;
   bool panels_follow;  // b is packed: what comes next is its next column, whatever `ahead` says
   const T* after;      // and after its last column this, or null for the panel beyond
-  bool thin;           // b is packed, and few rows read it: it is asked for more often
+  bool alone;          // b is packed, and no other strip reads it
+  bool two_panels;     // `ahead` stands in two panels
 };
 
 // Fewer than kAheadRows rows wait for b. Where each load asks for it itself, it is kFewRowsAhead bytes on (8192 is 10 %
@@ -96,14 +98,20 @@ template <class T, Adjacent adjacent> struct RowPointers {
   }
 };
 
-// What a tile asks for while it runs: nothing, lines of its own b, or of what others will want, at every other depth or
-// at each.
-enum class Asks { nothing, own, own_column, ahead, ahead_densely };
+// What a tile asks for while it runs: nothing; lines of its own b at each load; or, of what others will want, lines
+// from `ahead` on at every other depth, or in two panels at each depth, once or twice.
+enum class Asks { nothing, own, own_column, ahead, two_panels, two_panels_twice };
 
-// Where one strip reads b, or two from memory. With wide vectors each load asks for b itself, kOneStripAhead on. With
-// narrow ones, lines of the next column at each depth are 7 to 10 % faster than that for 4 to 6 rows, and 3 to 7 % than
-// lines at every other for 8 to 12; of b in L3 those rows lose 3 % (Zen 3).
-constexpr Asks kThinAsks = kVecRegisters == 32 ? Asks::own_column : Asks::ahead_densely;
+// Of kUnroll depths.
+template <Asks asks> TFCORE_INLINE void ask(const char*& ahead, Index step, Index stride) {
+  constexpr int places = asks == Asks::ahead ? 1 : 2, every = asks == Asks::ahead ? 2 : 1;
+  constexpr int times = asks == Asks::two_panels_twice ? 2 : 1;
+#pragma GCC unroll 4
+  for (int k = 0; k < kUnroll; k += every)
+#pragma GCC unroll 2
+    for (int i = 0; i < times; ++i) __builtin_prefetch(ahead + k / places * step + k % places * stride, 0, 2);
+  ahead += kUnroll / places * step;
+}
 
 template <class T, int R, int V> TFCORE_INLINE void store_sums(const Tile<T>& t, Vec<T> (&sum)[R][V]) {
   T* const c0 = t.c;  // copied here, where stores to c would have them loaded again
@@ -126,7 +134,8 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
   RowPointers<T, adjacent> a(t);
   const T* b = t.b;
   const char* ahead = t.ahead;
-  const Index b_stride = t.b_stride, panel_stride = t.panel_stride, ahead_step = t.ahead_step;
+  const Index b_stride = t.b_stride, panel_stride = t.panel_stride;
+  const Index ahead_step = t.ahead_step, ahead_stride = t.ahead_stride;
   const auto step = [&](int k) TFCORE_LAMBDA {
     Vec<T> bk[V];
 #pragma GCC unroll 12
@@ -151,11 +160,7 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
 #pragma GCC unroll 4
     for (int k = 0; k < kUnroll; ++k) step(k);
     a.advance(kUnroll);
-    if constexpr (asks == Asks::ahead || asks == Asks::ahead_densely) {
-#pragma GCC unroll 4
-      for (int k = 0; k < kUnroll; k += asks == Asks::ahead ? 2 : 1) __builtin_prefetch(ahead + k * ahead_step, 0, 2);
-      ahead += kUnroll * ahead_step;
-    }
+    if constexpr (asks >= Asks::ahead) ask<asks>(ahead, ahead_step, ahead_stride);
   }
   for (; depth > 0; --depth) {
     step(0);
@@ -165,9 +170,14 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
 }
 
 template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Tile<T>& t) {
-  constexpr bool few = R < kAheadRows, packed = adjacent == Adjacent::depth;
-  if (packed && (few ? kAsksForFar && t.far : t.thin)) run_tile<T, R, V, adjacent, few ? Asks::own : kThinAsks>(t);
-  else run_tile<T, R, V, adjacent, few ? Asks::nothing : Asks::ahead>(t);
+  constexpr bool few = R < kAheadRows;
+  if constexpr (adjacent == Adjacent::depth && kAsksForFar) {
+    if (few ? t.far : t.alone) return run_tile<T, R, V, adjacent, few ? Asks::own : Asks::own_column>(t);
+  } else if constexpr (adjacent == Adjacent::depth && R > 1 && V <= kPanelVectors<T>) {
+    if (t.two_panels && t.alone) return run_tile<T, R, V, adjacent, Asks::two_panels_twice>(t);
+    if (t.two_panels) return run_tile<T, R, V, adjacent, Asks::two_panels>(t);
+  }
+  run_tile<T, R, V, adjacent, few ? Asks::nothing : Asks::ahead>(t);
 }
 
 // Every shape that fits the registers, by rows and vectors.
@@ -226,6 +236,22 @@ template <class T> struct NextColumn {
   }
 };
 
+// Of few rows that wait for b out of memory, narrow vectors ask for the second half of the next panel and the first
+// half of the one after it, line by line in turn. A core has so many lines under way at a time; the hardware adds some
+// of its own wherever it sees lines read one after the other, and in two panels it sees that twice. (Zen 3, both cores:
+// 4 to 7 rows 1.2 to 1.27 times as fast as with lines of the next panel alone, 9 and 12 rows 1.07 and 1.03; half as
+// much of it if a strip by itself asked for a line once. Out of L3 up to 5 % slower, but 7 rows 1.16 times as fast.
+// Four panels at a time are another 1.1 at up to 6 rows, yet only where a panel is read whole before the next, which
+// costs more than that at K = 1536. Two places within a panel, or a panel further on: nothing. More than two strips:
+// nothing.)
+constexpr int kTwoPanelStrips = kAsksForFar ? 0 : 2;
+
+template <class T> void ask_in_two_panels(const T* next, const T* second, int strips, int strip, Tile<T>& t) {
+  const Index half = t.depth * 64 / 2;
+  t.ahead = reinterpret_cast<const char*>(next) + half + half * strip / strips;
+  t.ahead_stride = (second - next) * Index(sizeof(T)) - half, t.ahead_step = 64 / strips;
+}
+
 // All of c[rows][vectors] by tiles; the strips of rows run inside, so that a column of b stays in the nearest cache.
 // While they run, the next column of packed panels is fetched, a share in each: 3 to 10 % where b comes from L3.
 // (To ask for the lines of c before a strip writes them, and for the next strip's first lines of a, is 4 to 6 % for a
@@ -239,20 +265,25 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
   const T* const c_scale = t.c_scale;
   const Index a_step = adjacent == Adjacent::depth ? t.a_stride : 1;
   if (!t.ahead) t.ahead = reinterpret_cast<const char*>(b);  // at hand, where address 0 would be looked for each time
-  constexpr bool densely = kThinAsks == Asks::ahead_densely;
-  t.thin = t.panels_follow && (strips.count == 1 || (densely && strips.count == 2 && t.far));
-  const bool shares = t.panels_follow && (densely || strips.count > 1) && t.depth > 0;
+  t.alone = t.panels_follow && strips.count == 1;
+  t.two_panels = t.panels_follow && t.far && rows > 1 && strips.count <= kTwoPanelStrips;
+  const bool shares = t.panels_follow && strips.count > 1 && t.depth > 0;
+  const Index widest = t.two_panels ? kPanelVectors<T> : kTileVectors;
   const auto column = [&](Index j) {
     return b + j / kPanelVectors<T> * t.panel_stride + j % kPanelVectors<T> * lanes<T>;
   };
+  const auto panel = [&](Index j) {
+    return j < vectors || !t.after ? b + j / kPanelVectors<T> * t.panel_stride
+                                   : t.after + (j - vectors) / kPanelVectors<T> * t.panel_stride;
+  };
   for (Index j = 0; j < vectors;) {
-    const int v = widest_tile<T, adjacent>(strips.widest(), vectors - j);
-    const T* next = j + v < vectors || !t.after ? b + (j + v) / kPanelVectors<T> * t.panel_stride : t.after;
-    NextColumn<T> following(next, v, strips.count);
+    const int v = widest_tile<T, adjacent>(strips.widest(), min(vectors - j, widest));
+    NextColumn<T> following(panel(j + v), v, strips.count);
     t.a = a, t.b = column(j), t.c = c + j * lanes<T>, t.c_scale = c_scale;
     for (int i = 0; i < strips.count; ++i) {
       const Index size = strips.size(i);
-      if (shares) following.give_share(t);
+      if (t.two_panels) ask_in_two_panels(panel(j + v), panel(j + 2 * v), strips.count, i, t);
+      else if (shares) following.give_share(t);
       kTiles<T, adjacent>.at[size][v](t);
       t.a += size * a_step, t.c += size * t.c_stride, t.ahead += t.ahead_step * t.depth;
       if (c_scale) t.c_scale += size;
