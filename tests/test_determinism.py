@@ -58,6 +58,19 @@ def test_products_over_the_number_of_columns(isa, rng, dtype):
         assert_same_bits(tfcore.matmul(x, weight[:columns].T), want[:, :columns], f"matmul, the first {columns}")
 
 
+def test_weights_that_no_cache_holds(isa, rng, dtype):
+    """Few rows ask for weights in another order where those come from memory, which is taken to be so beyond 32 MB. It
+    doesn't show, in the last, ragged panel either."""
+    depth = 700  # blocks of 256, 256 and 188
+    columns = (32 << 20) // (depth * np.dtype(dtype).itemsize) + 9
+    x, weight = normal(rng, 25, depth, dtype=dtype), normal(rng, columns, depth, dtype=dtype)
+    far, near = tfcore.PackedLinear(weight), tfcore.PackedLinear(weight[-40:])
+    want = far(x)
+    assert_same_bits(want[:, -40:], near(x))
+    for rows in range(1, 25):
+        assert_same_bits(far(x[:rows]), want[:rows], f"the first {rows}")
+
+
 def test_products_over_the_batch(isa, rng, dtype):
     a, b = normal(rng, 3, 5, 9, 33, dtype=dtype), normal(rng, 3, 5, 33, 20, dtype=dtype)
     want = tfcore.matmul(a, b)
