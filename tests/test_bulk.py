@@ -259,6 +259,13 @@ def test_wrong_values(tmp_path, model, monkeypatch, capsys, arguments, message):
         ({"engine": "dask", "workers": 0}, ValueError, "workers is 0, expected a positive integer"),
         ({"engine": "dask", "workers": 1.5}, TypeError, "workers is 1.5"),
         ({"engine": "dask", "address": 8786}, TypeError, "address is int, expected a string"),
+        ({"address": "tcp://a:1"}, ValueError, "address is 'tcp://a:1', expected None where engine is 'local'"),
+        ({"workers": 2}, ValueError, "workers is 2, expected None where engine is 'local'"),
+        (
+            {"engine": "ray", "address": "a:1", "workers": 2},
+            ValueError,
+            "workers is 2, expected None beside the address of a running cluster",
+        ),
         ({"corpus": "c.txt"}, TypeError, "corpus is str, expected a Corpus"),
         ({"output": 7}, TypeError, "output is int, expected a file's name"),
         ({"recipe": "a/model"}, TypeError, "recipe is str, expected a Recipe"),

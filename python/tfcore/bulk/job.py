@@ -86,8 +86,12 @@ class Job:
         "fail": a bad row ends the job; "skip": it is reported and left without a vector.
     part_rows : int
         Rows between two points from which a killed job can go on.
-    engine, address, workers
+    engine : str
         Where parts are computed: "local", or on a cluster of "dask" or "ray".
+    address : str, optional
+        Of a cluster that is running. Default: one on this machine, for this job alone.
+    workers : int, optional
+        How many that one has. Default: as many as the engine finds room for.
     force : bool
         Whether to begin anew, over an unfinished job and a finished output.
     quiet : bool
@@ -100,7 +104,7 @@ class Job:
     TypeError
         A setting is of another kind.
     ValueError
-        `on_error` or `engine` is none of these, or a number is not positive.
+        `on_error` or `engine` is none of these, a number is not positive, or settings do not go together.
     """
 
     corpus: Corpus
@@ -125,6 +129,12 @@ class Job:
         self.part_rows = integer("part_rows", self.part_rows)
         if self.workers is not None:
             self.workers = integer("workers", self.workers)
+        if self.engine == "local":
+            for name in ("address", "workers"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is {getattr(self, name)!r}, expected None where engine is 'local'")
+        elif self.address is not None and self.workers is not None:
+            raise ValueError(f"workers is {self.workers}, expected None beside the address of a running cluster")
         if self.recipe.batch_size is not None:
             self.recipe = self.recipe._replace(batch_size=integer("batch_size", self.recipe.batch_size))
         if self.recipe.truncate_dim is not None:
