@@ -55,22 +55,15 @@ class Transformer:
         texts = [_lower(text) for text in window.texts] if self._lower_case else window.texts
         bounded = max_length < _UNBOUNDED
         try:
-            encoded = self.tokenizer(
-                texts,
-                truncation=bounded,
-                max_length=max_length if bounded else None,
-                return_attention_mask=False,
-            )
+            encodings = self.tokenizer.encodings(texts, max_length if bounded else None)
         except ValueError:
             _refuse_surrogates(window, what)
             raise
-        ids = encoded["input_ids"]
-        cut = [
-            place
-            for place, encoding in enumerate(encoded.encodings)
-            if len(ids[place]) >= max_length and encoding.overflowing
-        ]
-        return Tokenized(ids, encoded.get("token_type_ids"), cut)
+        ids = [encoding.ids for encoding in encodings]
+        typed = "token_type_ids" in self.tokenizer.model_input_names
+        types = [encoding.type_ids for encoding in encodings] if typed else None
+        cut = [i for i, encoding in enumerate(encodings) if len(ids[i]) >= max_length and encoding.overflowing]
+        return Tokenized(ids, types, cut)
 
     def hidden(self, tokens: PackedTokens) -> Float32Array:
         """The last hidden states (T, C) of packed texts."""

@@ -58,6 +58,7 @@ def _integer(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
+    value = plain(value)
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError
     return float(value)

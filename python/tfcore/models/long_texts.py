@@ -25,12 +25,13 @@ def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, *, 
         A part of a text would be no longer than the stride.
     """
     length = layout.length
-    if not layout.truncation or length is None:
+    pairs = any(isinstance(text, tuple) for text in batch)
+    if not layout.truncation or length is None or not (pairs or layout.overflow):
         return batch
     backend.no_truncation()
     backend.no_padding()
     if layout.overflow:
-        _check_stride(backend, batch, layout, length - own, words=words)
+        _check_stride(backend, batch, layout, length - own, pairs=pairs, words=words)
     elif layout.cut_side == "right":  # without its beginning, a text's offsets would be others
         return [_shorten(backend, text, length, words=words) for text in batch]
     return batch
@@ -39,9 +40,8 @@ def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, *, 
 # ---- strides
 
 
-def _check_stride(backend: Any, batch: list[Text], layout: Layout, room: int, *, words: bool) -> None:
+def _check_stride(backend: Any, batch: list[Text], layout: Layout, room: int, *, pairs: bool, words: bool) -> None:
     """A part of a cut text must be longer than what it repeats. Texts are measured only where that is in doubt."""
-    pairs = any(isinstance(text, tuple) for text in batch)
     one_is_cut = pairs and layout.truncation != "longest_first"
     if layout.stride == 0 or (layout.stride < (room // 2 if pairs else room) and not one_is_cut):
         return

@@ -52,7 +52,7 @@ class PackedTokens:
         return cls(
             input_ids=_chained(texts, total),
             token_type_ids=np.zeros(total, np.int64) if types is None else _chained(types, total),
-            position_ids=np.arange(total, dtype=np.int64) - np.repeat(first, lengths),
+            position_ids=np.arange(total, dtype=np.int64) - first.repeat(lengths),
             cu_seqlens=cu_seqlens,
         )
 
@@ -169,7 +169,7 @@ def _chained(rows: Iterable[Iterable[int]], total: int) -> IntArray:
 def _borders(lengths: npt.NDArray[Any]) -> IntArray:
     """Where texts of these lengths begin and end, packed."""
     borders = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=borders[1:])
+    lengths.cumsum(out=borders[1:])
     return borders
 
 

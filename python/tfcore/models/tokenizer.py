@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from ..extras import extra
-from .batch_encoding import BatchEncoding, as_batch, as_columns, as_lists, as_tensors, first_rows
+from .batch_encoding import BatchEncoding, Text, as_batch, as_columns, as_lists, as_tensors, first_rows
 from .chat import as_conversations, chat_templates, choose_template
 from .config import Config
 from .layout import SIDES, Layout, lay_out
@@ -371,6 +371,11 @@ class Tokenizer(SpecialTokens):
             return text
         result = self(text, None, False, padding, truncation, max_length, return_tensors=return_tensors)
         return result if return_dict else result["input_ids"]
+
+    def encodings(self, texts: list[Text], max_length: int | None) -> list[Any]:
+        """The backend's results for texts, or pairs, cut to `max_length`: what a call makes its lists of."""
+        layout = self._layout(False, max_length is not None, max_length, None, None)
+        return self._locked.encode(texts, layout, add_special_tokens=True, words=False, target=False)
 
     # ---- inside
 
