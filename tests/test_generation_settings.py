@@ -125,6 +125,11 @@ def test_a_tokenizer_that_is_none(writer):
             writer.stream([[7, 8]], stop_strings="a", tokenizer=wrong, num_beams=1)
 
 
+def test_numbers_of_numpy(writer):
+    given = {"top_k": np.int64(4), "repetition_penalty": np.float32(1.5), "length_penalty": np.array(0.5)}
+    assert writer._options(given) == writer._options({"top_k": 4, "repetition_penalty": 1.5, "length_penalty": 0.5})
+
+
 def test_numpys_seed_repeats_a_draw(writer):
     options = {"do_sample": True, "num_beams": 1, "top_k": 0, "temperature": 3.0, "max_new_tokens": 12}
     np.random.seed(42)  # noqa: NPY002 (as tutorials do)
