@@ -270,17 +270,14 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
   t.two_panels = t.panels_follow && t.far && rows > 1 && strips.count <= kTwoPanelStrips;
   const bool shares = t.panels_follow && strips.count > 1 && t.depth > 0;
   const Index widest = t.two_panels ? kPanelVectors<T> : kTileVectors;
-  const auto column = [&](Index j) {
-    return b + j / kPanelVectors<T> * t.panel_stride + j % kPanelVectors<T> * lanes<T>;
-  };
-  const auto panel = [&](Index j) {
+  const auto panel = [&](Index j) {  // of the vector j, counted on into what comes after the last
     return j < vectors || !t.after ? b + j / kPanelVectors<T> * t.panel_stride
                                    : t.after + (j - vectors) / kPanelVectors<T> * t.panel_stride;
   };
   for (Index j = 0; j < vectors;) {
     const int v = widest_tile<T, adjacent>(strips.widest(), min(vectors - j, widest));
     NextColumn<T> following(panel(j + v), v, strips.count);
-    t.a = a, t.b = column(j), t.c = c + j * lanes<T>, t.c_scale = c_scale;
+    t.a = a, t.b = panel(j) + j % kPanelVectors<T> * lanes<T>, t.c = c + j * lanes<T>, t.c_scale = c_scale;
     for (int i = 0; i < strips.count; ++i) {
       const Index size = strips.size(i);
       if (t.two_panels) ask_in_two_panels(panel(j + v), panel(j + 2 * v), strips.count, i, t);
