@@ -91,7 +91,7 @@ class Job:
     address : str, optional
         Of a cluster that is running. Default: one on this machine, for this job alone.
     workers : int, optional
-        How many that one has. Default: as many as the engine finds room for.
+        How many that one has. Default: one for each core.
     force : bool
         Whether to begin anew, over an unfinished job and a finished output.
     quiet : bool

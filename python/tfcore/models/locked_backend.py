@@ -50,7 +50,7 @@ class LockedBackend:
         try:
             with self._lock, LibraryErrors(f"cannot tokenize with {asked}"):
                 if self.has_offsets:
-                    batch = within_bounds(backend, batch, layout, own, words=words)
+                    batch = within_bounds(backend, batch, layout, own, pairs=pairs, words=words)
                 layout.configure(backend)
                 return list(backend.encode_batch(batch, is_pretokenized=words, add_special_tokens=add_special_tokens))
         except TypeError:  # the texts are strings, so one of them is not Unicode

@@ -16,7 +16,7 @@ from .layout import Layout
 _ROWS = 32  # that the backend may make of a pair, if no character is more than a token
 
 
-def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, *, words: bool) -> list[Text]:
+def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, *, pairs: bool, words: bool) -> list[Text]:
     """The batch as the backend can take it: its rows come out as if it were left as it is.
 
     Raises
@@ -25,7 +25,6 @@ def within_bounds(backend: Any, batch: list[Text], layout: Layout, own: int, *, 
         A part of a text would be no longer than the stride.
     """
     length = layout.length
-    pairs = any(isinstance(text, tuple) for text in batch)
     if not layout.truncation or length is None or not (pairs or layout.overflow):
         return batch
     backend.no_truncation()
