@@ -1,28 +1,15 @@
-#include "bind/arrays.hpp"
+#include "bind/stored.hpp"
 #include "dispatch/operators.hpp"
 
 namespace tfcore {
 namespace {
 
-constexpr const char* kKinds[] = {"F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",
-                                  "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};  // as the enum counts
-
-Stored stored(const Door& door, py::handle value) {
-  const std::string name = door.word(value, "kind");
-  std::string known;
-  for (int i = 0; i < int(std::size(kKinds)); ++i) {
-    if (name == kKinds[i]) return Stored(i);
-    known += (i ? ", " : "") + std::string(kKinds[i]);
-  }
-  door.value_error("kind is '" + name + "', expected one of " + known);
-}
-
 py::object dequantize_bytes(py::handle kind_in, py::handle data_in, py::handle count_in) {
   Door door("dequantize");
-  const Stored kind = stored(door, kind_in);
+  const Stored kind = stored_kind(door, kind_in);
   Array data = door.array(data_in, "data", false);
   if (data.type() != NPY_UINT8) door.type_error("data has dtype " + data.dtype() + ", expected uint8");
-  const StoredBlock block = kStoredBlocks[int(kind)];
+  const StoredForm block = kStoredForms[int(kind)];
   const Index count = door.integer(count_in, "count", 0, NPY_MAX_INT64);
   const Index blocks = count / block.numbers;
   if (count % block.numbers)
@@ -40,6 +27,18 @@ py::object dequantize_bytes(py::handle kind_in, py::handle data_in, py::handle c
 }
 
 }  // namespace
+
+Stored stored_kind(const Door& door, py::handle name) {
+  constexpr const char* kKinds[] = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",
+                                    "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};  // as the enum counts
+  const std::string given = door.word(name, "kind");
+  std::string known;
+  for (int i = 0; i < int(std::size(kKinds)); ++i) {
+    if (given == kKinds[i]) return Stored(i);
+    known += (i ? ", " : "") + std::string(kKinds[i]);
+  }
+  door.value_error("kind is '" + given + "', expected one of " + known);
+}
 
 void bind_dequantize(py::module_& m) {
   m.def("dequantize", &dequantize_bytes, py::arg("kind"), py::arg("data"), py::arg("count"));

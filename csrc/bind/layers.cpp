@@ -207,8 +207,9 @@ class PackedLinear : public Zeroed {
   py::tuple arguments() const {
     expect_packed(Door("PackedLinear"));
     const Array dense = new_array({n_, k_}, float_ ? NPY_FLOAT : NPY_DOUBLE);
-    if (float_) unpack(*float_, dense.data<float>());
-    else unpack(*double_, dense.data<double>());
+    for (Index j = 0; j < n_; ++j)
+      if (float_) float_->row(j, dense.data<float>() + j * k_);
+      else double_->row(j, dense.data<double>() + j * k_);
     return py::make_tuple(dense.object().attr("astype")(dtype()), bias_);
   }
 
@@ -227,15 +228,14 @@ class PackedLinear : public Zeroed {
     gemm(g);
   }
 
-  template <class From, class To> void unpack(const PackedMatrix<From>& packed, To* dense) const {
-    for (Index j = 0; j < n_; ++j)
-      for (Index k = 0; k < k_; ++k) dense[j * k_ + k] = To(packed.at(k, j));
-  }
-
   const PackedMatrix<double>& widened() {
     if (!double_) {
-      AlignedArray<double> dense = allocate_aligned<double>(std::size_t(n_ * k_));
-      unpack(*float_, dense.get());
+      const AlignedArray<double> dense = allocate_aligned<double>(std::size_t(n_ * k_));
+      const AlignedArray<float> row = allocate_aligned<float>(std::size_t(k_));
+      for (Index j = 0; j < n_; ++j) {
+        float_->row(j, row.get());
+        std::copy_n(row.get(), k_, dense.get() + j * k_);
+      }
       HugePages own;
       double_.emplace(dense.get(), k_, n_, 1, k_, own);
     }

@@ -296,12 +296,13 @@ void bind_stack(py::module_& m) {
   py::class_<Late<Stack>> stack(m, "Stack");  // named before what takes one, for the signatures in docstrings
   py::class_<Late<SharedCache>> cache(m, "Cache");
   stack
-      .def(py::init([](py::dict spec, py::object tensors) {
+      .def(py::init([](py::dict spec, py::object tensors, py::object stored) {
              Door door("Stack");
              door.use_type(NPY_FLOAT);
-             return std::make_unique<Late<Stack>>(Stack(read_stack(door, std::move(spec), std::move(tensors))));
+             return std::make_unique<Late<Stack>>(
+                 Stack(read_stack(door, std::move(spec), std::move(tensors), std::move(stored))));
            }),
-           py::arg("spec"), py::arg("tensors"))
+           py::arg("spec"), py::arg("tensors"), py::arg("stored") = py::none())
       .def("forward", &forward, py::arg("input_ids"), py::arg("token_type_ids"), py::arg("position_ids"),
            py::arg("turns"), py::arg("cu_seqlens"), py::arg("rotations"), py::arg("relative_bias"), py::arg("cache"),
            py::arg("cross_keys"), py::arg("sources"), py::arg("seen"), py::arg("output_hidden_states"),

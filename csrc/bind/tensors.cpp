@@ -4,19 +4,35 @@
 #include <cmath>
 #include <cstring>
 
+#include "bind/stored.hpp"
+
 namespace tfcore {
 namespace {
 
 // Bytes of a mapping for the weights of many layers.
 constexpr std::size_t kWeightsTogether = std::size_t(1) << 25;
 
+// A matrix (N, K) for a product: of float32, or as its file stores it.
+struct Matrix {
+  Array rows;
+  StoredMatrix stored;
+
+  explicit Matrix(const Array& values)
+      : rows(values),
+        stored{Stored::f32, values.dim(0), values.dim(1), reinterpret_cast<const std::uint8_t*>(values.data<float>())} {
+  }
+  Matrix(Stored kind, const Array& bytes, Index k)
+      : rows(bytes), stored{kind, bytes.dim(0), k, bytes.data<std::uint8_t>()} {}
+};
+
 // A mapping of names to arrays, which may read each from a file when it is asked for; `at` is a part of the model.
+// `stored` is a function from a name to the kind and the rows of bytes of a matrix, or to None; or itself None.
 class Tensors {
  public:
-  Tensors(const Door& door, py::object tensors, HugePages& storage, std::string at = "")
-      : door_(door), tensors_(std::move(tensors)), storage_(storage), at_(std::move(at)) {}
+  Tensors(const Door& door, py::object tensors, py::object stored, HugePages& storage, std::string at = "")
+      : door_(door), tensors_(std::move(tensors)), stored_(std::move(stored)), storage_(storage), at_(std::move(at)) {}
 
-  Tensors part(const std::string& name) const { return Tensors(door_, tensors_, storage_, at_ + name + "."); }
+  Tensors part(const std::string& name) const { return Tensors(door_, tensors_, stored_, storage_, at_ + name + "."); }
   HugePages& storage() const { return storage_; }  // of what is packed
   bool has(const std::string& name) const { return tensors_.contains(py::str(at_ + name)); }
 
@@ -48,10 +64,28 @@ class Tensors {
     return has(name) ? values(name, {size}) : std::vector<float>();
   }
 
+  // -1 as n is any number of rows.
+  Matrix matrix(const std::string& name, Index n, Index k) const {
+    const py::object found = stored_.is_none() ? stored_ : stored_(at_ + name);
+    if (found.is_none()) return Matrix(get(name, {n, k}));
+    const std::string label = "tensor '" + at_ + name + "' as stored";
+    if (!PyTuple_Check(found.ptr()) || PyTuple_Size(found.ptr()) != 2)
+      door_.type_error(label + " is of type " + std::string(py::str(py::type::of(found))) + ", expected (kind, rows)");
+    const py::tuple pair(found);
+    const Stored kind = stored_kind(door_, pair[0]);
+    if (!PyArray_Check(pair[1].ptr())) door_.type_error(label + " has rows that are no numpy.ndarray");
+    const Array rows(pair[1]);
+    if (rows.type() != NPY_UINT8 || !PyArray_ISCARRAY_RO(rows.get()))
+      door_.type_error(label + " has dtype " + rows.dtype() + ", expected contiguous uint8");
+    const Shape wanted = {n < 0 && rows.ndim() ? rows.dim(0) : n, stored_row_bytes(kind, k)};
+    if (rows.shape() != wanted || k % kStoredForms[int(kind)].numbers != 0 || rows.size() == 0)
+      door_.value_error(label + " has shape " + text(rows.shape()) + ", expected the bytes of " + text({n, k}));
+    return Matrix(kind, rows, k);
+  }
+
   Linear linear(const std::string& name, Index n, Index k) const {
-    const Array weight = get(name + ".weight", {n, k});
-    return {PackedMatrix<float>(weight.data<float>(), k, weight.dim(0), 1, k, storage_),
-            optional(name + ".bias", weight.dim(0))};
+    const Matrix weight = matrix(name + ".weight", n, k);
+    return {pack_stored(weight.stored, storage_), optional(name + ".bias", weight.stored.n)};
   }
 
   Norm norm(const std::string& name, Index width) const {
@@ -65,32 +99,9 @@ class Tensors {
 
  private:
   const Door& door_;
-  py::object tensors_;
+  py::object tensors_, stored_;
   HugePages& storage_;
   std::string at_;
-};
-
-// Rows of several linear layers of one input put together as one product.
-class Rows {
- public:
-  Rows(Index n, Index k) : n_(n), k_(k), weight_(std::size_t(n * k)), bias_(std::size_t(n)) {}
-
-  // Rows `from` to `from + count` of a layer become rows `to` on.
-  void put(const Array& weight, const std::vector<float>& bias, Index from, Index count, Index to) {
-    std::memcpy(weight_.data() + to * k_, weight.data<float>() + from * k_, std::size_t(count * k_) * sizeof(float));
-    if (bias.empty()) return;
-    biased_ = true;
-    std::memcpy(bias_.data() + to, bias.data() + from, std::size_t(count) * sizeof(float));
-  }
-
-  Linear pack(HugePages& storage) const {
-    return {PackedMatrix<float>(weight_.data(), k_, n_, 1, k_, storage), biased_ ? bias_ : std::vector<float>()};
-  }
-
- private:
-  Index n_, k_;
-  std::vector<float> weight_, bias_;
-  bool biased_ = false;
 };
 
 struct Part {
@@ -98,14 +109,52 @@ struct Part {
   Index rows;
 };
 
-Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, Index k) {
-  std::vector<Array> weights;  // checked before their sizes are believed
-  Index n = 0, to = 0;
-  for (const Part& part : parts) {
-    weights.push_back(t.get(std::string(part.name) + ".weight", {part.rows, k}));
-    n += part.rows;
+// Layers of one input, all stored alike: as their files have them where they agree, else as float32.
+std::vector<Matrix> alike(const Tensors& t, std::initializer_list<Part> parts, Index k) {
+  std::vector<Matrix> weights;
+  for (const Part& part : parts) weights.push_back(t.matrix(std::string(part.name) + ".weight", part.rows, k));
+  const auto differs = [&](const Matrix& m) { return m.stored.kind != weights[0].stored.kind; };
+  if (std::none_of(weights.begin(), weights.end(), differs)) return weights;
+  weights.clear();
+  for (const Part& part : parts) weights.push_back(Matrix(t.get(std::string(part.name) + ".weight", {part.rows, k})));
+  return weights;
+}
+
+// Rows of several linear layers of one input put together as one product. Rows of no layer are zero.
+class Rows {
+ public:
+  Rows(Stored kind, Index n, Index k)
+      : kind_(kind), n_(n), k_(k), row_bytes_(stored_row_bytes(kind, k)),
+        weight_(allocate_aligned<std::uint8_t>(std::size_t(n * row_bytes_))), bias_(std::size_t(n)) {
+    std::memset(weight_.get(), 0, std::size_t(n * row_bytes_));
   }
-  Rows rows(n, k);
+
+  // Rows `from` to `from + count` of a layer become rows `to` on.
+  void put(const Matrix& weight, const std::vector<float>& bias, Index from, Index count, Index to) {
+    std::memcpy(weight_.get() + to * row_bytes_, weight.stored.rows + from * row_bytes_,
+                std::size_t(count * row_bytes_));
+    if (bias.empty()) return;
+    biased_ = true;
+    std::memcpy(bias_.data() + to, bias.data() + from, std::size_t(count) * sizeof(float));
+  }
+
+  Linear pack(HugePages& storage) const {
+    return {pack_stored({kind_, n_, k_, weight_.get()}, storage), biased_ ? bias_ : std::vector<float>()};
+  }
+
+ private:
+  Stored kind_;
+  Index n_, k_, row_bytes_;
+  AlignedArray<std::uint8_t> weight_;
+  std::vector<float> bias_;
+  bool biased_ = false;
+};
+
+Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, Index k) {
+  const std::vector<Matrix> weights = alike(t, parts, k);  // checked before their sizes are believed
+  Index n = 0, to = 0;
+  for (const Part& part : parts) n += part.rows;
+  Rows rows(weights[0].stored.kind, n, k);
   auto weight = weights.begin();
   for (const Part& part : parts) {
     rows.put(*weight++, t.optional(std::string(part.name) + ".bias", part.rows), 0, part.rows, to);
@@ -118,14 +167,14 @@ Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, In
 Linear in_turn(const Tensors& t, Index inner, Index k) {
   constexpr Index panel = kPanel<float>;
   const Index panels = (inner + panel - 1) / panel;
-  const Array gate = t.get("gate.weight", {inner, k}), up = t.get("up.weight", {inner, k});
-  Rows rows(2 * panels * panel, k);
-  const auto put = [&](const Array& weight, const std::vector<float>& bias, Index place) {
+  const std::vector<Matrix> weights = alike(t, {{"gate", inner}, {"up", inner}}, k);
+  Rows rows(weights[0].stored.kind, 2 * panels * panel, k);
+  const auto put = [&](const Matrix& weight, const std::vector<float>& bias, Index place) {
     for (Index p = 0; p < panels; ++p)
       rows.put(weight, bias, p * panel, std::min(panel, inner - p * panel), 2 * p * panel + place);
   };
-  put(gate, t.optional("gate.bias", inner), 0);
-  put(up, t.optional("up.bias", inner), panel);
+  put(weights[0], t.optional("gate.bias", inner), 0);
+  put(weights[1], t.optional("up.bias", inner), panel);
   return rows.pack(t.storage());
 }
 
@@ -231,11 +280,12 @@ Embeddings read_embeddings(const Tensors& t, const StackParts& parts, float scal
 
 }  // namespace
 
-StackParts read_stack(const Door& door, py::dict spec, py::object tensors) {
+StackParts read_stack(const Door& door, py::dict spec, py::object tensors, py::object stored) {
   const Spec f(door, spec, "spec");
   if (!PyMapping_Check(tensors.ptr())) door.type_error("tensors is no mapping of names to arrays");
+  if (!stored.is_none() && !PyCallable_Check(stored.ptr())) door.type_error("stored is no function and not None");
   HugePages storage(kWeightsTogether);
-  const Tensors t(door, std::move(tensors), storage);
+  const Tensors t(door, std::move(tensors), std::move(stored), storage);
   StackParts parts;
   parts.width = f.integer("width", 1), parts.norm = f.norm(), parts.eps = f.positive("eps");
   if (t.has("head.weight")) parts.head = t.linear("head", -1, parts.width);

@@ -5,6 +5,6 @@
 
 namespace tfcore {
 
-StackParts read_stack(const Door& door, py::dict spec, py::object tensors);
+StackParts read_stack(const Door& door, py::dict spec, py::object tensors, py::object stored);
 
 }  // namespace tfcore

@@ -54,7 +54,8 @@ template <class T> std::size_t packed_size(Index k, Index n) {
 
 template <class T>
 PackedMatrix<T>::PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column, HugePages& storage)
-    : k_(k), n_(n), far_(bytes() > kFarBytes), panels_(storage.take<T>(packed_size<T>(k, n))) {
+    : PackedMatrix(k, n, std::size_t(k * n) * sizeof(T)) {
+  panels_ = storage.take<T>(packed_size<T>(k, n));
   GemmArgs<T> g{};
   g.n = n, g.k = k, g.b = b, g.b_row = b_row, g.b_column = b_column;
   const Index panels = ceil_div(n, kPanel<T>);
@@ -66,9 +67,28 @@ template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Ind
   GemmArgs<T> g{};
   g.m = m, g.n = n_, g.k = k_;
   g.a = a, g.a_row = a_row;
-  g.b = panels_.get(), g.packed = true, g.far = far_;
+  g.b = panels_.get(), g.packed = bool(panels_), g.far = far_;
+  g.narrow = narrow_.get(), g.stored = stored_;
   g.c = c;
   return g;
+}
+
+template <class T> void PackedMatrix<T>::row(Index j, T* out) const {
+  if constexpr (sizeof(T) == sizeof(float))
+    if (narrow_) return kernels().widen_row(stored_, narrow_.get(), k_, j, out);
+  const T* const column = panels_.get() + j / kPanel<T> * k_ * kPanel<T> + j % kPanel<T>;
+  for (Index k = 0; k < k_; ++k) out[k] = column[k * kPanel<T>];
+}
+
+PackedMatrix<float> pack_stored(const StoredMatrix& m, HugePages& storage) {
+  if (m.kind == Stored::f32)
+    return PackedMatrix<float>(reinterpret_cast<const float*>(m.rows), m.k, m.n, 1, m.k, storage);
+  const Index panels = ceil_div(m.n, kPanel<float>), panel_bytes = narrow_panel_bytes(m.kind, m.k);
+  PackedMatrix<float> packed(m.k, m.n, std::size_t(panels * panel_bytes));
+  packed.stored_ = m.kind, packed.narrow_ = storage.take<std::uint8_t>(packed.bytes_);
+  parallel_for(panels, kCopyFlops * double(m.k) * double(m.n), 0,
+               [&](Index panel, void*) { kernels().pack_narrow(m, panel, panel + 1, packed.narrow_.get()); });
+  return packed;
 }
 
 // Of the ways to lay `threads` out as bands of rows × parts of the columns, the one that is done first: by the rows and
@@ -181,7 +201,7 @@ template <class T> void rotary(const RotaryArgs<T>& a) {
 }
 
 void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks) {
-  parallel_rows(blocks, kCopyFlops * double(kStoredBlocks[int(kind)].numbers), 0,
+  parallel_rows(blocks, kCopyFlops * double(kStoredForms[int(kind)].numbers), 0,
                 [&](Index begin, Index end, void*) { kernels().dequantize(kind, data, out, begin, end); });
 }
 

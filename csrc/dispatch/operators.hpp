@@ -11,27 +11,36 @@ namespace tfcore {
 
 // --- products --------------------------------------------------------------------------------------------------------
 
+constexpr std::size_t kFarBytes = std::size_t(1) << 25;  // more than a thread may hope to find in a cache
+
 // Weights (N, K) as panels, packed once. The form is the same on every ISA.
 template <class T> class PackedMatrix {
  public:
   PackedMatrix(const T* b, Index k, Index n, Index b_row, Index b_column, HugePages& storage);
   Index k() const { return k_; }
   Index n() const { return n_; }
-  std::size_t bytes() const { return std::size_t(k_ * n_) * sizeof(T); }
+  std::size_t bytes() const { return bytes_; }
   // The matrix is one of many that are read in turn, too many for a cache.
   void set_far() { far_ = true; }
   bool far() const { return far_; }
   // c = a @ b and nothing more; the caller adds what follows.
   GemmArgs<T> product(Index m, const T* a, Index a_row, T* c) const;
-  T at(Index k, Index j) const { return panels_[(j / kPanel<T> * k_ + k) * kPanel<T> + j % kPanel<T>]; }
+  void row(Index j, T* out) const;  // (K,)
 
  private:
+  friend PackedMatrix<float> pack_stored(const StoredMatrix&, HugePages&);
+  PackedMatrix(Index k, Index n, std::size_t bytes) : k_(k), n_(n), bytes_(bytes), far_(bytes > kFarBytes) {}
+
   Index k_, n_;
+  std::size_t bytes_;
   bool far_;
-  std::shared_ptr<T[]> panels_;
+  std::shared_ptr<T[]> panels_;  // or
+  Stored stored_ = Stored::f32;
+  std::shared_ptr<std::uint8_t[]> narrow_;  // as few bits as the file of the weights has for them
 };
 
-constexpr std::size_t kFarBytes = std::size_t(1) << 25;  // more than a thread may hope to find in a cache
+// Weights as a file stores them. Products are those of the same weights widened beforehand, bit for bit.
+PackedMatrix<float> pack_stored(const StoredMatrix& m, HugePages& storage);
 
 template <class T> double gemm_flops(const GemmArgs<T>& g) { return 2.0 * double(g.m) * double(g.n) * double(g.k); }
 

@@ -4,6 +4,7 @@
 #include "kernels/dequantize.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/narrow.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/position.hpp"
 #include "kernels/probe.hpp"
@@ -34,6 +35,7 @@ template <class T> constexpr Kernels<T> kernels() {
 }  // namespace
 
 extern const KernelTable TFCORE_ISA_TABLE;
-const KernelTable TFCORE_ISA_TABLE = {TFCORE_ISA_NAME, kernels<float>(), kernels<double>(), dequantize};
+const KernelTable TFCORE_ISA_TABLE = {TFCORE_ISA_NAME, kernels<float>(), kernels<double>(),
+                                      dequantize,      pack_narrow,      widen_row};
 
 }  // namespace tfcore

@@ -10,6 +10,7 @@
 //
 // Bound: FMA issue for M >= 12; for M = 1 each weight is used once, so the bound is the cache or memory that holds b.
 #include "kernels/math.hpp"
+#include "kernels/narrow.hpp"
 #include "kernels/table.hpp"
 #include "kernels/tile.hpp"
 
@@ -115,6 +116,12 @@ template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Ind
 // Rows of a that stay in L2 beside the panels; twice as many gain nothing.
 constexpr Index kRowBlock = kStripsPerRowBlock * kTileRows;
 
+template <class T> TFCORE_INLINE void read_panel(const GemmArgs<T>& g, Index p, Index k0, Index k1, T* panel) {
+  if constexpr (sizeof(T) == sizeof(float))
+    if (g.narrow) return widen_panel(g.stored, g.narrow + p * narrow_panel_bytes(g.stored, g.k), k0, k1, panel);
+  pack_panel(g, p * kPanel<T>, k0, k1, panel);
+}
+
 // Where panels [first, last) at depth k0 are read: packed weights, b itself, or scratch filled here.
 template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index first, Index last, Index k0, Index k1,
                                                   bool in_place, T* scratch, Tile<T>& t) {
@@ -127,8 +134,7 @@ template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index fi
     t.b = g.b + k0 * g.b_row + first * kPanel<T>;
     t.b_stride = g.b_row, t.panel_stride = kPanel<T>;
   } else {
-    for (Index p = first; p < last; ++p)
-      pack_panel(g, p * kPanel<T>, k0, k1, scratch + (p - first) * (k1 - k0) * kPanel<T>);
+    for (Index p = first; p < last; ++p) read_panel(g, p, k0, k1, scratch + (p - first) * (k1 - k0) * kPanel<T>);
     t.b = scratch;
     t.b_stride = kPanel<T>, t.panel_stride = (k1 - k0) * kPanel<T>;
   }
@@ -188,7 +194,7 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
   T* const panels = scratch + kRowBlock * kPanel<T>;
   T* const copy = panels + panels_scratch(g);
   const Index whole = min(g.n / kPanel<T>, last);  // panels [first, whole) are full
-  const bool in_place = !g.packed && g.b_column == 1 && whole == last && g.m <= kInPlaceRows;
+  const bool in_place = !g.packed && !g.narrow && g.b_column == 1 && whole == last && g.m <= kInPlaceRows;
   const Index columns = min(g.n, last * kPanel<T>) - first * kPanel<T>;
   for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepthBlock) {
     const Index k1 = min(g.k, k0 + kDepthBlock);
@@ -210,7 +216,43 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
   }
 }
 
+// What few rows ask for out of narrow panels: the same place of the next two, where L2 has room for that, or some lines
+// further on in their own. (Zen 3, out of memory: 10 to 11 numbers a ns instead of 8, whether with or without lines
+// further on.)
+constexpr Index kFarthestAhead = Index(1) << 17, kLinesAhead = 1024;
+
+// Few rows read narrow panels two at a time, from their first depth to the last.
+void multiply_few_rows(const GemmArgs<float>& g, const GemmRange& range, Index first, Index last, float* buffer) {
+  const Index rows = range.row_end - range.row_begin, column = first * kColumns,
+              columns = min(g.n - column, (last - first) * kColumns);
+  const bool ragged = columns < (last - first) * kColumns;
+  float* const c = g.c + range.row_begin * g.n + column;
+  const StoredForm form = kStoredForms[int(g.stored)];
+  NarrowTile t{};
+  t.form = form;
+  t.run = run_of_lines(form), t.run_bytes = narrow_panel_bytes(g.stored, t.run),
+  t.panel_bytes = narrow_panel_bytes(g.stored, g.k);
+  t.a_stride = g.a_row;
+  t.ahead = 2 * t.panel_bytes <= kFarthestAhead ? 2 * t.panel_bytes : kLinesAhead;
+  t.c = ragged ? buffer : c, t.c_stride = ragged ? (last - first) * kColumns : g.n;
+  for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepthBlock) {
+    t.b = g.narrow + first * t.panel_bytes + narrow_panel_bytes(g.stored, k0);
+    t.depth = min(g.k - k0, kDepthBlock), t.accumulate = k0 > 0;
+    t.a = g.a + range.row_begin * g.a_row + k0;
+    multiply_narrow(g.stored, rows, last - first, t);
+  }
+  for (Index i = 0; ragged && i < rows; ++i)
+    __builtin_memcpy(c + i * g.n, buffer + i * t.c_stride, std::size_t(columns) * sizeof(float));
+  finish(g, range.row_begin, range.row_end, column, columns);
+}
+
 template <class T> void gemm(const GemmArgs<T>& g, const GemmRange& range, T* scratch) {
+  if constexpr (sizeof(T) == sizeof(float))
+    if (g.narrow && range.row_end - range.row_begin <= kNarrowRows) {
+      for (Index p = range.panel_begin; p < range.panel_end; p += 2)
+        multiply_few_rows(g, range, p, min(p + 2, range.panel_end), scratch);
+      return;
+    }
   const Index step = g.packed ? range.panel_end - range.panel_begin : kPanelsToPack;
   for (Index p = range.panel_begin; p < range.panel_end; p += step)
     multiply_panels(g, range, p, min(p + step, range.panel_end), scratch);

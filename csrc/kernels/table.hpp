@@ -23,6 +23,40 @@ constexpr Index kPanelsToPack = 8;  // at a time: 128 float32 columns of kDepthB
 // sums twice as far from float64 as NumPy's and torch's; with 256 they are as near.
 constexpr Index kDepthBlock = 256;
 
+// How a file stores a matrix (N, K), row by row: as GGUF names its types.
+enum class Stored : int { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k };
+struct StoredForm {
+  Index numbers, bytes;  // of a block of a row
+  // Of the panels that hold it: how many depths share a scale, 1 for none; the bits of a number; the least number
+  // that there is; whether there is an offset.
+  Index run, bits;
+  int least;
+  bool offset;
+};
+constexpr StoredForm kStoredForms[] = {
+    {1, 4, 1, 32, 0, false},    {1, 2, 1, 16, 0, false},    {1, 2, 1, 16, 0, false},      {32, 34, 32, 8, -128, false},
+    {32, 18, 32, 4, -8, false}, {32, 20, 32, 4, 0, true},   {32, 22, 32, 8, -16, false},  {32, 24, 32, 8, 0, true},
+    {256, 144, 32, 4, 0, true}, {256, 176, 32, 8, 0, true}, {256, 210, 16, 8, -32, false}};  // as the enum counts
+
+struct StoredMatrix {
+  Stored kind;
+  Index n, k;
+  const std::uint8_t* rows;
+};
+
+constexpr Index stored_row_bytes(Stored kind, Index k) {
+  return k / kStoredForms[int(kind)].numbers * kStoredForms[int(kind)].bytes;
+}
+
+// A run of a panel: 16 scales, 16 offsets, and the numbers of one depth after the other.
+constexpr Index narrow_run_bytes(const StoredForm& form) {
+  const Index columns = kPanel<float>, scales = form.run == 1 ? 0 : form.offset ? 2 : 1;
+  return scales * columns * Index(sizeof(float)) + form.run * columns * form.bits / 8;
+}
+constexpr Index narrow_panel_bytes(Stored kind, Index k) {
+  return k / kStoredForms[int(kind)].run * narrow_run_bytes(kStoredForms[int(kind)]);
+}
+
 // c (M, N) = activation(a (M, K) @ b (K, N) + bias) + residual, all but a and b without gaps
 template <class T> struct GemmArgs {
   Index m, n, k;
@@ -32,6 +66,9 @@ template <class T> struct GemmArgs {
   Index b_row, b_column;  // unused when packed
   bool packed;
   bool far;  // b is not in any cache
+  // Instead of b: float32 in panels that hold it as `stored`, widened on the way into the tiles; or null.
+  const std::uint8_t* narrow;
+  Stored stored;
   T* c;
   const T* bias;  // (N,) or null
   Activation activation;
@@ -168,14 +205,6 @@ enum class Function : int { exp, exp2, tanh, erf, sin, cos, gelu, gelu_tanh, sil
 enum class Probe : int { fma, read, write, copy };
 constexpr Index kProbeBlock = 1024;
 
-// How a tensor is stored whose numbers are no float32: as a GGUF file names its types.
-enum class Stored : int { f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k };
-struct StoredBlock {
-  Index numbers, bytes;
-};
-constexpr StoredBlock kStoredBlocks[] = {{1, 2},   {1, 2},   {32, 34},   {32, 18},   {32, 20},
-                                         {32, 22}, {32, 24}, {256, 144}, {256, 176}, {256, 210}};  // as the enum counts
-
 template <class T> struct Kernels {
   Index row_block;  // rows of a that a product keeps near while the panels pass: kStripsPerRowBlock strips of tiles
   void (*pack)(const GemmArgs<T>&, Index panel_begin, Index panel_end, T* panels);
@@ -202,6 +231,8 @@ struct KernelTable {
   Kernels<float> f32;
   Kernels<double> f64;
   void (*dequantize)(Stored, const std::uint8_t* data, float* out, Index block_begin, Index block_end);
+  void (*pack_narrow)(const StoredMatrix&, Index panel_begin, Index panel_end, std::uint8_t* panels);
+  void (*widen_row)(Stored, const std::uint8_t* panels, Index k, Index row, float* out);  // (K,)
 
   template <class T> const Kernels<T>& of() const;
 };

@@ -5,11 +5,6 @@
 namespace tfcore {
 namespace {
 
-// Row `row` of a packed matrix (N, K): K entries, one to a line of its panel.
-void unpack_row(const PackedMatrix<float>& matrix, Index row, float* out) {
-  for (Index k = 0; k < matrix.k(); ++k) out[k] = matrix.at(k, row);
-}
-
 // Every linear layer of a stack, in the order of a forward pass.
 template <class F> void for_each_linear(StackParts& parts, F f) {
   if (parts.embeddings.projection) f(*parts.embeddings.projection);
@@ -37,7 +32,7 @@ void Stack::embed(const Batch& batch, float* out) const {
   float* const x = narrow ? narrow.get() : out;
   const auto word_of = [&](Index id, float* room) -> const float* {
     if (!e.word.values.empty()) return e.word.values.data() + id * width;
-    unpack_row(parts_.head->weight, id, room);
+    parts_.head->weight.row(id, room);
     return room;
   };
   const auto type_of = [&](Index token, float* room) -> const float* {

@@ -240,6 +240,40 @@ TFCORE_INLINE VecF32 narrow(VecF64 low, VecF64 high) {
 #endif
 }
 
+// --- narrow numbers, widened
+// ------------------------------------------------------------------------------------------
+
+template <class To, class From> TFCORE_INLINE To reinterpret(From from) {
+  To to;
+  static_assert(sizeof to == sizeof from);
+  __builtin_memcpy(&to, &from, sizeof to);
+  return to;
+}
+
+// Half precision, without a branch, so that loops over it become vector code.
+using Half = std::uint16_t;
+TFCORE_INLINE float widen(Half half) {
+  const std::uint32_t magnitude = half & 0x7fffu, sign = std::uint32_t(half & 0x8000u) << 16;
+  const std::uint32_t rebias = magnitude >= 0x7c00u ? 0x70000000u : 0x38000000u;  // infinities and NaN stay such
+  const std::uint32_t normal = (magnitude << 13) + rebias;
+  const std::uint32_t tiny = reinterpret<std::uint32_t>(float(std::int32_t(magnitude)) * 0x1p-24f);
+  return reinterpret<float>((magnitude < 0x0400u ? tiny : normal) | sign);
+}
+
+TFCORE_INLINE VecF32 load_halves(const Half* p) {
+#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__F16C__) && TFCORE_VEC_BYTES == 32
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif defined(__aarch64__) && TFCORE_VEC_BYTES == 16
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+#else
+  VecF32 x;
+  for (int i = 0; i < lanes<float>; ++i) x[i] = widen(p[i]);
+  return x;
+#endif
+}
+
 // --- across lanes ----------------------------------------------------------------------------------------------------
 
 // Within each 16 bytes: {a0, b0, a1, b1, a4, b4, a5, b5} for half = 0 of eight floats. One instruction.

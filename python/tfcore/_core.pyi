@@ -120,7 +120,12 @@ class CrossKeys: ...
 
 @final
 class Stack:
-    def __init__(self, spec: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None: ...
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        tensors: Mapping[str, NDArray[Any]],
+        stored: Callable[[str], tuple[str, NDArray[Any]] | None] | None = None,
+    ) -> None: ...
     def forward(
         self,
         input_ids: ArrayLike,

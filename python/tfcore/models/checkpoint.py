@@ -48,6 +48,13 @@ class TensorInfo(NamedTuple):
     end: int
 
 
+class StoredRows(NamedTuple):
+    """A matrix (N, K) as its file has it: rows (N, bytes) of uint8, whose numbers are of a kind ("BF16", "Q4_1")."""
+
+    kind: str
+    rows: npt.NDArray[np.uint8]
+
+
 class SafetensorsFile:
     """One safetensors file, memory-mapped. Its whole header is checked before any tensor is handed out."""
 
@@ -70,9 +77,7 @@ class SafetensorsFile:
             raise ValueError(
                 f"{self.path}: tensor {name!r} is of dtype {info.dtype}, expected one of {', '.join(_FLOATS)}"
             )
-        stored: npt.NDArray[Any] = np.frombuffer(
-            self._bytes, _FLOATS[info.dtype], math.prod(info.shape), self._data_start + info.begin
-        ).reshape(info.shape)
+        stored = self._view(info, _FLOATS[info.dtype]).reshape(info.shape)
         if info.dtype == "BF16":
             stored = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
         with np.errstate(over="ignore"):
@@ -80,6 +85,17 @@ class SafetensorsFile:
         if info.dtype == "F64" and not np.array_equal(np.isfinite(values), np.isfinite(stored)):
             raise ValueError(f"{self.path}: tensor {name!r} holds values too large for float32")
         return values
+
+    def stored(self, name: str) -> StoredRows | None:
+        """A matrix of F16 or BF16 as it is, straight from the map; None for other tensors."""
+        info = self.tensors[name]
+        if info.dtype not in ("F16", "BF16") or len(info.shape) != 2:
+            return None
+        return StoredRows(info.dtype, self._view(info, "u1").reshape(info.shape[0], -1))
+
+    def _view(self, info: TensorInfo, dtype: str) -> npt.NDArray[Any]:
+        count = (info.end - info.begin) // np.dtype(dtype).itemsize
+        return np.frombuffer(self._bytes, dtype, count, self._data_start + info.begin)
 
 
 def release(mapped: mmap.mmap) -> None:
@@ -158,6 +174,10 @@ class Checkpoint(Mapping[str, Float32Array]):
 
     def __getitem__(self, name: str) -> Float32Array:
         return self._files[name].read(name)
+
+    def stored(self, name: str) -> StoredRows | None:
+        """A matrix as its file has it, where it has fewer bits than float32 for a number; None elsewhere."""
+        return self._files[name].stored(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._files

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .architecture import Architecture, Shape
-from .checkpoint import Float32Array
 from .config import Config
 
 _BOTH = MappingProxyType({"weight": ".weight", "bias": ".bias"})
@@ -49,12 +50,17 @@ class Source:
         whole = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         return (1, *whole) if self.row else whole[::-1] if self.transposed else whole
 
-    def read(self, stored: Float32Array, shapes: list[Shape], which: int, heads: int) -> Float32Array:
+    @property
+    def of_rows(self) -> bool:
+        """Whether `read` takes whole rows of a matrix, whatever their numbers are stored as."""
+        return not (self.transposed or self.shift or self.row)
+
+    def read(self, stored: npt.NDArray[Any], shapes: list[Shape], which: int, heads: int) -> npt.NDArray[Any]:
         """What module `which` of ours is of the stored tensor."""
         whole = stored[0] if self.row else stored.T if self.transposed else stored
         if self.by_head:
             parts = whole.reshape(heads, len(shapes), -1, *whole.shape[1:])
-            whole = parts[:, which].reshape(shapes[which])
+            whole = parts[:, which].reshape(-1, *whole.shape[1:])
         elif len(shapes) > 1:
             begin = sum(shape[0] for shape in shapes[:which])
             whole = whole[begin : begin + shapes[which][0]]

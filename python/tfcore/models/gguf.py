@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
-from .checkpoint import Float32Array, aligned, check_cover, release
+from .checkpoint import Float32Array, StoredRows, aligned, check_cover, release
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)  # version 1 counts in four bytes, and nothing has written it since 2023
@@ -152,12 +152,22 @@ class GgufFile:
             raise ValueError(
                 f"{self.path}: tensor {name!r} is of type {info.type.name}, expected one of {', '.join(READABLE)}"
             )
-        stored = np.frombuffer(self._bytes, np.uint8, info.end - info.begin, self._data_start + info.begin)
+        stored = self._view(info)
         if info.type.name == "F32":
             values: Float32Array = np.require(stored.view("<f4"), np.float32, ["C", "A"])
         else:
             values = _core.dequantize(info.type.name, stored, math.prod(info.shape))
         return values.reshape(info.shape)
+
+    def stored(self, name: str) -> StoredRows | None:
+        """A matrix of fewer bits than float32 as it is, straight from the map; None for tensors that `read` takes."""
+        info = self.tensors[name]
+        if info.type.name not in READABLE or info.type.name == "F32" or len(info.shape) != 2:
+            return None
+        return StoredRows(info.type.name, self._view(info).reshape(info.shape[0], -1))
+
+    def _view(self, info: TensorInfo) -> npt.NDArray[np.uint8]:
+        return np.frombuffer(self._bytes, np.uint8, info.end - info.begin, self._data_start + info.begin)
 
 
 def _map(path: Path) -> mmap.mmap:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-
-from .checkpoint import Float32Array
+import numpy.typing as npt
 
 # ---- what a converter did to a tensor
 
@@ -21,30 +21,34 @@ class Change:
     """Nothing was done: the numbers and their shape are those of the checkpoint."""
 
     heads = ""  # the config field that says how many heads `undo` has to know of
+    of_rows = True  # whole rows stay what they are, whatever their numbers are stored as
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
 
-    def undo(self, values: Float32Array, heads: int) -> Float32Array:
+    def undo(self, values: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
         return values
 
 
 class Transposed(Change):
     """GPT-2's checkpoints hold their matrices as (in, out), GGUF as (out, in)."""
 
+    of_rows = False
+
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape[::-1]
 
-    def undo(self, values: Float32Array, heads: int) -> Float32Array:
+    def undo(self, values: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
         return np.ascontiguousarray(values.T)
 
 
 class OneAdded(Change):
     """Gemma's norms multiply by 1 + weight; GGUF stores that sum."""
 
-    def undo(self, values: Float32Array, heads: int) -> Float32Array:
-        plain: Float32Array = values - np.float32(1)
-        return plain
+    of_rows = False
+
+    def undo(self, values: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
+        return np.asarray(values - np.float32(1))
 
 
 class Interleaved(Change):
@@ -53,7 +57,7 @@ class Interleaved(Change):
     def __init__(self, heads: str) -> None:
         self.heads = heads
 
-    def undo(self, values: Float32Array, heads: int) -> Float32Array:
+    def undo(self, values: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
         pairs = values.reshape(heads, values.shape[0] // (2 * heads), 2, *values.shape[1:])
         return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(values.shape)
 

@@ -79,7 +79,8 @@ class Pretrained:
             names["head.weight"] = words if head.tied else "head.out.weight"
             if head.bias:
                 names["head.bias"] = "head.out.bias"
-        return Stack(data, weights.under(names))
+        tensors = weights.under(names)
+        return Stack(data, tensors, tensors.stored)
 
     def _make_head(self, weights: Weights, role: str) -> Head | None:
         if weights.head is None or self.task in _CORE_HEADS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..ops import positional_encoding
 from ..relative import relative_bias
 from ..rope import rope_type, rotary_frequencies
 from .architecture import Block, Embeddings, Rotary, StackSpec
-from .checkpoint import Float32Array
+from .checkpoint import Float32Array, StoredRows
 from .packing import IntArray, PackedTokens, PaddedBatch
 
 _Rotation = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]
@@ -29,9 +29,17 @@ class Hidden(NamedTuple):
 
 
 class Stack:
-    """A stack of the core with its weights packed, and what changes from call to call computed here."""
+    """A stack of the core with its weights packed, and what changes from call to call computed here.
 
-    def __init__(self, data: StackSpec, tensors: Mapping[str, Float32Array]) -> None:
+    `stored` gives a matrix as its file has it, or None where it is to be read as float32.
+    """
+
+    def __init__(
+        self,
+        data: StackSpec,
+        tensors: Mapping[str, Float32Array],
+        stored: Callable[[str], StoredRows | None] | None = None,
+    ) -> None:
         self.data = data
         self._rotaries = list(dict.fromkeys(block.rotary for block in data.blocks if block.rotary))
         if data.embeddings.sinusoidal:
@@ -39,7 +47,7 @@ class Stack:
         self._relative_table = tensors["relative.weight"] if data.relative else None
         self._relative: Float32Array | None = None
         self._fixed_rotations = [_rotation(rotary, [0]) for rotary in self._rotaries]
-        self.core = _core.Stack(_spec(data, self._rotaries), tensors)
+        self.core = _core.Stack(_spec(data, self._rotaries), tensors, stored)
 
     def run(
         self,

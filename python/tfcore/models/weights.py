@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .architecture import Architecture, HeadSpec, Shape, Shapes, linear_shapes
-from .checkpoint import Checkpoint, Float32Array
+from .checkpoint import Checkpoint, Float32Array, StoredRows
 from .family import Family, Source
 from .gguf_checkpoint import GgufCheckpoint
 
@@ -70,15 +70,25 @@ class Weights(Mapping[str, Float32Array]):
         stored = {piece.stored for piece in self._pieces.values()}
         return sum(prod(self._checkpoint.shape(self._files[name])) for name in stored)
 
-    def under(self, names: Mapping[str, str]) -> Mapping[str, Float32Array]:
+    def under(self, names: Mapping[str, str]) -> RenamedWeights:
         """The same tensors under other names: new → ours. They are read when asked for."""
-        return _Renamed(self, names)
+        return RenamedWeights(self, names)
+
+    def stored(self, name: str) -> StoredRows | None:
+        """A matrix as its file has it, where it has fewer bits than float32 for a number; None elsewhere."""
+        piece = self._pieces[name]
+        if not piece.source.of_rows:
+            return None
+        self._checkpoint.release()
+        found = self._checkpoint.stored(self._files[piece.stored])
+        return found and found._replace(rows=piece.source.read(found.rows, piece.shapes, piece.which, piece.heads))
 
     def __getitem__(self, name: str) -> Float32Array:
         piece = self._pieces[name]
         self._checkpoint.release()  # of the tensors before, which are packed by now
         stored = self._checkpoint[self._files[piece.stored]]
-        return piece.source.read(stored, piece.shapes, piece.which, piece.heads)
+        values: Float32Array = piece.source.read(stored, piece.shapes, piece.which, piece.heads)
+        return values
 
     def __contains__(self, name: object) -> bool:
         return name in self._pieces
@@ -99,12 +109,18 @@ def stored_shapes(family: Family, architecture: Architecture, task: str | None =
     return {piece.stored: piece.source.stored_shape(piece.shapes) for piece in plan.pieces.values()}
 
 
-class _Renamed(Mapping[str, Float32Array]):
+class RenamedWeights(Mapping[str, Float32Array]):
+    """A model's tensors under other names than our own."""
+
     def __init__(self, weights: Weights, names: Mapping[str, str]) -> None:
         self._weights, self._names = weights, names
 
     def __getitem__(self, name: str) -> Float32Array:
         return self._weights[self._names[name]]
+
+    def stored(self, name: str) -> StoredRows | None:
+        """A matrix as its file has it, or None, as of `Weights`."""
+        return self._weights.stored(self._names[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -1,0 +1,219 @@
+#pragma once
+// Panels of weights in about as few bits as their file has for them, and products of a few rows with them:
+//
+//   b[k][j] = scale[j] * q[k][j] + offset[j]        j < 16, k within a run: the depths that share a scale
+//   c[r][j] (+)= sum_k a[r][k] * b[k][j]            r < R
+//
+// A run is 16 scales, 16 offsets where the format has any, and lines of 16 words, a word for each column: 8 depths of 4
+// bits or 4 of 8 bits, the first in the lowest bits. q counts from the format's least number, so an offset of least *
+// scale joins. scale * q is exact, so b has the bits that dequantize gives, and a product those of weights widened
+// beforehand. bf16 has 2 depths in a word, f16 2 depths in a line, both no scales.
+//
+// Bound: by the memory that holds the panels, an eighth to a half of float32; or by FMA issue, one for each row and one
+// to widen. Many rows have a panel widened once, into scratch.
+#include "kernels/formats.hpp"
+#include "kernels/table.hpp"
+#include "simd/vec.hpp"
+
+namespace tfcore {
+namespace {
+
+constexpr int kColumns = int(kPanel<float>), kColumnVectors = kColumns / lanes<float>;
+constexpr Index kScales = kColumns * Index(sizeof(float)), kLine = kScales;  // bytes
+
+constexpr Index header_bytes(const StoredForm& form) { return form.run == 1 ? 0 : form.offset ? 2 * kScales : kScales; }
+
+// --- packing ---------------------------------------------------------------------------------------------------------
+
+template <class Format> void pack_run(const StoredMatrix& m, Index column, Index run, U8* to) {
+  constexpr StoredForm form = Format::form;
+  constexpr Index runs_per_block = form.numbers / form.run, per_word = 32 / form.bits;
+  const Index row_bytes = stored_row_bytes(m.kind, m.k), columns = min(m.n - column, kColumns);
+  float* const scales = reinterpret_cast<float*>(to);
+  std::uint32_t* const words = reinterpret_cast<std::uint32_t*>(to + header_bytes(form));
+  for (Index j = 0; j < columns; ++j) {
+    const auto* row = reinterpret_cast<const typename Format::Block*>(m.rows + (column + j) * row_bytes);
+    const Run r = run_of(row[run / runs_per_block], int(run % runs_per_block));
+    scales[j] = r.scale;
+    if (form.offset) scales[kColumns + j] = r.offset;
+    for (Index k = 0; k < form.run; ++k)
+      words[k / per_word * kColumns + j] |= std::uint32_t(r.q[k] - form.least) << k % per_word * form.bits;
+  }
+}
+
+// Numbers of 16 bits: `column` and `depth` are what lies between neighbours, counted in them.
+void pack_words(const StoredMatrix& m, Index first, U8* panel, Index column, Index depth) {
+  const Index columns = min(m.n - first, kColumns);
+  for (Index j = 0; j < columns; ++j)
+    for (Index k = 0; k < m.k; ++k)
+      __builtin_memcpy(panel + k / 2 * kLine + (j * column + k % 2 * depth) * 2, m.rows + ((first + j) * m.k + k) * 2,
+                       2);
+}
+
+void pack_narrow(const StoredMatrix& m, Index panel_begin, Index panel_end, U8* panels) {
+  const Index bytes = narrow_panel_bytes(m.kind, m.k);
+  __builtin_memset(panels + panel_begin * bytes, 0, std::size_t((panel_end - panel_begin) * bytes));
+  for (Index p = panel_begin; p < panel_end; ++p) {
+    U8* const panel = panels + p * bytes;
+    if (m.kind == Stored::f16) pack_words(m, p * kColumns, panel, 1, kColumns);
+    if (m.kind == Stored::bf16) pack_words(m, p * kColumns, panel, 2, 1);
+    with_block(m.kind, [&](auto format) TFCORE_LAMBDA {
+      using Format = decltype(format);
+      for (Index run = 0; run < m.k / Format::form.run; ++run)
+        pack_run<Format>(m, p * kColumns, run, panel + run * narrow_run_bytes(Format::form));
+    });
+  }
+}
+
+// --- widening --------------------------------------------------------------------------------------------------------
+
+// A register of columns over one run of bits-wide numbers.
+template <int bits> struct ScaledColumns {
+  static constexpr int per_line = 32 / bits;
+  VecF32 scale[per_line], offset;
+  const U8* words;
+
+  TFCORE_INLINE void begin(const StoredForm& form, const U8* run, int part) {
+    const float* const scales = reinterpret_cast<const float*>(run) + part * lanes<float>;
+    const VecF32 first = load(scales);
+    float down = 1;
+#pragma GCC unroll 8
+    for (int i = 0; i < per_line; ++i, down /= float(1 << bits)) scale[i] = first * down;
+    scale[per_line - 1] = first;
+    offset = form.offset ? load(scales + kColumns) : first * float(form.least);
+    words = run + header_bytes(form) + part * kVecBytes;
+  }
+  // Depth i of a line: its bits stay where they are in the word, for the scale is as much smaller.
+  template <int i> TFCORE_INLINE VecF32 depth(Index line) const {
+    typedef std::uint32_t VecU32 __attribute__((vector_size(kVecBytes)));
+    VecU32 x;
+    __builtin_memcpy(&x, words + line * kLine, sizeof x);
+    if constexpr (i + 1 == per_line) x >>= 32 - bits;
+    else x &= ((1u << bits) - 1) << i * bits;
+    return fma(__builtin_convertvector(VecI32(x), VecF32), scale[i], offset);
+  }
+};
+
+template <bool upper> struct Halves {
+  static constexpr int per_line = 2;
+  const U8* words;
+  int part;
+
+  TFCORE_INLINE void begin(const StoredForm&, const U8* line, int of) { words = line, part = of; }
+  template <int i> TFCORE_INLINE VecF32 depth(Index) const {
+    if constexpr (!upper)
+      return load_halves(reinterpret_cast<const Half*>(words + i * (kLine / 2) + part * (kVecBytes / 2)));
+    VecI32 x;
+    __builtin_memcpy(&x, words + part * kVecBytes, sizeof x);
+    return VecF32(i == 0 ? x << 16 : x & std::int32_t(0xffff0000));
+  }
+};
+
+// f(columns) for what reads the panels of a kind.
+template <class F> TFCORE_INLINE void with_columns(Stored kind, F f) {
+  if (kind == Stored::f16) f(Halves<false>{});
+  else if (kind == Stored::bf16) f(Halves<true>{});
+  else if (kStoredForms[int(kind)].bits == 4) f(ScaledColumns<4>{});
+  else f(ScaledColumns<8>{});
+}
+
+// f(std::integral_constant<int, i>) for i < n
+template <int n, int i = 0, class F> TFCORE_INLINE void for_constants(F f) {
+  if constexpr (i < n) f(std::integral_constant<int, i>{}), for_constants<n, i + 1>(f);
+}
+
+// Depths that begin one run and lie in one: of numbers without a scale those of a line.
+constexpr Index run_of_lines(const StoredForm& form) { return form.run == 1 ? 32 / form.bits : form.run; }
+
+// Depths [k0, k1) of a panel, borders of runs: out[k - k0][j] = b[k][j].
+void widen_panel(Stored kind, const U8* panel, Index k0, Index k1, float* out) {
+  const StoredForm form = kStoredForms[int(kind)];
+  const Index run = run_of_lines(form), run_bytes = narrow_panel_bytes(kind, run);
+  with_columns(kind, [&](auto reader) TFCORE_LAMBDA {
+    constexpr int per_line = decltype(reader)::per_line;
+    for (Index k = k0; k < k1; k += run)
+      for (int part = 0; part < kColumnVectors; ++part) {
+        float* const to = out + (k - k0) * kColumns + part * lanes<float>;
+        reader.begin(form, panel + k / run * run_bytes, part);
+        for (Index line = 0; line < run / per_line; ++line)
+          for_constants<per_line>([&](auto i) TFCORE_LAMBDA {
+            store(to + (line * per_line + i) * kColumns, reader.template depth<i>(line));
+          });
+      }
+  });
+}
+
+// Row `row` of the matrix, column row % 16 of its panel.
+void widen_row(Stored kind, const U8* panels, Index k, Index row, float* out) {
+  const U8* const panel = panels + row / kColumns * narrow_panel_bytes(kind, k);
+  float some[kLongestRun * kColumns];
+  for (Index k0 = 0; k0 < k; k0 += kLongestRun) {
+    const Index k1 = min(k, k0 + kLongestRun);
+    widen_panel(kind, panel, k0, k1, some);
+    for (Index i = k0; i < k1; ++i) out[i] = some[(i - k0) * kColumns + row % kColumns];
+  }
+}
+
+// --- products of few rows --------------------------------------------------------------------------------------------
+
+// Depths of `panels` panels, at most two, at the beginning of a run.
+struct NarrowTile {
+  StoredForm form;
+  const U8* b;
+  Index run, run_bytes, panel_bytes, depth, ahead;
+  const float* a;
+  Index a_stride;
+  float* c;
+  Index c_stride;
+  bool accumulate;
+};
+
+constexpr int kNarrowRows = 4;
+
+template <class Reader, int R, int P> void multiply_narrow(const NarrowTile& t) {
+  constexpr int V = P * kColumnVectors, per_line = Reader::per_line;
+  VecF32 sum[R][V] = {};
+  const float* a = t.a;
+  const U8* b = t.b;
+  for (Index k = 0; k < t.depth; k += t.run, b += t.run_bytes) {
+    Reader columns[V];
+    for (int v = 0; v < V; ++v) columns[v].begin(t.form, b + v / kColumnVectors * t.panel_bytes, v % kColumnVectors);
+    for (Index line = 0; line < t.run / per_line; ++line, a += per_line) {
+      for (int p = 0; p < P; ++p) __builtin_prefetch(columns[p * kColumnVectors].words + line * kLine + t.ahead, 0, 2);
+      for_constants<per_line>([&](auto i) TFCORE_LAMBDA {
+        VecF32 ai[R];
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) ai[r] = splat(a[r * t.a_stride + i]);
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) {
+          const VecF32 bv = columns[v].template depth<i>(line);
+#pragma GCC unroll 4
+          for (int r = 0; r < R; ++r) fma_into(sum[r][v], ai[r], bv);
+        }
+      });
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      float* const c = t.c + r * t.c_stride + v * lanes<float>;
+      store(c, t.accumulate ? load(c) + sum[r][v] : sum[r][v]);
+    }
+}
+
+// Of `rows` rows, at most kNarrowRows, and one panel or two.
+void multiply_narrow(Stored kind, Index rows, Index panels, const NarrowTile& t) {
+  with_columns(kind, [&](auto reader) TFCORE_LAMBDA {
+    using Reader = decltype(reader);
+    static constexpr void (*kTilesOf[kNarrowRows][2])(const NarrowTile&) = {
+        {multiply_narrow<Reader, 1, 1>, multiply_narrow<Reader, 1, 2>},
+        {multiply_narrow<Reader, 2, 1>, multiply_narrow<Reader, 2, 2>},
+        {multiply_narrow<Reader, 3, 1>, multiply_narrow<Reader, 3, 2>},
+        {multiply_narrow<Reader, 4, 1>, multiply_narrow<Reader, 4, 2>}};
+    kTilesOf[rows - 1][panels - 1](t);
+  });
+}
+
+}  // namespace
+}  // namespace tfcore
