@@ -11,6 +11,7 @@ import pytest
 import tfcore
 from checkpoints import minilm, write_bert
 from children import in_a_subprocess
+from gguf_files import smollm2
 
 PEAK = """
     import re
@@ -137,6 +138,20 @@ def test_a_models_weights_take_their_size_and_go_with_it():
         del model
         gc.collect()
         assert held - resident() > 40, held - resident()
+        print("done")
+    """
+    before = textwrap.dedent(PEAK) + "import tfcore.models, tokenizers\nbefore = resident()\n"
+    assert in_a_subprocess(before + textwrap.dedent(code)) == "done\n"
+
+
+@linux
+def test_weights_of_4_and_8_bits_stay_about_as_small_as_in_their_file():
+    """SmolLM2 of 135 million numbers: 98 MB in its file, 538 in float32."""
+    code = f"""
+        model = tfcore.AutoModelForCausalLM.from_pretrained({str(smollm2())!r})
+        model(np.ones((1, 8), np.int64))
+        held = resident()
+        assert held - before < 98 * 1.25 + 30, held - before
         print("done")
     """
     before = textwrap.dedent(PEAK) + "import tfcore.models, tokenizers\nbefore = resident()\n"

@@ -29,12 +29,12 @@ py::object dequantize_bytes(py::handle kind_in, py::handle data_in, py::handle c
 }  // namespace
 
 Stored stored_kind(const Door& door, py::handle name) {
-  constexpr const char* kKinds[] = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",
-                                    "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};  // as the enum counts
+  constexpr const char* kKinds[] = {"F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",
+                                    "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};  // as the enum counts behind f32
   const std::string given = door.word(name, "kind");
   std::string known;
   for (int i = 0; i < int(std::size(kKinds)); ++i) {
-    if (given == kKinds[i]) return Stored(i);
+    if (given == kKinds[i]) return Stored(i + 1);
     known += (i ? ", " : "") + std::string(kKinds[i]);
   }
   door.value_error("kind is '" + given + "', expected one of " + known);

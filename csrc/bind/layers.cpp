@@ -158,7 +158,8 @@ constexpr const char* kPackedLinearDoc = R"(`linear` for one weight (N, K) and m
     >>> layer(np.ones((2, 5, 3)), activation="relu").shape
     (2, 5, 7)
 
-    Called with x (..., K), and activation, residual (..., N) and out as in `linear`. `shape` is (N, K).
+    Called with x (..., K), and activation, residual (..., N) and out as in `linear`. `shape` is (N, K). A float16
+    weight stays in 16 bits, and is widened on the way into each product.
     )";
 
 // weight (N, K), packed once. Called with wider input than it was packed in, it keeps a second, widened packing.
@@ -177,10 +178,13 @@ class PackedLinear : public Zeroed {
                                                          NPY_ARRAY_CARRAY | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSURECOPY))
                               .object())
              : py::object(py::none());
-    weight = door.ready(weight, Layout::any);
+    const bool half = type_ == NPY_HALF && weight.type() == NPY_HALF && n_ > 0 && fits_narrow(Stored::f16, k_);
+    weight = half ? Array::steal(PyArray_FromArray(weight.get(), PyArray_DescrFromType(NPY_HALF), NPY_ARRAY_CARRAY_RO))
+                  : door.ready(weight, Layout::any);
     const WithoutGil released(double(n_) * double(k_) * 8);
     HugePages own;
-    if (door.in_double()) double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0), own);
+    if (half) float_ = pack_stored({Stored::f16, n_, k_, weight.data<std::uint8_t>()}, own);
+    else if (door.in_double()) double_.emplace(weight.data<double>(), k_, n_, weight.stride(1), weight.stride(0), own);
     else float_.emplace(weight.data<float>(), k_, n_, weight.stride(1), weight.stride(0), own);
   }
 

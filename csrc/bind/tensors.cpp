@@ -64,7 +64,7 @@ class Tensors {
     return has(name) ? values(name, {size}) : std::vector<float>();
   }
 
-  // -1 as n is any number of rows.
+  // -1 is any number.
   Matrix matrix(const std::string& name, Index n, Index k) const {
     const py::object found = stored_.is_none() ? stored_ : stored_(at_ + name);
     if (found.is_none()) return Matrix(get(name, {n, k}));
@@ -77,10 +77,12 @@ class Tensors {
     const Array rows(pair[1]);
     if (rows.type() != NPY_UINT8 || !PyArray_ISCARRAY_RO(rows.get()))
       door_.type_error(label + " has dtype " + rows.dtype() + ", expected contiguous uint8");
-    const Shape wanted = {n < 0 && rows.ndim() ? rows.dim(0) : n, stored_row_bytes(kind, k)};
-    if (rows.shape() != wanted || k % kStoredForms[int(kind)].numbers != 0 || rows.size() == 0)
+    const StoredForm form = kStoredForms[int(kind)];
+    const bool whole = rows.ndim() == 2 && rows.size() > 0 && rows.dim(1) % form.bytes == 0;
+    const Index numbers = whole ? rows.dim(1) / form.bytes * form.numbers : 0;
+    if (!whole || (n >= 0 && rows.dim(0) != n) || (k >= 0 && numbers != k))
       door_.value_error(label + " has shape " + text(rows.shape()) + ", expected the bytes of " + text({n, k}));
-    return Matrix(kind, rows, k);
+    return fits_narrow(kind, numbers) ? Matrix(kind, rows, numbers) : Matrix(get(name, {n, k}));
   }
 
   Linear linear(const std::string& name, Index n, Index k) const {
@@ -262,15 +264,16 @@ Block read_block(const Tensors& t, const BlockSpec& s, Index width) {
 Table read_table(const Tensors& t, const char* name, Index width) {
   const std::string weight = std::string(name) + ".weight";
   if (!t.has(weight)) return {};
-  const Array a = t.get(weight, {-1, width});
-  return {a.dim(0), a.dim(1), std::vector<float>(a.data<float>(), a.data<float>() + a.size())};
+  const Matrix found = t.matrix(weight, -1, width);
+  const StoredMatrix& m = found.stored;
+  return {m.n, m.k, m.kind, std::vector<std::uint8_t>(m.rows, m.rows + m.n * stored_row_bytes(m.kind, m.k))};
 }
 
 Embeddings read_embeddings(const Tensors& t, const StackParts& parts, float scale) {
   Embeddings e;
   e.scale = scale;
   e.word = read_table(t, "word", -1);
-  const bool tied = e.word.values.empty();
+  const bool tied = e.word.rows == 0;
   e.vocabulary = tied ? parts.head->weight.n() : e.word.rows, e.width = tied ? parts.width : e.word.width;
   e.position = read_table(t, "position", e.width), e.token_type = read_table(t, "token_type", e.width);
   e.norm = t.norm("norm", e.width);

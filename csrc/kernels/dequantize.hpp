@@ -31,9 +31,6 @@ template <class F> TFCORE_INLINE void widen_words(const U8* __restrict data, flo
 // Blocks begin to end of a tensor that starts at `data` and whose result starts at `out`.
 void dequantize(Stored kind, const U8* data, float* out, Index begin, Index end) {
   switch (kind) {
-    case Stored::f32:
-      __builtin_memcpy(out + begin, data + 4 * begin, std::size_t(4 * (end - begin)));
-      return;
     case Stored::f16:
       return widen_words(data + 2 * begin, out + begin, end - begin, [](Half x) TFCORE_LAMBDA { return widen(x); });
     case Stored::bf16:  // the upper half of a float32's bits

@@ -118,7 +118,7 @@ constexpr Index kRowBlock = kStripsPerRowBlock * kTileRows;
 
 template <class T> TFCORE_INLINE void read_panel(const GemmArgs<T>& g, Index p, Index k0, Index k1, T* panel) {
   if constexpr (sizeof(T) == sizeof(float))
-    if (g.narrow) return widen_panel(g.stored, g.narrow + p * narrow_panel_bytes(g.stored, g.k), k0, k1, panel);
+    if (g.narrow) return widen_panel(g.stored, g.narrow, g.k, p, k0, k1, panel);
   pack_panel(g, p * kPanel<T>, k0, k1, panel);
 }
 
@@ -216,43 +216,59 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
   }
 }
 
-// What few rows ask for out of narrow panels: the same place of the next two, where L2 has room for that, or some lines
-// further on in their own. (Zen 3, out of memory: 10 to 11 numbers a ns instead of 8, whether with or without lines
-// further on.)
+// What few rows ask for out of narrow panels: the same place of the next ones, where L2 has room for that, or some
+// lines further on in their own. (Zen 3, out of memory: 10 to 11 numbers a ns instead of 8, whether with or without
+// lines further on.)
 constexpr Index kFarthestAhead = Index(1) << 17, kLinesAhead = 1024;
 
-// Few rows read narrow panels two at a time, from their first depth to the last.
-void multiply_few_rows(const GemmArgs<float>& g, const GemmRange& range, Index first, Index last, float* buffer) {
-  const Index rows = range.row_end - range.row_begin, column = first * kColumns,
-              columns = min(g.n - column, (last - first) * kColumns);
-  const bool ragged = columns < (last - first) * kColumns;
-  float* const c = g.c + range.row_begin * g.n + column;
-  const StoredForm form = kStoredForms[int(g.stored)];
-  NarrowTile t{};
-  t.form = form;
-  t.run = run_of_lines(form), t.run_bytes = narrow_panel_bytes(g.stored, t.run),
-  t.panel_bytes = narrow_panel_bytes(g.stored, g.k);
-  t.a_stride = g.a_row;
-  t.ahead = 2 * t.panel_bytes <= kFarthestAhead ? 2 * t.panel_bytes : kLinesAhead;
-  t.c = ragged ? buffer : c, t.c_stride = ragged ? (last - first) * kColumns : g.n;
-  for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepthBlock) {
-    t.b = g.narrow + first * t.panel_bytes + narrow_panel_bytes(g.stored, k0);
-    t.depth = min(g.k - k0, kDepthBlock), t.accumulate = k0 > 0;
-    t.a = g.a + range.row_begin * g.a_row + k0;
-    multiply_narrow(g.stored, rows, last - first, t);
+// c[:, panels first to last) += a[:, k0:k1] @ b[k0:k1] for rows that read narrow panels as they are.
+TFCORE_INLINE void multiply_few_rows(const GemmArgs<float>& g, Index rows, Index first, Index last, Index k0,
+                                     const Tile<float>& into) {
+  const NarrowLayout layout(g.stored, g.k);
+  const Index next = (last - first) * layout.panel_bytes;
+  const NarrowTile t{layout,         g.narrow + layout.at(first, k0),
+                     into.depth,     next <= kFarthestAhead ? next : kLinesAhead,
+                     into.a,         into.a_stride,
+                     into.c,         into.c_stride,
+                     into.accumulate};
+  with_columns(g.stored, [&](auto reader) TFCORE_LAMBDA { multiply_narrow<decltype(reader)>(rows, last - first, t); });
+}
+
+// One row block reads narrow panels one after the other, each from its first depth to its last: few rows as they are,
+// two at a time, others widened 256 depths at a time, which stay in the nearest cache.
+void multiply_narrow_panels(const GemmArgs<float>& g, const GemmRange& range, Index first, Index last, float* scratch) {
+  float* const buffer = scratch;
+  float* const panel = scratch + kRowBlock * kColumns;
+  const Index rows = range.row_end - range.row_begin;
+  const bool few = rows <= kNarrowRows;
+  for (Index p = first; p < last; p += few ? 2 : 1) {
+    const Index end = few ? min(p + 2, last) : p + 1, column = p * kColumns;
+    const bool ragged = end * kColumns > g.n;
+    Tile<float> t{};
+    t.a_stride = g.a_row;
+    float* const c = g.c + range.row_begin * g.n + column;
+    t.c = ragged ? buffer : c, t.c_stride = ragged ? (end - p) * kColumns : g.n;
+    for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepthBlock) {
+      t.depth = min(g.k - k0, kDepthBlock), t.accumulate = k0 > 0;
+      t.a = g.a + range.row_begin * g.a_row + k0;
+      if (few) {
+        multiply_few_rows(g, rows, p, end, k0, t);
+        continue;
+      }
+      read_panel(g, p, k0, k0 + t.depth, panel);
+      t.b = panel, t.b_stride = kColumns, t.panel_stride = t.depth * kColumns;
+      multiply_tiles<float, Adjacent::depth>(t, rows, kColumnVectors);
+    }
+    for (Index i = 0; ragged && i < rows; ++i)
+      __builtin_memcpy(c + i * g.n, buffer + i * t.c_stride, std::size_t(g.n - column) * sizeof(float));
   }
-  for (Index i = 0; ragged && i < rows; ++i)
-    __builtin_memcpy(c + i * g.n, buffer + i * t.c_stride, std::size_t(columns) * sizeof(float));
-  finish(g, range.row_begin, range.row_end, column, columns);
+  finish(g, range.row_begin, range.row_end, first * kColumns, min(g.n, last * kColumns) - first * kColumns);
 }
 
 template <class T> void gemm(const GemmArgs<T>& g, const GemmRange& range, T* scratch) {
   if constexpr (sizeof(T) == sizeof(float))
-    if (g.narrow && range.row_end - range.row_begin <= kNarrowRows) {
-      for (Index p = range.panel_begin; p < range.panel_end; p += 2)
-        multiply_few_rows(g, range, p, min(p + 2, range.panel_end), scratch);
-      return;
-    }
+    if (g.narrow && range.row_end - range.row_begin <= kRowBlock)
+      return multiply_narrow_panels(g, range, range.panel_begin, range.panel_end, scratch);
   const Index step = g.packed ? range.panel_end - range.panel_begin : kPanelsToPack;
   for (Index p = range.panel_begin; p < range.panel_end; p += step)
     multiply_panels(g, range, p, min(p + step, range.panel_end), scratch);

@@ -44,16 +44,21 @@ struct StoredMatrix {
   const std::uint8_t* rows;
 };
 
-constexpr Index stored_row_bytes(Stored kind, Index k) {
+inline __attribute__((always_inline)) constexpr Index stored_row_bytes(Stored kind, Index k) {
   return k / kStoredForms[int(kind)].numbers * kStoredForms[int(kind)].bytes;
 }
 
-// A run of a panel: 16 scales, 16 offsets, and the numbers of one depth after the other.
-constexpr Index narrow_run_bytes(const StoredForm& form) {
+// Whether narrow panels take rows of k numbers; those of 16 bits stand in pairs.
+inline __attribute__((always_inline)) constexpr bool fits_narrow(Stored kind, Index k) {
+  return k > 0 && k % kStoredForms[int(kind)].numbers == 0 && k % 2 == 0;
+}
+
+// Of a run of a panel: 16 scales, 16 offsets where the form has any, and the numbers.
+inline __attribute__((always_inline)) constexpr Index narrow_run_bytes(const StoredForm& form) {
   const Index columns = kPanel<float>, scales = form.run == 1 ? 0 : form.offset ? 2 : 1;
   return scales * columns * Index(sizeof(float)) + form.run * columns * form.bits / 8;
 }
-constexpr Index narrow_panel_bytes(Stored kind, Index k) {
+inline __attribute__((always_inline)) constexpr Index narrow_panel_bytes(Stored kind, Index k) {
   return k / kStoredForms[int(kind)].run * narrow_run_bytes(kStoredForms[int(kind)]);
 }
 

@@ -18,6 +18,13 @@ template <class F> void for_each_linear(StackParts& parts, F f) {
 
 }  // namespace
 
+const float* Table::row(Index i, float* room) const {
+  const std::uint8_t* const stored = bytes.data() + i * stored_row_bytes(kind, width);
+  if (kind == Stored::f32) return reinterpret_cast<const float*>(stored);
+  kernels().dequantize(kind, stored, room, 0, width / kStoredForms[int(kind)].numbers);
+  return room;
+}
+
 Stack::Stack(StackParts parts) : parts_(std::move(parts)) {
   std::size_t bytes = 0;
   for_each_linear(parts_, [&](Linear& linear) { bytes += linear.weight.bytes(); });
@@ -31,21 +38,22 @@ void Stack::embed(const Batch& batch, float* out) const {
   if (e.projection) narrow = allocate_aligned<float>(std::size_t(tokens * width));
   float* const x = narrow ? narrow.get() : out;
   const auto word_of = [&](Index id, float* room) -> const float* {
-    if (!e.word.values.empty()) return e.word.values.data() + id * width;
+    if (e.word.rows) return e.word.row(id, room);
     parts_.head->weight.row(id, room);
     return room;
   };
   const auto type_of = [&](Index token, float* room) -> const float* {
     if (!batch.token_types) return nullptr;
     const Index type = batch.token_types[token];
-    return e.token_type.rows ? e.token_type.values.data() + type * width : word_of(type, room);
+    return e.token_type.rows ? e.token_type.row(type, room) : word_of(type, room);
   };
-  const std::size_t room = std::size_t(width) * sizeof(float);
+  const std::size_t room = std::size_t(2 * width) * sizeof(float);
   parallel_for(tokens, 8.0 * double(tokens) * double(width), room, [&](Index token, void* scratch) {
     float* const row = x + token * width;
     const float* word = word_of(batch.ids[token], row);
-    const float* type = type_of(token, static_cast<float*>(scratch));
-    const float* position = e.position.rows ? e.position.values.data() + batch.positions[token] * width : nullptr;
+    float* const rooms = static_cast<float*>(scratch);
+    const float* type = type_of(token, rooms);
+    const float* position = e.position.rows ? e.position.row(batch.positions[token], rooms + width) : nullptr;
     for (Index c = 0; c < width; ++c) row[c] = e.scale * word[c];
     if (type)
       for (Index c = 0; c < width; ++c) row[c] += type[c];

@@ -14,10 +14,14 @@
 
 namespace tfcore {
 
-// Rows to look up and add; an absent table is empty.
+// Rows to look up and add, as their file stores them; an absent table is empty.
 struct Table {
   Index rows = 0, width = 0;
-  std::vector<float> values;  // (rows, width)
+  Stored kind = Stored::f32;
+  std::vector<std::uint8_t> bytes;
+
+  // In float32: where it lies, or widened into `room`.
+  const float* row(Index i, float* room) const;
 };
 
 struct Embeddings {

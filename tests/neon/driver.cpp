@@ -497,19 +497,50 @@ template <class T> void run_probes() {
   record("probe", "read", sum);
 }
 
+Array<std::uint8_t> any_bytes(const char* name, Index count) {
+  Random random(name);
+  Array<std::uint8_t> data(count);
+  for (Index i = 0; i < count; ++i) data[i] = std::uint8_t(random.bits());
+  return data;
+}
+
+// A matrix of any bytes at all as narrow panels: a row of it, and products of few and of many rows.
+void run_narrow(Stored kind, const char* name) {
+  constexpr Index n = 83, k = 512, panels = (n + kPanel<float> - 1) / kPanel<float>;
+  const Array<std::uint8_t> rows = any_bytes(name, n * stored_row_bytes(kind, k));
+  const Array<std::uint8_t> packed(panels * narrow_panel_bytes(kind, k));
+  const StoredMatrix matrix{kind, n, k, rows.data()};
+  TFCORE_ISA_TABLE.pack_narrow(matrix, 0, 2, packed.data());
+  TFCORE_ISA_TABLE.pack_narrow(matrix, 2, panels, packed.data());
+  const Array<float> row = filled<float>(k, -7.0f);
+  TFCORE_ISA_TABLE.widen_row(kind, packed.data(), k, n - 1, row.data());
+  record("widen_row", name, row);
+  for (const Index m : {1, 2, 3, 4, 5, 13, 100}) {
+    const std::string what = name + named("m", m);
+    const Array<float> a = Random(what).array<float>(m * k), c = filled<float>(m * n, -7.0f);
+    GemmArgs<float> g{};
+    g.m = m, g.n = n, g.k = k, g.a = a.data(), g.a_row = k, g.c = c.data();
+    g.narrow = packed.data(), g.stored = kind;
+    const Array<float> scratch = filled<float>(Index(table<float>().gemm_scratch(g)), float(kNan));
+    table<float>().gemm(g, GemmRange{0, m, 0, 2}, scratch.data());
+    table<float>().gemm(g, GemmRange{0, m, 2, panels}, scratch.data());
+    record("narrow gemm", what, c);
+  }
+}
+
 // Blocks of any bytes at all, widened from the second on.
 void run_stored() {
   constexpr const char* kinds[] = {"F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};
-  for (int kind = 0; kind < 10; ++kind) {
-    const StoredBlock form = kStoredBlocks[kind];
+  for (int i = 0; i < 10; ++i) {
+    const Stored kind = Stored(i + 1);
+    const StoredForm form = kStoredForms[int(kind)];
     const Index blocks = form.numbers == 1 ? 4099 : 35;
-    Random random(kinds[kind]);
-    const Array<std::uint8_t> data(blocks * form.bytes);
-    for (Index i = 0; i < data.count(); ++i) data[i] = std::uint8_t(random.bits());
+    const Array<std::uint8_t> data = any_bytes(kinds[i], blocks * form.bytes);
     const Array<float> out = filled<float>(blocks * form.numbers, -7.0f);
-    TFCORE_ISA_TABLE.dequantize(Stored(kind), data.data(), out.data(), 1, 3);
-    TFCORE_ISA_TABLE.dequantize(Stored(kind), data.data(), out.data(), 3, blocks);
-    record("dequantize", kinds[kind], out);
+    TFCORE_ISA_TABLE.dequantize(kind, data.data(), out.data(), 1, 3);
+    TFCORE_ISA_TABLE.dequantize(kind, data.data(), out.data(), 3, blocks);
+    record("dequantize", kinds[i], out);
+    run_narrow(kind, kinds[i]);
   }
 }
 

@@ -99,5 +99,5 @@ def opened(shape: Shape) -> Models:
 
 @functools.lru_cache(maxsize=1)
 def smollm2() -> Any:
-    """SmolLM2 in tfcore, widened to float32."""
+    """SmolLM2 in tfcore."""
     return _auto("AutoModelForCausalLM").from_pretrained(smollm2_file())

@@ -1,4 +1,4 @@
-"""Weights from safetensors files: memory-mapped, checked to the byte, widened or narrowed to float32.
+"""Weights from safetensors files: memory-mapped, checked to the byte, as they are or in float32.
 
 A file is the header's length N in eight bytes, N bytes of JSON, and the tensors' bytes end to end::
 

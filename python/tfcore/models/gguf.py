@@ -1,4 +1,4 @@
-"""GGUF files: metadata and tensors, memory-mapped, checked to the byte, widened to float32.
+"""GGUF files: metadata and tensors, memory-mapped, checked to the byte, as they are or widened to float32.
 
 Little-endian throughout; a string is its length in eight bytes and that much UTF-8::
 

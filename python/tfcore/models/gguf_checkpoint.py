@@ -15,7 +15,8 @@ class GgufCheckpoint(Mapping[str, Float32Array]):
     """The tensors of a GGUF file by the names that a safetensors checkpoint of the same model has.
 
     Every tensor comes as a C-contiguous float32 array, with what the conversion to GGUF did to it undone. What the file
-    holds as float32 and unchanged is read in place; all else is widened when it is asked for, each time anew.
+    holds as float32 and unchanged is read in place; all else is widened when it is asked for, each time anew; `stored`
+    gives matrices that a model keeps as they are.
 
     >>> checkpoint = GgufCheckpoint.open(Path("SmolLM2-135M-Instruct.Q4_1.gguf"))  # doctest: +SKIP
     >>> checkpoint["model.layers.0.self_attn.q_proj.weight"].shape  # doctest: +SKIP
