@@ -66,7 +66,7 @@ class Tensors {
 
   // -1 is any number.
   Matrix matrix(const std::string& name, Index n, Index k) const {
-    const py::object found = stored_.is_none() ? stored_ : stored_(at_ + name);
+    const py::object found = stored_.is_none() || !has(name) ? py::object(py::none()) : stored_(at_ + name);
     if (found.is_none()) return Matrix(get(name, {n, k}));
     const std::string label = "tensor '" + at_ + name + "' as stored";
     if (!PyTuple_Check(found.ptr()) || PyTuple_Size(found.ptr()) != 2)

@@ -86,7 +86,7 @@ class SafetensorsFile:
             raise ValueError(f"{self.path}: tensor {name!r} holds values too large for float32")
         return values
 
-    def stored(self, name: str) -> StoredRows | None:
+    def as_stored(self, name: str) -> StoredRows | None:
         """A matrix of F16 or BF16 as it is, straight from the map; None for other tensors."""
         info = self.tensors[name]
         if info.dtype not in ("F16", "BF16") or len(info.shape) != 2:
@@ -175,9 +175,9 @@ class Checkpoint(Mapping[str, Float32Array]):
     def __getitem__(self, name: str) -> Float32Array:
         return self._files[name].read(name)
 
-    def stored(self, name: str) -> StoredRows | None:
+    def as_stored(self, name: str) -> StoredRows | None:
         """A matrix as its file has it, where it has fewer bits than float32 for a number; None elsewhere."""
-        return self._files[name].stored(name)
+        return self._files[name].as_stored(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._files

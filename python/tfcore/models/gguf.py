@@ -159,7 +159,7 @@ class GgufFile:
             values = _core.dequantize(info.type.name, stored, math.prod(info.shape))
         return values.reshape(info.shape)
 
-    def stored(self, name: str) -> StoredRows | None:
+    def as_stored(self, name: str) -> StoredRows | None:
         """A matrix of fewer bits than float32 as it is, straight from the map; None for tensors that `read` takes."""
         info = self.tensors[name]
         if info.type.name not in READABLE or info.type.name == "F32" or len(info.shape) != 2:

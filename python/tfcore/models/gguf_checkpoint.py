@@ -15,8 +15,8 @@ class GgufCheckpoint(Mapping[str, Float32Array]):
     """The tensors of a GGUF file by the names that a safetensors checkpoint of the same model has.
 
     Every tensor comes as a C-contiguous float32 array, with what the conversion to GGUF did to it undone. What the file
-    holds as float32 and unchanged is read in place; all else is widened when it is asked for, each time anew; `stored`
-    gives matrices that a model keeps as they are.
+    holds as float32 and unchanged is read in place; all else is widened when it is asked for, each time anew.
+    `as_stored` gives matrices as they are.
 
     >>> checkpoint = GgufCheckpoint.open(Path("SmolLM2-135M-Instruct.Q4_1.gguf"))  # doctest: +SKIP
     >>> checkpoint["model.layers.0.self_attn.q_proj.weight"].shape  # doctest: +SKIP
@@ -64,13 +64,13 @@ class GgufCheckpoint(Mapping[str, Float32Array]):
         values: Float32Array = stored.change.undo(self.gguf.read(stored.gguf_name), self._heads(stored))
         return values
 
-    def stored(self, name: str) -> StoredRows | None:
+    def as_stored(self, name: str) -> StoredRows | None:
         """A matrix as the file has it, where it has fewer bits than float32 for a number; None elsewhere.
 
         What the conversion did to its rows is undone; where it did something to the numbers of a row, None.
         """
         stored = self._stored[name]
-        found = self.gguf.stored(stored.gguf_name) if stored.change.of_rows else None
+        found = self.gguf.as_stored(stored.gguf_name) if stored.change.of_rows else None
         return found and found._replace(rows=stored.change.undo(found.rows, self._heads(stored)))
 
     def _heads(self, stored: Stored) -> int:

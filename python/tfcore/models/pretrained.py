@@ -80,7 +80,7 @@ class Pretrained:
             if head.bias:
                 names["head.bias"] = "head.out.bias"
         tensors = weights.under(names)
-        return Stack(data, tensors, tensors.stored)
+        return Stack(data, tensors, tensors.as_stored)
 
     def _make_head(self, weights: Weights, role: str) -> Head | None:
         if weights.head is None or self.task in _CORE_HEADS:

@@ -31,14 +31,14 @@ class Hidden(NamedTuple):
 class Stack:
     """A stack of the core with its weights packed, and what changes from call to call computed here.
 
-    `stored` gives a matrix as its file has it, or None where it is to be read as float32.
+    `as_stored` gives a matrix as its file has it, or None where it is to be read as float32.
     """
 
     def __init__(
         self,
         data: StackSpec,
         tensors: Mapping[str, Float32Array],
-        stored: Callable[[str], StoredRows | None] | None = None,
+        as_stored: Callable[[str], StoredRows | None] | None = None,
     ) -> None:
         self.data = data
         self._rotaries = list(dict.fromkeys(block.rotary for block in data.blocks if block.rotary))
@@ -47,7 +47,7 @@ class Stack:
         self._relative_table = tensors["relative.weight"] if data.relative else None
         self._relative: Float32Array | None = None
         self._fixed_rotations = [_rotation(rotary, [0]) for rotary in self._rotaries]
-        self.core = _core.Stack(_spec(data, self._rotaries), tensors, stored)
+        self.core = _core.Stack(_spec(data, self._rotaries), tensors, as_stored)
 
     def run(
         self,

@@ -74,13 +74,13 @@ class Weights(Mapping[str, Float32Array]):
         """The same tensors under other names: new → ours. They are read when asked for."""
         return RenamedWeights(self, names)
 
-    def stored(self, name: str) -> StoredRows | None:
+    def as_stored(self, name: str) -> StoredRows | None:
         """A matrix as its file has it, where it has fewer bits than float32 for a number; None elsewhere."""
         piece = self._pieces[name]
         if not piece.source.of_rows:
             return None
         self._checkpoint.release()
-        found = self._checkpoint.stored(self._files[piece.stored])
+        found = self._checkpoint.as_stored(self._files[piece.stored])
         return found and found._replace(rows=piece.source.read(found.rows, piece.shapes, piece.which, piece.heads))
 
     def __getitem__(self, name: str) -> Float32Array:
@@ -118,9 +118,9 @@ class RenamedWeights(Mapping[str, Float32Array]):
     def __getitem__(self, name: str) -> Float32Array:
         return self._weights[self._names[name]]
 
-    def stored(self, name: str) -> StoredRows | None:
-        """A matrix as its file has it, or None, as of `Weights`."""
-        return self._weights.stored(self._names[name])
+    def as_stored(self, name: str) -> StoredRows | None:
+        """A matrix as its file has it, or None, as of `Weights`; None for names that are not here."""
+        return self._weights.as_stored(self._names[name]) if name in self._names else None
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
