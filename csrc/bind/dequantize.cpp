@@ -6,7 +6,7 @@ namespace {
 
 py::object dequantize_bytes(py::handle kind_in, py::handle data_in, py::handle count_in) {
   Door door("dequantize");
-  const Stored kind = stored_kind(door, kind_in);
+  const Stored kind = stored_kind(door, kind_in, "kind");
   Array data = door.array(data_in, "data", false);
   if (data.type() != NPY_UINT8) door.type_error("data has dtype " + data.dtype() + ", expected uint8");
   const StoredForm block = kStoredForms[int(kind)];
@@ -28,16 +28,16 @@ py::object dequantize_bytes(py::handle kind_in, py::handle data_in, py::handle c
 
 }  // namespace
 
-Stored stored_kind(const Door& door, py::handle name) {
+Stored stored_kind(const Door& door, py::handle word, const char* label) {
   constexpr const char* kKinds[] = {"F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",
                                     "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};  // as the enum counts behind f32
-  const std::string given = door.word(name, "kind");
+  const std::string given = door.word(word, label);
   std::string known;
   for (int i = 0; i < int(std::size(kKinds)); ++i) {
     if (given == kKinds[i]) return Stored(i + 1);
     known += (i ? ", " : "") + std::string(kKinds[i]);
   }
-  door.value_error("kind is '" + given + "', expected one of " + known);
+  door.value_error(std::string(label) + " is '" + given + "', expected one of " + known);
 }
 
 void bind_dequantize(py::module_& m) {

@@ -159,8 +159,8 @@ constexpr const char* kPackedLinearDoc = R"(`linear` for one weight (N, K) and m
     >>> layer(np.ones((2, 5, 3)), activation="relu").shape
     (2, 5, 7)
 
-    Called with x (..., K), and activation, residual (..., N) and out as in `linear`. `shape` is (N, K). A float16
-    weight stays in 16 bits, and is widened on the way into each product.
+    Called with x (..., K), and activation, residual (..., N) and out as in `linear`. `shape` is (N, K). A weight of
+    float16, with a bias of float16 or none, stays in 16 bits where K is even.
     )";
 
 // weight (N, K), packed once. Called with wider input than it was packed in, it keeps a second, widened packing.

@@ -4,7 +4,7 @@
 
 namespace tfcore {
 
-// The kind of a name ("Q4_1") as GGUF files have them.
-Stored stored_kind(const Door& door, py::handle name);
+// The kind that a word stands for ("Q4_1"), as GGUF files name them; `label` is the argument's name.
+Stored stored_kind(const Door& door, py::handle word, const char* label);
 
 }  // namespace tfcore

@@ -72,7 +72,7 @@ class Tensors {
     if (!PyTuple_Check(found.ptr()) || PyTuple_Size(found.ptr()) != 2)
       door_.type_error(label + " is of type " + std::string(py::str(py::type::of(found))) + ", expected (kind, rows)");
     const py::tuple pair(found);
-    const Stored kind = stored_kind(door_, pair[0]);
+    const Stored kind = stored_kind(door_, pair[0], ("the kind of " + label).c_str());
     if (!PyArray_Check(pair[1].ptr())) door_.type_error(label + " has rows that are no numpy.ndarray");
     const Array rows(pair[1]);
     if (rows.type() != NPY_UINT8 || !PyArray_ISCARRAY_RO(rows.get()))
@@ -81,7 +81,8 @@ class Tensors {
     const bool whole = rows.ndim() == 2 && rows.size() > 0 && rows.dim(1) % form.bytes == 0;
     const Index numbers = whole ? rows.dim(1) / form.bytes * form.numbers : 0;
     if (!whole || (n >= 0 && rows.dim(0) != n) || (k >= 0 && numbers != k))
-      door_.value_error(label + " has shape " + text(rows.shape()) + ", expected the bytes of " + text({n, k}));
+      door_.value_error(label + " has shape " + text(rows.shape()) + ", expected the bytes of " + text({n, k}) +
+                        " (-1: any)");
     return fits_narrow(kind, numbers) ? Matrix(kind, rows, numbers) : Matrix(get(name, {n, k}));
   }
 

@@ -36,10 +36,10 @@ template <class T> class PackedMatrix {
   bool far_;
   std::shared_ptr<T[]> panels_;  // or
   Stored stored_ = Stored::f32;
-  std::shared_ptr<std::uint8_t[]> narrow_;  // as few bits as the file of the weights has for them
+  std::shared_ptr<std::uint8_t[]> narrow_;  // in 4, 8 or 16 bits a number
 };
 
-// Weights as a file stores them. Products are those of the same weights widened beforehand, bit for bit.
+// Weights as a file stores them; products are those of weights widened beforehand.
 PackedMatrix<float> pack_stored(const StoredMatrix& m, HugePages& storage);
 
 template <class T> double gemm_flops(const GemmArgs<T>& g) { return 2.0 * double(g.m) * double(g.n) * double(g.k); }

@@ -5,8 +5,9 @@
 //   gated[i][j] = activation(c of its gate) * c of what it gates                    with the two as panels in turn
 //
 // b is read as panels of 64 bytes of columns: packed once for weights, in place for a few rows over row-major b, else
-// packed block by block into scratch. The depth is cut at multiples of kDepthBlock; each block is one chain from zero,
-// k ascending, and blocks add up in order, so an element's bits depend on its row, its column and K alone.
+// packed block by block into scratch; or as narrow panels (narrow.hpp), widened. The depth is cut at multiples of
+// kDepthBlock; each block is one chain from zero, k ascending, and blocks add up in order, so an element's bits depend
+// on its row, its column and K alone.
 //
 // Bound: FMA issue for M >= 12; for M = 1 each weight is used once, so the bound is the cache or memory that holds b.
 #include "kernels/math.hpp"

@@ -1,13 +1,14 @@
 #pragma once
-// Panels of weights in about as few bits as their file has for them, and products of a few rows with them:
+// Panels of weights in 4, 8 or 16 bits a number, and products of a few rows with them:
 //
 //   b[k][j] = scale[j] * q[k][j] + offset[j]        j < 16, k within a run: the depths that share a scale
 //   c[r][j] (+)= sum_k a[r][k] * b[k][j]            r < R
 //
 // A run is 16 scales, 16 offsets where the format has any, and lines of 16 words, a word for each column: 8 depths of 4
 // bits or 4 of 8 bits, the first in the lowest bits. q counts from the format's least number, so an offset of least *
-// scale joins. scale * q is exact, so b has the bits that dequantize gives while scales are finite, and a product those
-// of weights widened beforehand. bf16 has 2 depths in a word, f16 2 depths in a line, both no scales.
+// scale joins. scale * q is exact, so b is what dequantize gives while scales are finite, but for the sign of zeros,
+// which shows only where every product of a sum underflows. bf16 has 2 depths in a word, f16 2 depths in a line, both
+// no scales.
 //
 // Bound: by the memory that holds the panels, an eighth to a half of float32; or by FMA issue, one for each row and one
 // to widen. Many rows have a panel widened once, into scratch.
@@ -20,9 +21,7 @@ namespace tfcore {
 namespace {
 
 constexpr int kColumns = int(kPanel<float>), kColumnVectors = kColumns / lanes<float>;
-constexpr Index kScales = kColumns * Index(sizeof(float)), kLine = kScales;  // bytes
-
-constexpr Index header_bytes(const StoredForm& form) { return form.run == 1 ? 0 : form.offset ? 2 * kScales : kScales; }
+constexpr Index kLine = kColumns * Index(sizeof(std::uint32_t));  // bytes
 
 // --- packing ---------------------------------------------------------------------------------------------------------
 
@@ -31,7 +30,7 @@ template <class Format> void pack_run(const StoredMatrix& m, Index column, Index
   constexpr Index runs_per_block = form.numbers / form.run, per_word = 32 / form.bits;
   const Index row_bytes = stored_row_bytes(m.kind, m.k), columns = min(m.n - column, kColumns);
   float* const scales = reinterpret_cast<float*>(to);
-  std::uint32_t* const words = reinterpret_cast<std::uint32_t*>(to + header_bytes(form));
+  std::uint32_t* const words = reinterpret_cast<std::uint32_t*>(to + narrow_header_bytes(form));
   for (Index j = 0; j < columns; ++j) {
     const auto* row = reinterpret_cast<const typename Format::Block*>(m.rows + (column + j) * row_bytes);
     const Run r = run_of(row[run / runs_per_block], int(run % runs_per_block));
@@ -82,7 +81,7 @@ template <int bits> struct ScaledColumns {
     for (int i = 0; i < per_line; ++i, down /= float(1 << bits)) scale[i] = first * down;
     scale[per_line - 1] = first;
     offset = form.offset ? load(scales + kColumns) : first * float(form.least);
-    words = run + header_bytes(form) + part * kVecBytes;
+    words = run + narrow_header_bytes(form) + part * kVecBytes;
   }
   // Depth i of a line: its bits stay where they are in the word, for the scale is as much smaller.
   template <int i> TFCORE_INLINE VecF32 depth(Index line) const {
@@ -160,13 +159,28 @@ void widen_panel(Stored kind, const U8* panels, Index k, Index p, Index k0, Inde
   });
 }
 
-// Row `row` of the matrix, column row % 16 of its panel.
+// Row `row` of the matrix, column row % 16 of its panel. A number at a time, for few rows are asked for: those of
+// words.
 void widen_row(Stored kind, const U8* panels, Index k, Index row, float* out) {
-  float some[kLongestRun * kColumns];
-  for (Index k0 = 0; k0 < k; k0 += kLongestRun) {
-    const Index k1 = min(k, k0 + kLongestRun);
-    widen_panel(kind, panels, k, row / kColumns, k0, k1, some);
-    for (Index i = k0; i < k1; ++i) out[i] = some[(i - k0) * kColumns + row % kColumns];
+  const NarrowLayout layout(kind, k);
+  const StoredForm& form = layout.form;
+  const Index column = row % kColumns, per_line = 32 / form.bits;
+  const U8* run = panels + layout.at(row / kColumns, 0);
+  for (Index depth = 0; depth < k; depth += layout.run, run += layout.run_bytes) {
+    const float* const scales = reinterpret_cast<const float*>(run) + column;
+    const std::uint32_t* const words = reinterpret_cast<const std::uint32_t*>(run + narrow_header_bytes(form)) + column;
+    for (Index i = 0; i < layout.run; ++i) {
+      const std::uint32_t word = words[i / per_line * kColumns];
+      if (kind == Stored::f16) {
+        out[depth + i] = widen(reinterpret_cast<const Half*>(run)[i * kColumns + column]);
+      } else if (kind == Stored::bf16) {
+        out[depth + i] = reinterpret<float>(i == 0 ? word << 16 : word & 0xffff0000u);
+      } else {
+        const std::uint32_t bits = word >> i % per_line * form.bits & ((1u << form.bits) - 1);
+        const float product = scales[0] * float(int(bits) + form.least);
+        out[depth + i] = form.offset ? product + scales[kColumns] : product;
+      }
+    }
   }
 }
 

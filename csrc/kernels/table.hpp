@@ -53,10 +53,12 @@ inline __attribute__((always_inline)) constexpr bool fits_narrow(Stored kind, In
   return k > 0 && k % kStoredForms[int(kind)].numbers == 0 && k % 2 == 0;
 }
 
-// Of a run of a panel: 16 scales, 16 offsets where the form has any, and the numbers.
+// A run of a panel: 16 scales, 16 offsets where the form has any, and the numbers.
+inline __attribute__((always_inline)) constexpr Index narrow_header_bytes(const StoredForm& form) {
+  return form.run == 1 ? 0 : (form.offset ? 2 : 1) * kPanel<float> * Index(sizeof(float));
+}
 inline __attribute__((always_inline)) constexpr Index narrow_run_bytes(const StoredForm& form) {
-  const Index columns = kPanel<float>, scales = form.run == 1 ? 0 : form.offset ? 2 : 1;
-  return scales * columns * Index(sizeof(float)) + form.run * columns * form.bits / 8;
+  return narrow_header_bytes(form) + form.run * kPanel<float> * form.bits / 8;
 }
 inline __attribute__((always_inline)) constexpr Index narrow_panel_bytes(Stored kind, Index k) {
   return k / kStoredForms[int(kind)].run * narrow_run_bytes(kStoredForms[int(kind)]);

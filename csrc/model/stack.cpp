@@ -34,9 +34,9 @@ Stack::Stack(StackParts parts) : parts_(std::move(parts)) {
 void Stack::embed(const Batch& batch, float* out) const {
   const Embeddings& e = parts_.embeddings;
   const Index tokens = batch.tokens(), width = e.width;
-  AlignedArray<float> narrow;
-  if (e.projection) narrow = allocate_aligned<float>(std::size_t(tokens * width));
-  float* const x = narrow ? narrow.get() : out;
+  AlignedArray<float> unprojected;
+  if (e.projection) unprojected = allocate_aligned<float>(std::size_t(tokens * width));
+  float* const x = unprojected ? unprojected.get() : out;
   const auto word_of = [&](Index id, float* room) -> const float* {
     if (e.word.rows) return e.word.row(id, room);
     parts_.head->weight.row(id, room);
@@ -61,7 +61,7 @@ void Stack::embed(const Batch& batch, float* out) const {
       for (Index c = 0; c < width; ++c) row[c] += position[c];
   });
   if (e.norm) apply(e.norm, parts_.norm, parts_.eps, tokens, width, x, x);
-  if (narrow) apply(*e.projection, tokens, x, out);
+  if (unprojected) apply(*e.projection, tokens, x, out);
 }
 
 void Stack::forward(const Batch& batch, const Results& results) const {

@@ -240,8 +240,7 @@ TFCORE_INLINE VecF32 narrow(VecF64 low, VecF64 high) {
 #endif
 }
 
-// --- narrow numbers, widened
-// ------------------------------------------------------------------------------------------
+// --- half precision --------------------------------------------------------------------------------------------------
 
 template <class To, class From> TFCORE_INLINE To reinterpret(From from) {
   To to;

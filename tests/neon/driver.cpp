@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -108,7 +109,7 @@ void record(const std::string& kernel, const std::string& what, const Array<T>& 
     if (value != value) value = T(kNan);
   std::fprintf(g_file, "%s|%s|%s|%s\n%lld %d\n", kernel.c_str(), type_name<T>(), what.c_str(), how,
                static_cast<long long>(x.count()), int(sizeof(T)));
-  if (std::fwrite(copy.data(), sizeof(T), copy.size(), g_file) != copy.size()) fail("fwrite");
+  if (!copy.empty() && std::fwrite(copy.data(), sizeof(T), copy.size(), g_file) != copy.size()) fail("fwrite");
 }
 
 std::string named(const char* name, Index value) { return std::string(" ") + name + "=" + std::to_string(value); }
@@ -414,7 +415,7 @@ template <class T> void run_elementwise() {
     for (const std::vector<T>* part : {&near, &far}) {
       const Index n = Index(part->size());
       const Array<T> x(n), out(n);
-      std::memcpy(x.data(), part->data(), part->size() * sizeof(T));
+      std::copy(part->begin(), part->end(), x.data());
       table<T>().elementwise(Function(f), x.data(), out.data(), n);
       if (n)
         record("elementwise", kFunctions[f] + std::string(part == &far ? " beyond 2^24" : ""), out,

@@ -89,7 +89,7 @@ class SafetensorsFile:
     def as_stored(self, name: str) -> StoredRows | None:
         """A matrix of F16 or BF16 as it is, straight from the map; None for other tensors."""
         info = self.tensors[name]
-        if info.dtype not in ("F16", "BF16") or len(info.shape) != 2:
+        if info.dtype not in ("F16", "BF16") or len(info.shape) != 2 or 0 in info.shape:
             return None
         return StoredRows(info.dtype, self._view(info, "u1").reshape(info.shape[0], -1))
 
@@ -133,7 +133,7 @@ class Checkpoint(Mapping[str, Float32Array]):
     """The tensors of a checkpoint folder by name, from one file or from the shards an index lists.
 
     Every tensor comes as a C-contiguous float32 array. The arrays read the files' pages in place where the file holds
-    float32; nothing is copied until somebody writes or widens.
+    float32; nothing is copied until somebody writes or widens. `as_stored` gives matrices as they are.
 
     >>> checkpoint = Checkpoint.open(Path("all-MiniLM-L6-v2"))  # doctest: +SKIP
     >>> checkpoint["embeddings.word_embeddings.weight"].shape  # doctest: +SKIP

@@ -162,7 +162,7 @@ class GgufFile:
     def as_stored(self, name: str) -> StoredRows | None:
         """A matrix of fewer bits than float32 as it is, straight from the map; None for tensors that `read` takes."""
         info = self.tensors[name]
-        if info.type.name not in READABLE or info.type.name == "F32" or len(info.shape) != 2:
+        if info.type.name not in READABLE or info.type.name == "F32" or len(info.shape) != 2 or 0 in info.shape:
             return None
         return StoredRows(info.type.name, self._view(info).reshape(info.shape[0], -1))
 

@@ -51,7 +51,7 @@ class Weights(Mapping[str, Float32Array]):
             raise ValueError(f"{folder}: the config says {blocks} layers, but the tensors in all are {len(checkpoint)}")
         self._checkpoint = checkpoint
         self._files = _family_names(family, checkpoint)
-        head = _as_stored(architecture.heads[task], family.heads[task], self._files) if task else None
+        head = _head_in_files(architecture.heads[task], family.heads[task], self._files) if task else None
         self.head = head
         has_pooler = bool(family.pooler) and f"{family.pooler}.weight" in self._files
         self.pooler = has_pooler and (head is None or head.rows == "pooler")
@@ -156,7 +156,7 @@ def _ignored(family: Family) -> re.Pattern[str]:
     return re.compile("|".join([*family.ignored, *(rf"{name}(\.weight|\.bias)?" for name in sorted(modules))]))
 
 
-def _as_stored(head: HeadSpec, sources: tuple[Source, ...], files: Mapping[str, str]) -> HeadSpec:
+def _head_in_files(head: HeadSpec, sources: tuple[Source, ...], files: Mapping[str, str]) -> HeadSpec:
     """The head as the files have it: a table that the config ties but they hold is the one to use."""
     last = [source for source in sources if "head.out" in source.ours]
     if any(f"{source.theirs}.weight" in files for source in last):
