@@ -55,6 +55,17 @@ def description(kind: str) -> StackSpec:
     return StackSpec(256, Embeddings(WORDS, 256), (block, plain), final_norm=True)
 
 
+class Watched(dict):
+    """What was asked for by name."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __getitem__(self, name):
+        self.asked.append(name)
+        return super().__getitem__(name)
+
+
 class Weights:
     """Of a stack with a head: matrices as stored, everything widened."""
 
@@ -63,7 +74,7 @@ class Weights:
         self.data = description(kind)
         shapes = {"head.weight": (WORDS, 256)} | self.data.shapes()
         del shapes["embeddings.word.weight"]  # the head's rows serve for both
-        self.rows, self.wide = {}, {}
+        self.rows, self.wide = {}, Watched()
         for name, shape in shapes.items():
             own = (kinds or {}).get(name.split(".")[-2], kind)
             if len(shape) == 2:
@@ -102,11 +113,38 @@ def test_a_row_has_the_same_bits_in_any_company(machine, kind):
         assert_same_bits(stack.core.logits(x[:rows]), want[:rows], f"{rows} rows")
 
 
-def test_matrices_of_one_product_may_be_stored_differently():
-    """As in files of llama.cpp's mixed kinds: what is put together is widened, everything else stays."""
-    weights = Weights("Q4_K", {"value": "Q6_K", "up": "F16"})
-    got, want = (states_and_logits(weights.stack(as_stored=kept), 5) for kept in (True, False))
-    assert_same_bits(got[-1], want[-1], "mixed kinds")
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_no_matrix_is_asked_for_in_float32(kind):
+    weights = Weights(kind)
+    weights.stack(as_stored=True)
+    assert weights.wide.asked, "norms at least"
+    assert not weights.rows.keys() & set(weights.wide.asked)
+
+
+MIXED = [
+    ("Q4_K", {"value": "Q6_K"}),
+    ("Q4_K", {"value": "Q6_K", "up": "Q5_K", "head": "Q8_0"}),
+    ("Q4_0", {"key": "Q8_0", "gate": "Q5_1"}),
+    ("Q5_0", {"query": "Q4_1", "up": "Q8_0"}),
+    ("Q4_1", {"value": "F16", "gate": "BF16"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "others"), MIXED)
+def test_matrices_of_one_product_may_be_stored_differently(machine, kind, others):
+    """As in files of llama.cpp's mixed kinds."""
+    weights = Weights(kind, others)
+    narrow, wide = weights.stack(as_stored=True), weights.stack(as_stored=False)
+    for rows in (1, 4, 5, 50):
+        for got, want in zip(states_and_logits(narrow, rows), states_and_logits(wide, rows), strict=True):
+            assert np.isfinite(want).all()
+            assert_same_bits(got, want, f"{kind} and {others}, {rows} rows")
+
+
+def test_different_kinds_of_blocks_have_a_narrow_one_in_common():
+    weights = Weights("Q4_K", {"value": "Q6_K", "up": "Q5_K"})
+    weights.stack(as_stored=True)
+    assert not weights.rows.keys() & set(weights.wide.asked)
 
 
 def test_pairs_of_16_bits_that_do_not_come_out_even():

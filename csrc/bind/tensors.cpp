@@ -112,16 +112,24 @@ struct Part {
   Index rows;
 };
 
-// Layers of one input, all stored alike: as their files have them where they agree, else as float32.
-std::vector<Matrix> alike(const Tensors& t, std::initializer_list<Part> parts, Index k) {
+// Layers of one input, and how all of their rows can be stored: as their files have them where those agree; else in
+// what formats of blocks have in common, or as float32.
+struct Layers {
   std::vector<Matrix> weights;
-  for (const Part& part : parts) weights.push_back(t.matrix(std::string(part.name) + ".weight", part.rows, k));
-  const auto differs = [&](const Matrix& m) { return m.stored.kind != weights[0].stored.kind; };
-  if (std::none_of(weights.begin(), weights.end(), differs)) return weights;
-  weights.clear();
-  for (const Part& part : parts) weights.push_back(Matrix(t.get(std::string(part.name) + ".weight", {part.rows, k})));
-  return weights;
-}
+  Stored kind;
+
+  Layers(const Tensors& t, std::initializer_list<Part> parts, Index k) {
+    for (const Part& part : parts) weights.push_back(t.matrix(std::string(part.name) + ".weight", part.rows, k));
+    kind = weights[0].stored.kind;
+    const auto all = [&](auto holds) { return std::all_of(weights.begin(), weights.end(), holds); };
+    if (all([&](const Matrix& m) { return m.stored.kind == kind; })) return;
+    kind = Stored::common;
+    if (all([](const Matrix& m) { return kStoredForms[int(m.stored.kind)].numbers > 1; })) return;
+    kind = Stored::f32;
+    weights.clear();
+    for (const Part& part : parts) weights.emplace_back(t.get(std::string(part.name) + ".weight", {part.rows, k}));
+  }
+};
 
 // Rows of several linear layers of one input put together as one product. Rows of no layer are zero.
 class Rows {
@@ -134,8 +142,10 @@ class Rows {
 
   // Rows `from` to `from + count` of a layer become rows `to` on.
   void put(const Matrix& weight, const std::vector<float>& bias, Index from, Index count, Index to) {
-    std::memcpy(weight_.get() + to * row_bytes_, weight.stored.rows + from * row_bytes_,
-                std::size_t(count * row_bytes_));
+    std::uint8_t* const rows = weight_.get() + to * row_bytes_;
+    if (weight.stored.kind == kind_)
+      std::memcpy(rows, weight.stored.rows + from * row_bytes_, std::size_t(count * row_bytes_));
+    else kernels().to_common(weight.stored, from, from + count, rows);
     if (bias.empty()) return;
     biased_ = true;
     std::memcpy(bias_.data() + to, bias.data() + from, std::size_t(count) * sizeof(float));
@@ -154,11 +164,11 @@ class Rows {
 };
 
 Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, Index k) {
-  const std::vector<Matrix> weights = alike(t, parts, k);  // checked before their sizes are believed
+  const Layers layers(t, parts, k);  // checked before their sizes are believed
   Index n = 0, to = 0;
   for (const Part& part : parts) n += part.rows;
-  Rows rows(weights[0].stored.kind, n, k);
-  auto weight = weights.begin();
+  Rows rows(layers.kind, n, k);
+  auto weight = layers.weights.begin();
   for (const Part& part : parts) {
     rows.put(*weight++, t.optional(std::string(part.name) + ".bias", part.rows), 0, part.rows, to);
     to += part.rows;
@@ -170,14 +180,14 @@ Linear below_one_another(const Tensors& t, std::initializer_list<Part> parts, In
 Linear in_turn(const Tensors& t, Index inner, Index k) {
   constexpr Index panel = kPanel<float>;
   const Index panels = (inner + panel - 1) / panel;
-  const std::vector<Matrix> weights = alike(t, {{"gate", inner}, {"up", inner}}, k);
-  Rows rows(weights[0].stored.kind, 2 * panels * panel, k);
+  const Layers layers(t, {{"gate", inner}, {"up", inner}}, k);
+  Rows rows(layers.kind, 2 * panels * panel, k);
   const auto put = [&](const Matrix& weight, const std::vector<float>& bias, Index place) {
     for (Index p = 0; p < panels; ++p)
       rows.put(weight, bias, p * panel, std::min(panel, inner - p * panel), 2 * p * panel + place);
   };
-  put(weights[0], t.optional("gate.bias", inner), 0);
-  put(weights[1], t.optional("up.bias", inner), panel);
+  put(layers.weights[0], t.optional("gate.bias", inner), 0);
+  put(layers.weights[1], t.optional("up.bias", inner), panel);
   return rows.pack(t.storage());
 }
 

@@ -35,7 +35,7 @@ template <class T> constexpr Kernels<T> kernels() {
 }  // namespace
 
 extern const KernelTable TFCORE_ISA_TABLE;
-const KernelTable TFCORE_ISA_TABLE = {TFCORE_ISA_NAME, kernels<float>(), kernels<double>(),
-                                      dequantize,      pack_narrow,      widen_row};
+const KernelTable TFCORE_ISA_TABLE = {TFCORE_ISA_NAME, kernels<float>(), kernels<double>(), dequantize,
+                                      pack_narrow,     to_common,        widen_row};
 
 }  // namespace tfcore

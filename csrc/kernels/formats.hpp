@@ -49,6 +49,10 @@ struct __attribute__((packed)) BlockQ5_K {
   U8 high[32];  // bit s of byte i: the fifth of number i of sub-block s
   U8 q[128];
 };
+struct BlockCommon {
+  float scale, offset;
+  U8 q[16];
+};
 struct __attribute__((packed)) BlockQ6_K {
   U8 low[128];  // 64 bytes for every 128 numbers
   U8 high[64];  // 32 bytes for every 128 numbers, two bits for each; q - 32
@@ -61,20 +65,20 @@ constexpr int kLongestRun = 32;
 // Numbers of a block that share a scale; formats without an offset leave it unset.
 struct Run {
   float scale, offset;
-  std::int8_t q[kLongestRun];
+  std::int16_t q[kLongestRun];
 };
 
 TFCORE_INLINE Run run_of(const BlockQ8_0& b, int) {
   Run r;
   r.scale = widen(b.d);
-  __builtin_memcpy(r.q, b.q, sizeof b.q);
+  for (int i = 0; i < 32; ++i) r.q[i] = b.q[i];
   return r;
 }
 
 // q[i] = f(bits, i) for the four bits of number i: the low ones of byte i, or the high ones of byte i - 16.
-template <class F> TFCORE_INLINE void read_nibbles(const U8* bytes, std::int8_t* q, F f) {
-  for (int i = 0; i < 16; ++i) q[i] = std::int8_t(f(bytes[i] & 15, i));
-  for (int i = 0; i < 16; ++i) q[i + 16] = std::int8_t(f(bytes[i] >> 4, i + 16));
+template <class F> TFCORE_INLINE void read_nibbles(const U8* bytes, std::int16_t* q, F f) {
+  for (int i = 0; i < 16; ++i) q[i] = std::int16_t(f(bytes[i] & 15, i));
+  for (int i = 0; i < 16; ++i) q[i + 16] = std::int16_t(f(bytes[i] >> 4, i + 16));
 }
 
 TFCORE_INLINE Run run_of(const BlockQ4_0& b, int) {
@@ -127,7 +131,7 @@ TFCORE_INLINE Run run_of(const BlockQ4_K& b, int s) {
   Run r;
   r.scale = k.scale, r.offset = -k.minimum;
   const U8* q = b.q + s / 2 * 32;
-  for (int i = 0; i < 32; ++i) r.q[i] = std::int8_t(q[i] >> s % 2 * 4 & 15);
+  for (int i = 0; i < 32; ++i) r.q[i] = std::int16_t(q[i] >> s % 2 * 4 & 15);
   return r;
 }
 
@@ -136,7 +140,7 @@ TFCORE_INLINE Run run_of(const BlockQ5_K& b, int s) {
   Run r;
   r.scale = k.scale, r.offset = -k.minimum;
   const U8* q = b.q + s / 2 * 32;
-  for (int i = 0; i < 32; ++i) r.q[i] = std::int8_t((q[i] >> s % 2 * 4 & 15) | (b.high[i] >> s & 1) << 4);
+  for (int i = 0; i < 32; ++i) r.q[i] = std::int16_t((q[i] >> s % 2 * 4 & 15) | (b.high[i] >> s & 1) << 4);
   return r;
 }
 
@@ -148,7 +152,14 @@ TFCORE_INLINE Run run_of(const BlockQ6_K& b, int s) {
   Run r;
   r.scale = widen(b.d) * float(b.scales[s]);
   for (int i = 0; i < 16; ++i)
-    r.q[i] = std::int8_t(((low[i] >> part / 2 * 4 & 15) | (high[i] >> part * 2 & 3) << 4) - 32);
+    r.q[i] = std::int16_t(((low[i] >> part / 2 * 4 & 15) | (high[i] >> part * 2 & 3) << 4) - 32);
+  return r;
+}
+
+TFCORE_INLINE Run run_of(const BlockCommon& b, int) {
+  Run r;
+  r.scale = b.scale, r.offset = b.offset;
+  for (int i = 0; i < 16; ++i) r.q[i] = b.q[i];
   return r;
 }
 
@@ -177,6 +188,8 @@ template <class F> TFCORE_INLINE void with_block(Stored kind, F f) {
       return f(Format<BlockQ5_K, Stored::q5_k>{});
     case Stored::q6_k:
       return f(Format<BlockQ6_K, Stored::q6_k>{});
+    case Stored::common:
+      return f(Format<BlockCommon, Stored::common>{});
     default:
       return;
   }

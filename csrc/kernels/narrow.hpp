@@ -41,6 +41,25 @@ template <class Format> void pack_run(const StoredMatrix& m, Index column, Index
   }
 }
 
+// Rows of blocks in the common format. Numbers count from the least of their format, as in panels; its share is exact.
+void to_common(const StoredMatrix& m, Index row_begin, Index row_end, U8* rows) {
+  constexpr Index numbers = kStoredForms[int(Stored::common)].numbers;
+  BlockCommon* to = reinterpret_cast<BlockCommon*>(rows);
+  with_block(m.kind, [&](auto format) TFCORE_LAMBDA {
+    constexpr StoredForm form = decltype(format)::form;
+    const auto* from =
+        reinterpret_cast<const typename decltype(format)::Block*>(m.rows + row_begin * stored_row_bytes(m.kind, m.k));
+    for (Index block = 0; block < (row_end - row_begin) * m.k / form.numbers; ++block)
+      for (int run = 0; run < form.numbers / form.run; ++run) {
+        const Run r = run_of(from[block], run);
+        for (Index i = 0; i < form.run; i += numbers, ++to) {
+          to->scale = r.scale, to->offset = form.offset ? r.offset : float(form.least) * r.scale;
+          for (Index n = 0; n < numbers; ++n) to->q[n] = U8(r.q[i + n] - (form.offset ? 0 : form.least));
+        }
+      }
+  });
+}
+
 // Numbers of 16 bits: `column` and `depth` are what lies between neighbours, counted in them.
 void pack_words(const StoredMatrix& m, Index first, U8* panel, Index column, Index depth) {
   const Index columns = min(m.n - first, kColumns);

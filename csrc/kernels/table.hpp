@@ -24,7 +24,8 @@ constexpr Index kPanelsToPack = 8;  // at a time: 128 float32 columns of kDepthB
 constexpr Index kDepthBlock = 256;
 
 // How a file stores a matrix (N, K), row by row: as GGUF names its types.
-enum class Stored : int { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k };
+// What several formats have in common is ours: blocks of 16 bytes with a scale and an offset in float32.
+enum class Stored : int { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, common };
 struct StoredForm {
   Index numbers, bytes;  // of a block of a row
   // Of the panels that hold it: how many depths share a scale, 1 for none; the bits of a number; the least number
@@ -34,9 +35,10 @@ struct StoredForm {
   bool offset;
 };
 constexpr StoredForm kStoredForms[] = {
-    {1, 4, 1, 32, 0, false},    {1, 2, 1, 16, 0, false},    {1, 2, 1, 16, 0, false},      {32, 34, 32, 8, -128, false},
-    {32, 18, 32, 4, -8, false}, {32, 20, 32, 4, 0, true},   {32, 22, 32, 8, -16, false},  {32, 24, 32, 8, 0, true},
-    {256, 144, 32, 4, 0, true}, {256, 176, 32, 8, 0, true}, {256, 210, 16, 8, -32, false}};  // as the enum counts
+    {1, 4, 1, 32, 0, false},      {1, 2, 1, 16, 0, false},       {1, 2, 1, 16, 0, false},
+    {32, 34, 32, 8, -128, false}, {32, 18, 32, 4, -8, false},    {32, 20, 32, 4, 0, true},
+    {32, 22, 32, 8, -16, false},  {32, 24, 32, 8, 0, true},      {256, 144, 32, 4, 0, true},
+    {256, 176, 32, 8, 0, true},   {256, 210, 16, 8, -32, false}, {16, 24, 16, 8, 0, true}};  // as the enum counts
 
 struct StoredMatrix {
   Stored kind;
@@ -239,7 +241,8 @@ struct KernelTable {
   Kernels<double> f64;
   void (*dequantize)(Stored, const std::uint8_t* data, float* out, Index block_begin, Index block_end);
   void (*pack_narrow)(const StoredMatrix&, Index panel_begin, Index panel_end, std::uint8_t* panels);
-  void (*widen_row)(Stored, const std::uint8_t* panels, Index k, Index row, float* out);  // (K,)
+  void (*to_common)(const StoredMatrix&, Index row_begin, Index row_end, std::uint8_t* rows);  // of blocks
+  void (*widen_row)(Stored, const std::uint8_t* panels, Index k, Index row, float* out);       // (K,)
 
   template <class T> const Kernels<T>& of() const;
 };

@@ -511,6 +511,13 @@ void run_narrow(Stored kind, const char* name) {
   const Array<std::uint8_t> rows = any_bytes(name, n * stored_row_bytes(kind, k));
   const Array<std::uint8_t> packed(panels * narrow_panel_bytes(kind, k));
   const StoredMatrix matrix{kind, n, k, rows.data()};
+  if (kStoredForms[int(kind)].numbers > 1) {
+    const Array<std::uint8_t> common(2 * stored_row_bytes(Stored::common, k));
+    TFCORE_ISA_TABLE.to_common(matrix, 3, 5, common.data());
+    const Array<float> wide = filled<float>(2 * k, -7.0f);
+    TFCORE_ISA_TABLE.dequantize(Stored::common, common.data(), wide.data(), 0, 2 * k / 16);
+    record("to_common", name, wide);
+  }
   TFCORE_ISA_TABLE.pack_narrow(matrix, 0, 2, packed.data());
   TFCORE_ISA_TABLE.pack_narrow(matrix, 2, panels, packed.data());
   const Array<float> row = filled<float>(k, -7.0f);
