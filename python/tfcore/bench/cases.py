@@ -105,7 +105,7 @@ _ENCODERS = tuple(
 
 _WRITING = (
     prefill(512).aims(ratio=3),
-    step(128).aims(ratio=0, share=0.85),
+    step(128).aims(ratio=1, share=0.85),
     forward(GPT2_SMALL, 128).aims(ratio=1.5),
     write(GPT2_SMALL, 32, 32).aims(ratio=1.5),
     forward(T5_SMALL, 128, 32).aims(ratio=1.5),

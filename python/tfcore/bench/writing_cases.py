@@ -41,7 +41,9 @@ def prefill(length: int) -> Case:
 
 
 def step(past: int) -> Case:
-    """SmolLM2-135M writes one token more behind `past` (and, call by call, some more): bound by reading its weights."""
+    """SmolLM2-135M writes one token more behind `past` (and, call by call, some more): bound by reading its weights, or
+    by widening them.
+    """
     ids = np.arange(past) * 37 % 4000 + 10
 
     def make() -> Contest:
