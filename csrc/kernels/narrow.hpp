@@ -10,8 +10,8 @@
 // which shows only where every product of a sum underflows. bf16 has 2 depths in a word, f16 2 depths in a line, both
 // no scales.
 //
-// Bound: by the memory that holds the panels, an eighth to a half of float32; or by FMA issue, one for each row and one
-// to widen. Many rows have a panel widened once, into scratch.
+// Bound: by the memory that holds the panels, a fifth to a half of float32; or by issue, for a register of b two FMAs,
+// a mask and a conversion with one row, an FMA for each further one. Many rows have a panel widened once, into scratch.
 #include "kernels/formats.hpp"
 #include "kernels/table.hpp"
 #include "kernels/tile.hpp"
@@ -41,7 +41,7 @@ template <class Format> void pack_run(const StoredMatrix& m, Index column, Index
   }
 }
 
-// Rows of blocks in the common format. Numbers count from the least of their format, as in panels; its share is exact.
+// Rows of blocks in the common format. Numbers count from the least of their format, as in panels.
 void to_common(const StoredMatrix& m, Index row_begin, Index row_end, U8* rows) {
   constexpr Index numbers = kStoredForms[int(Stored::common)].numbers;
   BlockCommon* to = reinterpret_cast<BlockCommon*>(rows);
@@ -54,7 +54,7 @@ void to_common(const StoredMatrix& m, Index row_begin, Index row_end, U8* rows) 
         const Run r = run_of(from[block], run);
         for (Index i = 0; i < form.run; i += numbers, ++to) {
           to->scale = r.scale, to->offset = form.offset ? r.offset : float(form.least) * r.scale;
-          for (Index n = 0; n < numbers; ++n) to->q[n] = U8(r.q[i + n] - (form.offset ? 0 : form.least));
+          for (Index n = 0; n < numbers; ++n) to->q[n] = U8(r.q[i + n] - form.least);
         }
       }
   });
