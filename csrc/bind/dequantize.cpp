@@ -1,4 +1,4 @@
-#include "bind/stored.hpp"
+#include "bind/dequantize.hpp"
 #include "dispatch/operators.hpp"
 
 namespace tfcore {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "bind/stored.hpp"
+#include "bind/dequantize.hpp"
 
 namespace tfcore {
 namespace {

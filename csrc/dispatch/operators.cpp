@@ -67,7 +67,7 @@ template <class T> GemmArgs<T> PackedMatrix<T>::product(Index m, const T* a, Ind
   GemmArgs<T> g{};
   g.m = m, g.n = n_, g.k = k_;
   g.a = a, g.a_row = a_row;
-  g.b = panels_.get(), g.packed = bool(panels_), g.far = far_;
+  g.b = panels_.get(), g.packed = !narrow_, g.far = far_;
   g.narrow = narrow_.get(), g.stored = stored_;
   g.c = c;
   return g;

@@ -1,6 +1,8 @@
 #include "model/cache.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <map>
 #include <set>
 
 namespace tfcore {
@@ -17,37 +19,74 @@ void Cache::Sequence::keep(Index count) {
   if (Index(chunks.size()) > count) chunks.resize(std::size_t(count)), starts.resize(std::size_t(count));
 }
 
-Cache::Chunk Cache::new_chunk() const {
-  return allocate_aligned<float>(std::size_t(layers_ * 2 * heads_ * head_stride()));
-}
-
-Cache::Chunk Cache::copy(const Chunk& chunk, Index positions) const {
-  Chunk fresh = new_chunk();
-  for (Index i = 0; i < layers_ * 2 * heads_; ++i)
-    std::memcpy(fresh.get() + i * head_stride(), chunk.get() + i * head_stride(),
-                std::size_t(positions * head_size_) * sizeof(float));
-  return fresh;
+Cache::Chunk Cache::take_chunk() {
+  if (spare_.empty()) return allocate_aligned<float>(std::size_t(chunk_rows() * head_stride()));
+  Chunk chunk = std::move(spare_.back());
+  spare_.pop_back();
+  return chunk;
 }
 
 void Cache::select(const std::vector<Index>& parents) {
   std::vector<Sequence> chosen;
   for (Index parent : parents) chosen.push_back(sequences_[parent]);
-  sequences_ = std::move(chosen);
+  sequences_.swap(chosen);
+  spare_.resize(std::min(spare_.size(), sequences_.size()));
+  spare_.reserve(sequences_.size());
+  for (Sequence& left : chosen)
+    for (Chunk& chunk : left.chunks)
+      if (chunk.use_count() == 1 && spare_.size() < sequences_.size()) spare_.push_back(std::move(chunk));
+      else chunk.reset();
 }
 
-void Cache::reserve(Index sequence, Index count) {
-  Sequence& s = sequences_[sequence];
-  s.keep((s.length + kKeyBlock - 1) / kKeyBlock);  // a pass that failed may have left more, shared since
-  const std::size_t last = std::size_t(s.length / kKeyBlock);
-  if (count > 0 && last < s.chunks.size() && s.chunks[last].use_count() > 1)
-    s.set(last, copy(s.chunks[last], s.length % kKeyBlock));
-  while (Index(s.chunks.size()) * kKeyBlock < s.length + count) s.set(s.chunks.size(), new_chunk());
+void Cache::reserve(const Index* cu_seqlens) {
+  for (Sequence& s : sequences_)  // a pass that failed may have left more, shared since
+    s.keep((s.length + kKeyBlock - 1) / kKeyBlock);
+  std::vector<Copy> copies = plan_copies(cu_seqlens);
+  copy_positions(copies);
+  for (Copy& copy : copies) sequences_[copy.sequence].set(copy.place, std::move(copy.fresh));
+  for (Index i = 0; i < sequences(); ++i) {
+    Sequence& s = sequences_[i];
+    const Index length = s.length + cu_seqlens[i + 1] - cu_seqlens[i];
+    while (Index(s.chunks.size()) * kKeyBlock < length) s.set(s.chunks.size(), take_chunk());
+  }
+}
+
+// The last of those that hold a chunk keeps it.
+std::vector<Cache::Copy> Cache::plan_copies(const Index* cu_seqlens) {
+  std::vector<Copy> copies;
+  std::map<const float*, long> leaving;
+  for (Index i = 0; i < sequences(); ++i) {
+    const Sequence& s = sequences_[i];
+    const std::size_t last = std::size_t(s.length / kKeyBlock);
+    if (cu_seqlens[i + 1] == cu_seqlens[i] || last >= s.chunks.size()) continue;
+    long& left = leaving[s.starts[last]];
+    if (s.chunks[last].use_count() - left == 1) continue;
+    copies.push_back({i, last, take_chunk()});
+    ++left;
+  }
+  return copies;
+}
+
+void Cache::copy_positions(const std::vector<Copy>& copies) const {
+  double positions = 0;
+  for (const Copy& copy : copies) positions += double(sequences_[copy.sequence].length % kKeyBlock);
+  const Index rows = 2 * heads_;  // of one layer
+  parallel_for(
+      Index(copies.size()) * layers_, 8.0 * positions * double(chunk_rows() * head_size_), 0, [&](Index task, void*) {
+        const Copy& copy = copies[std::size_t(task / layers_)];
+        const Sequence& s = sequences_[copy.sequence];
+        const std::size_t bytes = std::size_t(s.length % kKeyBlock * head_size_) * sizeof(float);
+        const Index first = task % layers_ * rows;
+        for (Index row = first; row < first + rows; ++row)
+          std::memcpy(copy.fresh.get() + row * head_stride(), s.starts[copy.place] + row * head_stride(), bytes);
+      });
 }
 
 std::size_t Cache::bytes() const {
   std::set<const void*> chunks;
+  for (const Chunk& chunk : spare_) chunks.insert(chunk.get());
   for (const Sequence& s : sequences_) chunks.insert(s.starts.begin(), s.starts.end());
-  return chunks.size() * std::size_t(layers_ * 2 * heads_ * head_stride()) * sizeof(float);
+  return chunks.size() * std::size_t(chunk_rows() * head_stride()) * sizeof(float);
 }
 
 }  // namespace tfcore

@@ -3,7 +3,8 @@
 //
 // A sequence owns chunks of kKeyBlock positions, each with the keys and values of all layers: (layers, 2, G, kKeyBlock,
 // D). It grows by a chunk at a time, and what is in one never moves. Copies of a sequence share its chunks; who writes
-// to a shared one takes a copy of that one first.
+// to a shared one takes a copy of that one first. Chunks that nobody holds any more wait for the next such copy: a step
+// of beams copies some and lets go of as many, and fresh pages would take longer than the copying.
 #include <memory>
 #include <vector>
 
@@ -21,13 +22,14 @@ class Cache {
   Index layers() const { return layers_; }
   Index heads() const { return heads_; }
   Index head_size() const { return head_size_; }
-  std::size_t bytes() const;  // of all chunks, shared ones once
+  std::size_t bytes() const;  // of all chunks, shared ones once, those that wait too
 
   // Sequence i becomes a copy of the old sequence parents[i].
   void select(const std::vector<Index>& parents);
 
-  // Makes room for `count` more positions. They count once `extend` is called.
-  void reserve(Index sequence, Index count);
+  // Makes room in every sequence for as many more positions as lie between its borders (sequences + 1,). They count
+  // once `extend` is called.
+  void reserve(const Index* cu_seqlens);
   void extend(Index sequence, Index count) { sequences_[sequence].length += count; }
 
   // Where a position's key of head 0 belongs; the heads' are kKeyBlock * D apart, its value is value_offset further.
@@ -48,11 +50,20 @@ class Cache {
     void set(std::size_t i, Chunk chunk);
     void keep(Index count);
   };
-  Chunk new_chunk() const;
-  Chunk copy(const Chunk& chunk, Index positions) const;
+  // A sequence's last chunk, which others hold too, and the one that takes its place.
+  struct Copy {
+    Index sequence;
+    std::size_t place;
+    Chunk fresh;
+  };
+  Index chunk_rows() const { return layers_ * 2 * heads_; }  // of positions
+  Chunk take_chunk();
+  std::vector<Copy> plan_copies(const Index* cu_seqlens);
+  void copy_positions(const std::vector<Copy>& copies) const;
 
   Index layers_, heads_, head_size_;
   std::vector<Sequence> sequences_;
+  std::vector<Chunk> spare_;  // at most one a sequence
 };
 
 }  // namespace tfcore

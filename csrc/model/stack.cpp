@@ -65,7 +65,7 @@ void Stack::embed(const Batch& batch, float* out) const {
 }
 
 void Stack::forward(const Batch& batch, const Results& results) const {
-  for (Index b = 0; batch.cache && b < batch.sequences; ++b) batch.cache->reserve(b, batch.count(b));
+  if (batch.cache) batch.cache->reserve(batch.cu_seqlens);
   const std::vector<float*>& hidden = results.hidden;
   float* const last = hidden.back();
   float* x = hidden.front() ? hidden.front() : last;
