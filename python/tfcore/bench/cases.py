@@ -106,10 +106,12 @@ _ENCODERS = tuple(
 _WRITING = (
     prefill(512).aims(ratio=3),
     step(128).aims(ratio=1, share=0.85),
-    forward(GPT2_SMALL, 128).aims(ratio=1.5),
-    write(GPT2_SMALL, 32, 32).aims(ratio=1.5),
+    forward(GPT2_SMALL, 128).aims(ratio=1.15),
+    write(GPT2_SMALL, 32, 32).aims(ratio=1.15),
+    write(GPT2_SMALL, 32, 16, texts=8).aims(ratio=1.15),
     forward(T5_SMALL, 128, 32).aims(ratio=1.5),
-    write(T5_SMALL, 128, 32).aims(ratio=1.5),
+    write(T5_SMALL, 128, 32).aims(ratio=1.15),
+    write(T5_SMALL, 32, 32, texts=8, beams=4).aims(ratio=1.15),
 )
 
 _CORPUS = (

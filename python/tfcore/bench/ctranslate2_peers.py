@@ -2,31 +2,72 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import runtime
 from . import torch_peers
 from .plain import Array
 from .timing import Run
 
+Ids = NDArray[np.int64]
 
-def open_encoder(folder: str) -> Any:
-    """The checkpoint in `folder`, which may go afterwards."""
+
+def open_model(folder: str, kind: str) -> Any:
+    """The checkpoint in `folder`, which may go afterwards, as an "Encoder", a "Generator" or a "Translator"."""
     ctranslate2 = import_module("ctranslate2")
     torch_peers.load_transformers()  # which its converter needs, without saying so
+    _write_words(Path(folder))
     converted = str(Path(folder) / "ctranslate2")
     import_module("ctranslate2.converters").TransformersConverter(folder).convert(converted)
     threads = {"inter_threads": 1, "intra_threads": runtime.get_num_threads()}
-    return ctranslate2.Encoder(converted, device="cpu", compute_type="float32", **threads)
+    return getattr(ctranslate2, kind)(converted, device="cpu", compute_type="float32", **threads)
 
 
-def run(encoder: Any, ids: Array) -> Run:
+def encode(encoder: Any, ids: Array) -> Run:
     """The call that returns the last hidden state (B, L, C) of token ids (B, L) without padding."""
     view = import_module("ctranslate2").StorageView.from_array
     tokens, lengths = (np.ascontiguousarray(x, np.int32) for x in (ids, np.full(len(ids), ids.shape[1])))
     feed = view(tokens), view(lengths)
     return lambda: np.asarray(encoder.forward_batch(*feed).last_hidden_state)
+
+
+def read(generator: Any, ids: Ids) -> Run:
+    """The call that returns the logits (B, L, V) of a decoder's token ids (B, L)."""
+    view = import_module("ctranslate2").StorageView.from_array
+    tokens, lengths = (np.ascontiguousarray(x, np.int32) for x in (ids, np.full(len(ids), ids.shape[1])))
+    feed = view(tokens), view(lengths)
+    return lambda: np.asarray(generator.forward_batch(*feed))
+
+
+def write(generator: Any, ids: Ids, count: int, beams: int) -> Run:
+    """The call that returns texts (B, L) of a decoder and `count` tokens more."""
+    settings = {"max_length": count, "min_length": count, "include_prompt_in_result": False}
+    run = partial(generator.generate_batch, _words(ids), beam_size=beams, **settings)
+    return lambda: np.concatenate([ids, [result.sequences_ids[0] for result in run()]], axis=1)
+
+
+def translate(translator: Any, ids: Ids, start: int, count: int, beams: int) -> Run:
+    """The call that returns a start token and the `count` that an encoder-decoder writes of texts (B, L)."""
+    settings = {"max_decoding_length": count, "min_decoding_length": count}
+    run = partial(translator.translate_batch, _words(ids), beam_size=beams, **settings)
+    return lambda: np.array([[start, *map(int, result.hypotheses[0])] for result in run()])
+
+
+def _words(ids: Ids) -> list[list[str]]:
+    return [list(map(str, row)) for row in ids.tolist()]
+
+
+def _write_words(folder: Path) -> None:
+    """The tokenizer that the converter asks for: a token's word is its id in digits."""
+    count = json.loads((folder / "config.json").read_text())["vocab_size"]
+    model = {"type": "WordLevel", "vocab": {str(i): i for i in range(count)}, "unk_token": "2"}
+    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+    special = {"pad_token": "0", "bos_token": "0", "eos_token": "1", "unk_token": "2"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **special}))

@@ -6,6 +6,7 @@ import functools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,6 @@ def config_of(shape: Shape) -> dict[str, Any]:
     }
 
 
-def write_words(folder: Path, shape: Shape) -> None:
-    """`vocab.txt`, which CTranslate2's converter asks for."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    (folder / "vocab.txt").write_text("\n".join([*special, *map(str, range(shape.vocabulary - len(special)))]))
-
-
 # --- the rivals ------------------------------------------------------------------------------------------------------
 
 
@@ -85,10 +80,9 @@ class Models:
         self._graph_of = self.weights, shape.layers, shape.heads
         with tempfile.TemporaryDirectory(prefix="tfcore-bench-") as folder:
             write_checkpoint(Path(folder), config_of(shape), self.weights)
-            write_words(Path(folder), shape)
             self._tfcore = _unless_missing(_open_tfcore, folder)
             self._torch = _unless_missing(_open_transformers, folder)
-            self._ctranslate2 = _unless_missing(ctranslate2_peers.open_encoder, folder)
+            self._ctranslate2 = _unless_missing(partial(ctranslate2_peers.open_model, kind="Encoder"), folder)
 
     def tfcore(self, ids: Ids) -> Run:
         model, mask = self._tfcore(), np.ones_like(ids)
@@ -107,7 +101,7 @@ class Models:
         return openvino_peers.run(onnx_graphs.Encoder(*self._graph_of).model(ids), {"ids": ids})
 
     def ctranslate2(self, ids: Ids) -> Run:
-        return ctranslate2_peers.run(self._ctranslate2(), ids)
+        return ctranslate2_peers.encode(self._ctranslate2(), ids)
 
 
 def _unless_missing(open_model: Callable[[str], Any], folder: str) -> Callable[[], Any]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from .. import runtime
 
-_VERSIONS_OF = ("numpy", "torch", "transformers", "onnxruntime", "openvino", "ctranslate2")
+_VERSIONS_OF = ("numpy", "torch", "transformers", "onnxruntime", "openvino", "ctranslate2", "llama-cpp-python")
+_MODULES = {"llama-cpp-python": "llama_cpp"}  # of packages that have another name
 
 
 def describe(cases: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def describe(cases: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _VERSIONS_OF if find_spec(name)}
+    return {name: version(name) for name in _VERSIONS_OF if find_spec(_MODULES.get(name, name))}
 
 
 def _threads_of(rival: str) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..carried import smollm2_file
-from . import torch_peers
+from . import ctranslate2_peers, torch_peers
 from .random_checkpoint import random_weights, write_checkpoint
 
 Ids = NDArray[np.int64]
@@ -69,7 +69,7 @@ T5_SMALL = Shape(
 
 
 class Models:
-    """One checkpoint, opened by tfcore and by Transformers; its folder lives as long as this."""
+    """One checkpoint, opened by tfcore, by Transformers and by CTranslate2; its folder lives as long as this."""
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
@@ -83,6 +83,12 @@ class Models:
         """Transformers' model. ImportError where it is not installed."""
         auto = getattr(torch_peers.load_transformers(), self._shape.auto_class)
         return auto.from_pretrained(self._folder).eval()
+
+    @functools.cached_property
+    def ctranslate2(self) -> Any:
+        """CTranslate2's. ImportError where it is not installed."""
+        kind = "Translator" if self._shape.task == "seq2seq_lm" else "Generator"
+        return ctranslate2_peers.open_model(str(self._folder), kind)
 
 
 def _auto(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from .. import _core, reference_model
 from ..carried import smollm2_file
-from . import llamacpp_peers, torch_peers, writers
+from ..generation import GenerationOptions, generate
+from . import ctranslate2_peers, llamacpp_peers, torch_peers, writers
 from .harness import Case, Contest
 from .timing import Run
 from .writers import Ids, Shape
@@ -73,37 +75,46 @@ def forward(shape: Shape, length: int, written: int = 0) -> Case:
         models = writers.opened(shape)
         want = exact_logits_of_all(shape, ids[0], ids[0, :written])
         inputs = {"input_ids": ids} | ({"decoder_input_ids": ids[:, :written]} if written else {})
-        return Contest(
-            rivals={
-                "tfcore": lambda: lambda: models.tfcore(**inputs).logits,
-                "torch": lambda: _torch(models.torch, inputs),
-            },
-            want=want,
-            bound=_FLOAT32 * want.std(),
-        )
+        rivals: dict[str, Callable[[], Run]] = {
+            "tfcore": lambda: lambda: models.tfcore(**inputs).logits,
+            "torch": lambda: _torch(models.torch, inputs),
+        }
+        if not written:  # its encoder-decoders show no logits
+            rivals["ctranslate2"] = lambda: ctranslate2_peers.read(models.ctranslate2, ids)
+        return Contest(rivals, want, bound=_FLOAT32 * want.std())
 
     sizes = f"{length}" if not written else f"{length} to {written}"
     return Case(f"{shape.name} forward {sizes}", "writing", make, _flops(shape, length, written), limit="fma_float32")
 
 
-def write(shape: Shape, length: int, written: int) -> Case:
-    """A text of `length` tokens continued by `written`, the best one each: every rival must write the same."""
-    ids = _some_ids(length)
+def write(shape: Shape, length: int, written: int, texts: int = 1, beams: int = 1) -> Case:
+    """Texts of `length` tokens continued by `written`, the best or by beams: every rival must write the same."""
+    ids = _some_ids(length, texts)
+    both = shape.task == "seq2seq_lm"
+    settings: dict[str, Any] = {"max_new_tokens": written, "eos_token_id": None, "do_sample": False, "num_beams": beams}
 
     def make() -> Contest:
         models = writers.opened(shape)
-        settings: dict[str, Any] = {"max_new_tokens": written, "eos_token_id": None, "do_sample": False}
+
+        def ctranslate2() -> Run:
+            if not both:
+                return ctranslate2_peers.write(models.ctranslate2, ids, written, beams)
+            start = models.tfcore.architecture.start
+            return ctranslate2_peers.translate(models.ctranslate2, ids, start, written, beams)
+
         return Contest(
             rivals={
                 "tfcore": lambda: partial(models.tfcore.generate, ids, **settings),
                 "torch": lambda: _torch_generate(models.torch, ids, settings),
+                "ctranslate2": ctranslate2,
             },
-            want=_written_without_cache(models.tfcore, ids, written).astype(np.float64),
+            want=_written_without_cache(models.tfcore, ids, settings).astype(np.float64),
             bound=0.0,
         )
 
-    work = _flops(shape, length + written, written if shape.task == "seq2seq_lm" else 0)
-    return Case(f"{shape.name} writes {written} behind {length}", "writing", make, work)
+    many = (f", {texts} texts" if texts > 1 else "") + (f", {beams} beams" if beams > 1 else "")
+    work = texts * beams * _flops(shape, length + written, written if both else 0)
+    return Case(f"{shape.name} writes {written} behind {length}{many}", "writing", make, work)
 
 
 # --- the rivals ------------------------------------------------------------------------------------------------------
@@ -112,14 +123,18 @@ _PRODUCTS, _HEAD = 106_168_320, 49152 * 576  # weights of SmolLM2's blocks, and 
 _STEP_BYTES = _PRODUCTS * 24 / 32 + _HEAD * 36 / 32  # of 32 numbers: 16 and two scales; 32 and one
 
 
-def _some_ids(length: int) -> Ids:
-    return np.random.default_rng(0).integers(10, 30000, (1, length))
+def _some_ids(length: int, texts: int = 1) -> Ids:
+    return np.random.default_rng(0).integers(10, 30000, (texts, length))
+
+
+def _packed(texts: Ids, past: Sequence[int] = ()) -> Any:
+    from ..models.packing import PackedTokens
+
+    return PackedTokens.from_texts(list(texts), past or 0)
 
 
 def _read(model: Any, cache: _core.Cache, ids: Ids) -> Any:
-    from ..models.packing import PackedTokens
-
-    tokens = PackedTokens.from_texts([ids], cache.lengths)
+    tokens = _packed(ids[None], cache.lengths)
     return model.logits(model.stack.run(tokens, cache=cache).states[-1][-1:])[0]
 
 
@@ -184,14 +199,32 @@ def _under(weights: Any, prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
 
 
-def _written_without_cache(model: Any, ids: Ids, count: int) -> Ids:
-    """The best token after a full pass over the text so far, again and again."""
-    both = hasattr(model, "encoder")
-    text = np.full((1, 1), model.architecture.start) if both else ids
-    for _ in range(count):
-        logits = model(ids, None, text).logits if both else model(text).logits
-        text = np.concatenate([text, logits[:, -1:].argmax(-1)], axis=1)
-    return text
+def _written_without_cache(model: Any, ids: Ids, settings: dict[str, Any]) -> Ids:
+    """What the rules of generation make of full passes over the texts so far, again and again."""
+    start = model.architecture.start
+    begun = list(ids) if start is None else [np.array([start])] * len(ids)
+    return np.array(generate(_Reread(model, ids), begun, GenerationOptions(**settings)).sequences)
+
+
+class _Reread:
+    """Texts in progress without a cache."""
+
+    def __init__(self, model: Any, prompts: Ids) -> None:
+        self._model = model
+        self._texts, self._sources = np.empty((len(prompts), 0), np.int64), np.arange(len(prompts))
+        both = model.architecture.start is not None
+        self._stack = model.decoder if both else model.stack
+        self._encoded = model.encode_packed(_packed(prompts)) if both else None
+
+    def step(self, tokens: Sequence[Ids], /) -> Any:
+        self._texts = np.concatenate([self._texts, tokens], axis=1)
+        packed = _packed(self._texts)
+        sources = None if self._encoded is None else self._sources
+        states = self._stack.run(packed, encoded=self._encoded, sources=sources).states[-1]
+        return self._model.logits(states[packed.cu_seqlens[1:] - 1])
+
+    def select(self, parents: Ids, /) -> None:
+        self._texts, self._sources = self._texts[parents], self._sources[parents]
 
 
 def _flops(shape: Shape, length: int, written: int) -> float:

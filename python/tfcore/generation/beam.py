@@ -155,13 +155,13 @@ def beam_search(
 
 
 def _advance(live: list[Search], logits: Float32Array, options: GenerationOptions, change: list[Change]) -> None:
+    normalize(logits)
     for search, beams in zip(live, np.split(logits, len(live)), strict=True):
         for scores, tokens in zip(beams, search.tokens, strict=True):
-            normalize(scores)
             if np.isnan(scores[0]):
                 refuse(float("nan"), len(tokens))
             alter(scores, tokens, search.lengths, change)
-            if scores.max() > -np.inf:  # there is something to choose
+            if (options.do_sample or options.renormalize_logits) and scores.max() > -np.inf:  # is there a choice?
                 if options.do_sample:
                     _keep_candidates(scores, options)
                 if options.renormalize_logits:

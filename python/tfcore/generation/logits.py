@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import _core
 from .options import GenerationOptions
 from .protocol import Float32Array, IntArray
 
@@ -54,10 +55,10 @@ def changes(options: GenerationOptions) -> list[Change]:
 
 
 def normalize(scores: Float32Array) -> None:
-    """Turns scores (V,) into logarithms of probabilities, in place; where there are none, into NaN."""
+    """Turns scores (..., V) into logarithms of probabilities, in place; where there are none, into NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
-        scores -= scores.max()
-        scores -= np.log(np.exp(scores).sum())
+        scores -= scores.max(axis=-1, keepdims=True)
+        scores -= np.log(_core.vector_math("exp", scores).sum(axis=-1, keepdims=True))
 
 
 def _ids(tokens: int | Sequence[int]) -> IntArray:

@@ -157,8 +157,8 @@ def _choose(
         refuse(float(scores_of_best[place]), len(live[place].tokens))
     if not options.do_sample:
         if score:
+            normalize(logits)
             for text, scores, token in zip(live, logits, best, strict=True):
-                normalize(scores)
                 text.log_probability += float(scores[token])
         return best
     return np.array([_draw(scores, text, options) for scores, text in zip(logits, live, strict=True)], np.int64)
