@@ -96,6 +96,7 @@ def test_norms_over_the_number_of_rows(isa, rng, dtype, width):
     order = rng.permutation(300)
     for call in (
         tfcore.softmax,
+        tfcore.log_softmax,
         lambda x: tfcore.layer_norm(x, weight, bias),
         lambda x: tfcore.rms_norm(x, weight),
     ):
@@ -128,6 +129,7 @@ def test_rows_do_not_depend_on_where_they_lie(isa, rng, dtype, width):
     calls = (
         tfcore.gelu,
         tfcore.softmax,
+        tfcore.log_softmax,
         lambda x, out=None: tfcore.layer_norm(x, weight, weight, out=out),
         lambda x, out=None: tfcore.rms_norm(x, weight, out=out),
     )
@@ -403,6 +405,7 @@ def everything(dtype):
         yield f"packed, {activation}", tfcore.PackedLinear(weight, bias)(x, activation=activation)
     yield "feed_forward", tfcore.feed_forward(x, weight, bias, weight.T, None)
     yield "softmax", tfcore.softmax(4 * x)
+    yield "log_softmax", tfcore.log_softmax(4 * x)
     yield "softmax, axis 0", tfcore.softmax(4 * x, axis=0)
     yield "layer_norm", tfcore.layer_norm(x, weight[0], weight[1])
     yield "rms_norm", tfcore.rms_norm(x, weight[0])
@@ -453,7 +456,11 @@ def test_hostile_numbers_on_every_instruction_set_with_fma(dtype):
     ]
     finite = x[np.isfinite(x)]
     rows = np.lib.stride_tricks.sliding_window_view(finite, 5)
-    functions += [lambda _: tfcore.softmax(rows), lambda _: tfcore.rotary_embedding(rows[:, :4])]
+    functions += [
+        lambda _: tfcore.softmax(rows),
+        lambda _: tfcore.log_softmax(rows),
+        lambda _: tfcore.rotary_embedding(rows[:, :4]),
+    ]
     functions += [lambda _: tfcore.rotary_embedding(np.ones((50, 64), dtype), np.arange(50) + 3 * 10**7)]
     with tfcore.use_isa(FMA_ISAS[0]):
         want = [f(x) for f in functions]

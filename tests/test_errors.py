@@ -214,6 +214,7 @@ BAD = [
     # rows
     (tfcore.softmax, {"x": X, "axis": 2}, ValueError, ["axis", "2"]),
     (tfcore.softmax, {"x": X, "axis": -3}, ValueError, ["axis", "-3"]),
+    (tfcore.log_softmax, {"x": X, "axis": -3}, ValueError, ["log_softmax", "axis", "-3"]),
     (tfcore.softmax, {"x": X, "axis": 1.0}, TypeError, ["axis|float"]),
     (tfcore.softmax, {"x": 3.0}, ValueError, ["x|axis"]),
     (tfcore.softmax, {"x": 3.0, "axis": 0}, ValueError, ["x", "()"]),
@@ -334,6 +335,8 @@ CASES_WITH_OUT = {
     "PackedLinear": lambda x, out: tfcore.PackedLinear(SQUARE)(x, out=out),
     "softmax": lambda x, out: tfcore.softmax(x, out=out),
     "softmax, axis 0": lambda x, out: tfcore.softmax(x, 0, out=out),
+    "log_softmax": lambda x, out: tfcore.log_softmax(x, out=out),
+    "log_softmax, axis 0": lambda x, out: tfcore.log_softmax(x, 0, out=out),
     "layer_norm": lambda x, out: tfcore.layer_norm(x, out=out),
     "rms_norm": lambda x, out: tfcore.rms_norm(x, out=out),
     "rotary_embedding": lambda x, out: tfcore.rotary_embedding(x, out=out),
@@ -372,7 +375,8 @@ def test_bad_out(name):
             call(kind)
 
 
-IN_PLACE = {"rotary_embedding", "softmax", "softmax, axis 0", "layer_norm", "rms_norm", "gelu", "relu", "silu"}
+IN_PLACE = {"rotary_embedding", "layer_norm", "rms_norm", "gelu", "relu", "silu"}
+IN_PLACE |= {"softmax", "softmax, axis 0", "log_softmax", "log_softmax, axis 0"}
 
 
 @pytest.mark.parametrize("name", CASES_WITH_OUT)

@@ -1,4 +1,4 @@
-"""softmax, layer_norm and rms_norm against the reference."""
+"""softmax, log_softmax, layer_norm and rms_norm against the reference."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def softmax_bound(x, want, axis=-1):
     below = np.where(want > 0, below, 0.0)
     average = (want * below).sum(axis=axis, keepdims=True)
     return unit(x.dtype) * want * (below + average + roundings(x.shape[axis]) + 8) + tiny(x.dtype)
+
+
+def log_softmax_bound(x, want, axis=-1):
+    """As above, but for the logarithm: what is relative in the sum is absolute in its logarithm."""
+    below = wide(x).max(axis=axis, keepdims=True, initial=-np.inf) - wide(x)
+    below = np.where(want > -np.inf, below, 0.0)
+    average = (np.exp(want) * below).sum(axis=axis, keepdims=True)
+    size = below + np.abs(np.where(want > -np.inf, want, 0.0))
+    return unit(x.dtype) * (2 * size + average + roundings(x.shape[axis]) + 4) + tiny(x.dtype)
 
 
 def norm_bound(x, want, weight, bias, eps, centred):
@@ -51,6 +60,12 @@ def check_softmax(x, axis=-1, what=""):
     assert_close(got, want, bound=softmax_bound(x, want, axis), dtype=x.dtype, what=what)
 
 
+def check_log_softmax(x, axis=-1, what=""):
+    want = reference.log_softmax(wide(x), axis)
+    got = tfcore.log_softmax(x, axis)
+    assert_close(got, want, bound=log_softmax_bound(x, want, axis), dtype=x.dtype, what=what)
+
+
 def check_layer_norm(x, weight=None, bias=None, eps=1e-5, what=""):
     want = reference.layer_norm(*(None if a is None else wide(a) for a in (x, weight, bias)), eps=eps)
     bound = norm_bound(x, want, weight, bias, eps, centred=True)
@@ -70,6 +85,7 @@ def test_widths(machine, rng, dtype):
             x = normal(rng, rows, width, dtype=dtype, scale=3.0)
             weight, bias = normal(rng, width, dtype=dtype), normal(rng, width, dtype=dtype)
             check_softmax(x, what=f"width {width}")
+            check_log_softmax(x, what=f"width {width}")
             for w, b in ((None, None), (weight, None), (weight, bias), (None, bias)):
                 check_layer_norm(x + dtype(1), w, b, what=f"width {width}")
             for w in (None, weight):
@@ -82,6 +98,7 @@ def test_shapes(rng, dtype):
         x = normal(rng, *shape, dtype=dtype)
         weight = normal(rng, shape[-1], dtype=dtype)
         check_softmax(x, what=str(shape))
+        check_log_softmax(x, what=str(shape))
         check_layer_norm(x, weight, weight, what=str(shape))
         check_rms_norm(x, weight, what=str(shape))
 
@@ -91,8 +108,10 @@ def test_softmax_axes(machine, rng, dtype):
     x = normal(rng, 4, 33, 5, dtype=dtype)
     for axis in (-3, -2, -1, 0, 1, 2):
         check_softmax(x, axis, what=f"axis {axis}")
-        moved = np.moveaxis(tfcore.softmax(np.moveaxis(x, axis, -1)), -1, axis)
-        assert_same_bits(tfcore.softmax(x, axis), moved, f"axis {axis}")
+        check_log_softmax(x, axis, what=f"axis {axis}")
+        for operator in (tfcore.softmax, tfcore.log_softmax):
+            moved = np.moveaxis(operator(np.moveaxis(x, axis, -1)), -1, axis)
+            assert_same_bits(operator(x, axis), moved, f"axis {axis}")
 
 
 @pytest.mark.parametrize("eps", [0.0, 1e-12, 1e-5, 0.5])
@@ -111,6 +130,7 @@ def test_softmax_of_large_values(isa, rng, dtype):
     for size in (1e2, 1e4, 1e30):
         x = normal(rng, 9, 50, dtype=dtype, scale=size)
         check_softmax(x, what=f"{size}")
+        check_log_softmax(x, what=f"{size}")
         assert_close(tfcore.softmax(np.full((2, 50), size, dtype)), np.full((2, 50), 0.02), steps=8, magnitude=0.02)
 
 
@@ -119,6 +139,7 @@ def test_softmax_between_the_smallest_numbers_and_zero(isa, dtype):
     edge = 87.34 if dtype == np.float32 else 708.4
     for difference in (edge - 1, edge, edge + 1, edge + 15, edge + 40, 1e6):
         check_softmax(np.array([[0.0, -difference, -difference / 2]], dtype), what=str(difference))
+        check_log_softmax(np.array([[0.0, -difference, -difference / 2]], dtype), what=str(difference))
 
 
 def test_softmax_of_infinities(isa):
@@ -128,6 +149,9 @@ def test_softmax_of_infinities(isa):
         want = reference.softmax(x)
         assert np.array_equal(np.isnan(want).all(axis=-1), [False, True, True, True, True])
         assert_close(tfcore.softmax(x.astype(dtype)), want, steps=8, magnitude=1.0, nan_equal=True)
+        want = reference.log_softmax(x)
+        assert np.array_equal(want[0, [1, 3]], [-np.inf, -np.inf])
+        assert_close(tfcore.log_softmax(x.astype(dtype)), want, steps=8, magnitude=1.0, nan_equal=True)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -152,9 +176,10 @@ def test_denormal_rows(isa, rng, dtype):
     check_rms_norm(x)
     check_layer_norm(x)
     check_softmax(x)
+    check_log_softmax(x)
 
 
-@pytest.mark.parametrize("norm", [tfcore.softmax, tfcore.layer_norm, tfcore.rms_norm])
+@pytest.mark.parametrize("norm", [tfcore.softmax, tfcore.log_softmax, tfcore.layer_norm, tfcore.rms_norm])
 def test_a_nan_stays_in_its_row(machine, rng, norm):
     for width in (5, 64, 100):
         x = normal(rng, 9, width)

@@ -97,6 +97,8 @@ def test_norms_softmax_and_activations_are_torchs(torch, rng):
     pairs = [
         (reference.softmax(x), tx.softmax(-1)),
         (reference.softmax(x, axis=1), tx.softmax(1)),
+        (reference.log_softmax(x), tx.log_softmax(-1)),
+        (reference.log_softmax(x, axis=1), tx.log_softmax(1)),
         (reference.layer_norm(x, w, b), functional.layer_norm(tx, (20,), tw, tb)),
         (reference.layer_norm(x, eps=0.1), functional.layer_norm(tx, (20,), eps=0.1)),
         (reference.rms_norm(x, w), functional.rms_norm(tx, (20,), tw, eps=1e-6)),

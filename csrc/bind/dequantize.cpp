@@ -1,4 +1,5 @@
 #include "bind/dequantize.hpp"
+
 #include "dispatch/operators.hpp"
 
 namespace tfcore {

@@ -282,19 +282,19 @@ py::object normalise(Door door, NormKind kind, py::handle x_in, py::handle weigh
   return output.finish();
 }
 
-template <class T> void run_softmax(const Array& x, const Output& out) {
+template <class T> void run_softmax(SoftmaxKind kind, const Array& x, const Output& out) {
   const WithoutGil released(double(x.size()) * 16);
-  softmax(x.data<T>(), out.data<T>(), rows_of(x), x.dim(-1));
+  softmax(kind, x.data<T>(), out.data<T>(), rows_of(x), x.dim(-1));
 }
 
 // Over the last axis; the caller moves another one there.
-py::object softmax_last(py::handle x_in, py::handle out) {
-  Door door("softmax");
+template <SoftmaxKind kind> py::object softmax_last(py::handle x_in, py::handle out) {
+  Door door(kind == SoftmaxKind::plain ? "softmax" : "log_softmax");
   Array x = door.array(x_in, "x");
   door.expect_rank(x, "x", 1);
   x = door.ready(x, Layout::contiguous);
   const Output output = door.output(out, x.shape(), Overlap::in_place);
-  if (x.size() > 0) door.in_type([&](auto t) { run_softmax<decltype(t)>(x, output); });
+  if (x.size() > 0) door.in_type([&](auto t) { run_softmax<decltype(t)>(kind, x, output); });
   return output.finish();
 }
 
@@ -366,7 +366,8 @@ void bind_layers(py::module_& m) {
       .def("__repr__", &PackedLinear::described)
       .def_property_readonly("shape", &PackedLinear::shape)
       .def_property_readonly("dtype", &PackedLinear::dtype);
-  define_operator<&softmax_last>(m, "softmax");
+  define_operator<&softmax_last<SoftmaxKind::plain>>(m, "softmax");
+  define_operator<&softmax_last<SoftmaxKind::logarithm>>(m, "log_softmax");
   define_operator<&layer_norm_operator>(m, "layer_norm");
   define_operator<&rms_norm_operator>(m, "rms_norm");
   define_operator<&gelu>(m, "gelu");

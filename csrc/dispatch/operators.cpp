@@ -151,9 +151,9 @@ AttentionPlan plan_attention(const std::vector<Index>& rows) {
   return plan;
 }
 
-template <class T> void softmax(const T* x, T* out, Index rows, Index width) {
+template <class T> void softmax(SoftmaxKind kind, const T* x, T* out, Index rows, Index width) {
   parallel_rows(rows, kFunctionFlops * double(width), 0, [&](Index begin, Index end, void*) {
-    kernels().of<T>().softmax(x + begin * width, out + begin * width, end - begin, width);
+    kernels().of<T>().softmax(kind, x + begin * width, out + begin * width, end - begin, width);
   });
 }
 
@@ -205,14 +205,14 @@ void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks)
                 [&](Index begin, Index end, void*) { kernels().dequantize(kind, data, out, begin, end); });
 }
 
-#define TFCORE_INSTANTIATE(T)                                      \
-  template class PackedMatrix<T>;                                  \
-  template GemmPlan plan_gemm<T>(const GemmArgs<T>&, Index);       \
-  template void softmax<T>(const T*, T*, Index, Index);            \
-  template void norm_rows<T>(NormKind, const NormArgs<T>&, Index); \
-  template void elementwise<T>(Function, const T*, T*, Index);     \
-  template void positions<T>(PositionArgs<T>, Index);              \
-  template void rotary_tables<T>(const RotaryArgs<T>&, T*);        \
+#define TFCORE_INSTANTIATE(T)                                        \
+  template class PackedMatrix<T>;                                    \
+  template GemmPlan plan_gemm<T>(const GemmArgs<T>&, Index);         \
+  template void softmax<T>(SoftmaxKind, const T*, T*, Index, Index); \
+  template void norm_rows<T>(NormKind, const NormArgs<T>&, Index);   \
+  template void elementwise<T>(Function, const T*, T*, Index);       \
+  template void positions<T>(PositionArgs<T>, Index);                \
+  template void rotary_tables<T>(const RotaryArgs<T>&, T*);          \
   template void rotary<T>(const RotaryArgs<T>&);
 TFCORE_INSTANTIATE(float)
 TFCORE_INSTANTIATE(double)

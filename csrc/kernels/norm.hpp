@@ -2,6 +2,7 @@
 // Row-wise normalisations, x (rows, C):
 //
 //   softmax:     y = exp(x - max x) / sum exp(x - max x)
+//   log_softmax: y = x - max x - log sum exp(x - max x)
 //   layer_norm:  y = (x - mean x) / sqrt(mean (x - mean x)^2 + eps) * weight + bias
 //   rms_norm:    y = x / sqrt(mean x^2 + eps) * weight
 //
@@ -95,11 +96,21 @@ template <class T> TFCORE_INLINE T sum_of_squares(const T* x, Index n) {
   return sum_of<T, Next::fetch>(x, n, [](Vec<T> v, Vec<T> chain, int) TFCORE_LAMBDA { return fma(v, v, chain); });
 }
 
+// v with zeros beyond `count`.
+template <class T> TFCORE_INLINE Vec<T> first_of(Vec<T> v, int count) {
+  return count < lanes<T> ? lane_index<T>() < IntVec<T>{} + Int<T>(count) ? v : Vec<T>{} : v;
+}
+
 template <class T> TFCORE_INLINE T sum_of_squares_around(T mean, const T* x, Index n) {
   return sum_of<T, Next::fetch>(x, n, [mean](Vec<T> v, Vec<T> chain, int count) TFCORE_LAMBDA {
-    Vec<T> away = v - mean;
-    if (count < lanes<T>) away = lane_index<T>() < IntVec<T>{} + Int<T>(count) ? away : Vec<T>{};
+    const Vec<T> away = first_of<T>(v - mean, count);
     return fma(away, away, chain);
+  });
+}
+
+template <class T> TFCORE_INLINE T sum_of_powers_below(T most, const T* x, Index n) {
+  return sum_of<T, Next::fetch>(x, n, [most](Vec<T> v, Vec<T> chain, int count) TFCORE_LAMBDA {
+    return chain + first_of<T>(exp_nonpositive<T>(v - most), count);
   });
 }
 
@@ -164,8 +175,15 @@ template <class T> void softmax_row(const T* x, T* out, Index n) {
   });
 }
 
-template <class T> void softmax(const T* x, T* out, Index rows, Index width) {
-  for (Index r = 0; r < rows; ++r) softmax_row(x + r * width, out + r * width, width);
+template <class T> void log_softmax_row(const T* x, T* out, Index n) {
+  const T most = max_row(x, n);
+  const T log_total = T(log_of(double(sum_of_powers_below(most, x, n))));
+  map_row<Next::leave>(x, out, n, [=](Vec<T> v, auto) TFCORE_LAMBDA { return v - most - log_total; });
+}
+
+template <class T> void softmax(SoftmaxKind kind, const T* x, T* out, Index rows, Index width) {
+  const auto row = kind == SoftmaxKind::plain ? softmax_row<T> : log_softmax_row<T>;
+  for (Index r = 0; r < rows; ++r) row(x + r * width, out + r * width, width);
 }
 
 // out = (x - center) * factor * weight + bias, either of the last two optional.

@@ -197,6 +197,7 @@ template <class T> struct RotaryArgs {
   const T* tables;  // (rows, rotary), what rotary_tables left: cosines, then sines; or null: computed on the way
 };
 
+enum class SoftmaxKind : int { plain, logarithm };
 enum class NormKind : int { layer, rms };
 
 template <class T> struct NormArgs {
@@ -224,7 +225,7 @@ template <class T> struct Kernels {
   // The same for all rows, at most kQueryBlock, cut at spans: `parts` holds rows × (Dv + 2) for each.
   void (*attend_span)(const AttentionArgs<T>&, Index span, T* part, T* scratch);
   void (*merge_spans)(const AttentionArgs<T>&, Index spans, const T* parts, T* scratch);
-  void (*softmax)(const T* x, T* out, Index rows, Index width);
+  void (*softmax)(SoftmaxKind, const T* x, T* out, Index rows, Index width);
   void (*layer_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
   void (*rms_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
   void (*elementwise)(Function, const T* x, T* out, Index count);

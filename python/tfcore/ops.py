@@ -12,7 +12,7 @@ A result row depends on its own inputs alone: not on the batch, the other rows, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "gelu",
     "layer_norm",
     "linear",
+    "log_softmax",
     "matmul",
     "multi_head_attention",
     "positional_encoding",
@@ -333,20 +334,40 @@ def softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
     """
     if type(axis) is int and axis == -1:
         return _core.softmax(x, out)
-    x = _as_array("softmax: x", x)
+    return _along("softmax", _core.softmax, x, axis, out)
+
+
+def log_softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
+    """The logarithm of `softmax`, x - max(x) - log(sum(exp(x - max(x)))): finite where a probability rounds to 0.
+
+    `out` may be x itself.
+
+    >>> log_softmax([1000.0, 0.0]).tolist()
+    [0.0, -1000.0]
+    """
+    if type(axis) is int and axis == -1:
+        return _core.log_softmax(x, out)
+    return _along("log_softmax", _core.log_softmax, x, axis, out)
+
+
+def _along(
+    name: str, over_last: Callable[[ArrayLike, Array | None], Array], x: ArrayLike, axis: int, out: Array | None
+) -> Array:
+    """What `over_last` makes of x with `axis` as the last."""
+    x = _as_array(f"{name}: x", x)
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"softmax: axis is of type {type(axis).__name__}, expected an integer")
+        raise TypeError(f"{name}: axis is of type {type(axis).__name__}, expected an integer")
     if x.ndim == 0:
-        return _core.softmax(x, out)  # which says what is wrong with `x`
+        return over_last(x, out)  # which says what is wrong with `x`
     if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"softmax: axis is {axis}, expected -{x.ndim} to {x.ndim - 1} for x of shape {x.shape}")
+        raise ValueError(f"{name}: axis is {axis}, expected -{x.ndim} to {x.ndim - 1} for x of shape {x.shape}")
     last = np.moveaxis(x, axis, -1)
     if out is None:
-        return np.moveaxis(_core.softmax(last, None), -1, axis)
+        return np.moveaxis(over_last(last, None), -1, axis)
     if isinstance(out, np.ndarray) and out.shape == x.shape:
-        _core.softmax(last, np.moveaxis(out, axis, -1))
+        over_last(last, np.moveaxis(out, axis, -1))
         return out
-    return _core.softmax(x, out)  # which says what is wrong with `out`
+    return over_last(x, out)  # which says what is wrong with `out`
 
 
 def layer_norm(

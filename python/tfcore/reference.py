@@ -29,6 +29,7 @@ __all__ = [
     "gelu",
     "layer_norm",
     "linear",
+    "log_softmax",
     "matmul",
     "multi_head_attention",
     "positional_encoding",
@@ -47,7 +48,7 @@ def _as_the_formula_says(operator: Function) -> Function:
 
     @functools.wraps(operator)
     def quiet(*args: Any, **kwargs: Any) -> Any:
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return operator(*args, **kwargs)
 
     return cast(Function, quiet)
@@ -540,6 +541,18 @@ def softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
     dtype, (wide,) = _arrays(x)
     powers = np.exp(wide - wide.max(axis=axis, keepdims=True, initial=-np.inf))
     return _deliver(powers / powers.sum(axis=axis, keepdims=True), dtype, out)
+
+
+@_as_the_formula_says
+def log_softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
+    """log(exp(x) / Σ exp(x)) along an axis, as x - log Σ exp(x), with the largest x subtracted first.
+
+    >>> log_softmax([1000.0, 0.0]).tolist()
+    [0.0, -1000.0]
+    """
+    dtype, (wide,) = _arrays(x)
+    below = wide - wide.max(axis=axis, keepdims=True, initial=-np.inf)
+    return _deliver(below - np.log(np.exp(below).sum(axis=axis, keepdims=True)), dtype, out)
 
 
 @_as_the_formula_says

@@ -341,8 +341,10 @@ template <class T> void run_norms() {
           x[4 * width + j] = std::numeric_limits<T>::max() * (j % 3 ? T(0.5) : T(-1));
         }
       }
-      table<T>().softmax(x.data(), out.data(), rows, width);
+      table<T>().softmax(SoftmaxKind::plain, x.data(), out.data(), rows, width);
       record("softmax", what, out);
+      table<T>().softmax(SoftmaxKind::logarithm, x.data(), out.data(), rows, width);
+      record("log_softmax", what, out);
       for (const int given : {0, 1, 2, 3}) {
         const std::string which = what + (given & 1 ? " weight" : "") + (given & 2 ? " bias" : "");
         const NormArgs<T> a{

@@ -56,9 +56,7 @@ def changes(options: GenerationOptions) -> list[Change]:
 
 def normalize(scores: Float32Array) -> None:
     """Turns scores (..., V) into logarithms of probabilities, in place; where there are none, into NaN."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        scores -= scores.max(axis=-1, keepdims=True)
-        scores -= np.log(_core.vector_math("exp", scores).sum(axis=-1, keepdims=True))
+    _core.log_softmax(scores, scores)
 
 
 def _ids(tokens: int | Sequence[int]) -> IntArray:
