@@ -153,7 +153,11 @@ def test_narrow_weights_are_their_widened_selves(tmp_path, name, narrow):
     weights = tensors(recording.shapes, recording.seed, recording.sinusoids)
     weights = {key: narrow(value) for key, value in weights.items()}
     inputs = recording.whole()
-    got = open_recording(tmp_path / "narrow", recording, weights)(**inputs)
+    model = open_recording(tmp_path / "narrow", recording, weights)
+    stored = model.read_weights()
+    matrices = [key for key in stored if ".blocks." in key and stored[key].ndim == 2]
+    assert all(stored.as_stored(key) for key in matrices), "every matrix of a block stays narrow"
+    got = model(**inputs)
     wide = {key: widened(value) for key, value in weights.items()}
     want = open_recording(tmp_path / "wide", recording, wide)(**inputs)
     assert np.array_equal(got.last_hidden_state, want.last_hidden_state)

@@ -7,8 +7,9 @@ import warnings
 
 import numpy as np
 import pytest
+import tfcore
 from closeness import assert_close, assert_same_bits
-from gguf_files import ARCHITECTURES, HEADS, LAYERS, METADATA, SIZES, model, smollm2, write_gguf
+from gguf_files import ARCHITECTURES, BLOCKS, HEADS, LAYERS, METADATA, SIZES, model, smollm2, write_gguf
 from tfcore.models.gguf_checkpoint import GgufCheckpoint
 
 TOKENIZER = {
@@ -110,6 +111,32 @@ def test_transformers_reads_the_same_numbers(tmp_path, architecture):
     numbers = {name: tensor.float().numpy() for name, tensor in loaded.state_dict().items()}
     for name in checkpoint:
         assert_same_bits(checkpoint[name], numbers[name], name)
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "F16"])
+def test_what_gguf_turned_stays_as_it_is_stored(tmp_path, rng, kind):
+    """GPT-2's matrices, which its checkpoints hold the other way round: the bits are those of float32 weights."""
+    tokens = {"tokenizer.ggml.tokens": [f"t{i}" for i in range(SIZES["V"])]}
+    matrices = {name: values for name, values in model("gpt2")[1].items() if name[:3] == "blk" and values.ndim == 2}
+    numbers, size = BLOCKS[kind]
+    stored = {}
+    for name, values in matrices.items():
+        blocks = values.astype("<f2").view(np.uint8)
+        if kind == "Q8_0":
+            blocks = rng.integers(0, 256, (values.size // numbers, size), np.uint8)
+            blocks[:, :2] = (rng.standard_normal((len(blocks), 1)) / 128).astype("<f2").view(np.uint8)
+        stored[name] = (kind, values.shape, blocks.tobytes())
+    narrow = open_model(tmp_path, "gpt2", tokens, stored)
+    wide = {name: narrow.gguf.read(name) for name in matrices}
+    ids = rng.integers(0, SIZES["V"], (2, 7))
+    opened = tfcore.AutoModel.from_pretrained(tmp_path / "model.gguf")
+    weights = opened.read_weights()
+    kept = [name for name in weights if ".blocks." in name and weights[name].ndim == 2]
+    assert kept
+    assert all(weights.as_stored(name) for name in kept)
+    got = opened(ids).last_hidden_state
+    open_model(tmp_path, "gpt2", tokens, wide)
+    assert_same_bits(got, tfcore.AutoModel.from_pretrained(tmp_path / "model.gguf")(ids).last_hidden_state)
 
 
 # ---- fields

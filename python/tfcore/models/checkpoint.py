@@ -55,6 +55,13 @@ class StoredRows(NamedTuple):
     rows: npt.NDArray[np.uint8]
 
 
+class StoredColumns(NamedTuple):
+    """A matrix (N, K) whose file has it column by column: (K, bytes) of uint8, as of `StoredRows`."""
+
+    kind: str
+    columns: npt.NDArray[np.uint8]
+
+
 class SafetensorsFile:
     """One safetensors file, memory-mapped. Its whole header is checked before any tensor is handed out."""
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .architecture import Architecture, Shape
+from .checkpoint import StoredColumns, StoredRows
 from .config import Config
 
 _BOTH = MappingProxyType({"weight": ".weight", "bias": ".bias"})
@@ -50,21 +51,34 @@ class Source:
         whole = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         return (1, *whole) if self.row else whole[::-1] if self.transposed else whole
 
-    @property
-    def of_rows(self) -> bool:
-        """Whether `read` takes whole rows of a matrix, whatever their numbers are stored as."""
-        return not (self.transposed or self.shift or self.row)
-
     def read(self, stored: npt.NDArray[Any], shapes: list[Shape], which: int, heads: int) -> npt.NDArray[Any]:
         """What module `which` of ours is of the stored tensor."""
         whole = stored[0] if self.row else stored.T if self.transposed else stored
+        part = self._part(whole, shapes, which, heads)
+        return np.ascontiguousarray(part + np.float32(self.shift) if self.shift else part)
+
+    def read_stored(
+        self, found: StoredRows | StoredColumns, shapes: list[Shape], which: int, heads: int
+    ) -> StoredRows | None:
+        """The same of a matrix as its file has it; None where its rows would not stay what they are."""
+        whole: npt.NDArray[Any] = found[1]
+        if self.shift or self.row:
+            return None
+        if self.transposed != isinstance(found, StoredColumns):
+            if found.kind not in ("F16", "BF16"):
+                return None
+            whole = whole.view(np.uint16).T
+        part = np.ascontiguousarray(self._part(whole, shapes, which, heads))
+        return StoredRows(found.kind, part.view(np.uint8))
+
+    def _part(self, whole: npt.NDArray[Any], shapes: list[Shape], which: int, heads: int) -> npt.NDArray[Any]:
         if self.by_head:
             parts = whole.reshape(heads, len(shapes), -1, *whole.shape[1:])
-            whole = parts[:, which].reshape(-1, *whole.shape[1:])
-        elif len(shapes) > 1:
-            begin = sum(shape[0] for shape in shapes[:which])
-            whole = whole[begin : begin + shapes[which][0]]
-        return np.ascontiguousarray(whole + np.float32(self.shift) if self.shift else whole)
+            return parts[:, which].reshape(-1, *whole.shape[1:])
+        if len(shapes) == 1:
+            return whole
+        begin = sum(shape[0] for shape in shapes[:which])
+        return whole[begin : begin + shapes[which][0]]
 
 
 def module(ours: str, theirs: str, *, transposed: bool = False, shift: float = 0.0) -> Source:

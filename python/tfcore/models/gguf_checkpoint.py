@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .checkpoint import Float32Array, StoredRows
+from .checkpoint import Float32Array, StoredColumns, StoredRows
 from .gguf import GgufFile
 from .gguf_config import Fields, architecture_of, read_config
 from .gguf_names import ARCHITECTURES, Stored, TensorNames
@@ -64,14 +64,14 @@ class GgufCheckpoint(Mapping[str, Float32Array]):
         values: Float32Array = stored.change.undo(self.gguf.read(stored.gguf_name), self._heads(stored))
         return values
 
-    def as_stored(self, name: str) -> StoredRows | None:
+    def as_stored(self, name: str) -> StoredRows | StoredColumns | None:
         """A matrix as the file has it, where it has fewer bits than float32 for a number; None elsewhere.
 
         What the conversion did to its rows is undone; where it did something to the numbers of a row, None.
         """
         stored = self._stored[name]
-        found = self.gguf.as_stored(stored.gguf_name) if stored.change.of_rows else None
-        return found and found._replace(rows=stored.change.undo(found.rows, self._heads(stored)))
+        found = self.gguf.as_stored(stored.gguf_name)
+        return found and stored.change.undo_stored(found, self._heads(stored))
 
     def _heads(self, stored: Stored) -> int:
         return int(self._config.get(stored.change.heads, 1))

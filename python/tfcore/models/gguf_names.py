@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .checkpoint import StoredColumns, StoredRows
+
 # ---- what a converter did to a tensor
 
 
@@ -21,7 +23,6 @@ class Change:
     """Nothing was done: the numbers and their shape are those of the checkpoint."""
 
     heads = ""  # the config field that says how many heads `undo` has to know of
-    of_rows = True  # whole rows stay what they are, whatever their numbers are stored as
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
@@ -29,11 +30,13 @@ class Change:
     def undo(self, values: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
         return values
 
+    def undo_stored(self, found: StoredRows, heads: int) -> StoredRows | StoredColumns | None:
+        """The same of rows as the file has them; None where something was done to their numbers."""
+        return found._replace(rows=self.undo(found.rows, heads))
+
 
 class Transposed(Change):
     """GPT-2's checkpoints hold their matrices as (in, out), GGUF as (out, in)."""
-
-    of_rows = False
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape[::-1]
@@ -41,14 +44,18 @@ class Transposed(Change):
     def undo(self, values: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
         return np.ascontiguousarray(values.T)
 
+    def undo_stored(self, found: StoredRows, heads: int) -> StoredColumns:
+        return StoredColumns(*found)
+
 
 class OneAdded(Change):
     """Gemma's norms multiply by 1 + weight; GGUF stores that sum."""
 
-    of_rows = False
-
     def undo(self, values: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
         return np.asarray(values - np.float32(1))
+
+    def undo_stored(self, found: StoredRows, heads: int) -> None:
+        return None
 
 
 class Interleaved(Change):

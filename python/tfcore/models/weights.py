@@ -77,11 +77,9 @@ class Weights(Mapping[str, Float32Array]):
     def as_stored(self, name: str) -> StoredRows | None:
         """A matrix as its file has it, where it has fewer bits than float32 for a number; None elsewhere."""
         piece = self._pieces[name]
-        if not piece.source.of_rows:
-            return None
         self._checkpoint.release()
         found = self._checkpoint.as_stored(self._files[piece.stored])
-        return found and found._replace(rows=piece.source.read(found.rows, piece.shapes, piece.which, piece.heads))
+        return found and piece.source.read_stored(found, piece.shapes, piece.which, piece.heads)
 
     def __getitem__(self, name: str) -> Float32Array:
         piece = self._pieces[name]
