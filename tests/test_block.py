@@ -260,6 +260,17 @@ def test_a_text_alone_is_the_text_in_a_batch(i):
         assert_same_bits(alone, together[borders[b] : borders[b + 1]])
 
 
+def test_texts_that_attend_to_one_text_do_not_meet(machine, rng):
+    """Their rows go through its keys together: as many as are shared out over threads, and over spans of its keys."""
+    case = Example(SIMPLE | {"cross": True, "lengths": (1, 1, 5, 1, 1, 70, 1, 1)}, seed=5)
+    case.encoded[1] = rng.standard_normal((1200, case.data.width)).astype(np.float32)
+    case.sources = np.array([1, 1, 1, 0, 0, 1, 1, 2])
+    (together,) = case.run().states
+    alone = [case.run([b]).states[0] for b in range(len(case.texts))]
+    assert_same_bits(np.concatenate(alone), together)
+    assert_same_bits(case.run([0, 1, 6]).states[0], np.concatenate([alone[b] for b in (0, 1, 6)]))
+
+
 @pytest.mark.parametrize("choices", CACHED)
 def test_pieces_with_a_cache_are_the_whole(choices, isa, rng):
     case = Example(SIMPLE | choices, seed=3)

@@ -7,7 +7,8 @@ namespace tfcore {
 
 Pass::Pass(const StackParts& parts, const Batch& batch, const Results& results)
     : parts_(parts), batch_(batch), results_(results), tokens_(batch.tokens()), turns_(tabulate_rotations()),
-      widths_(widths(parts)), workspace_(std::size_t(tokens_ * widths_.sum())), buffers_(place(workspace_.data())) {
+      readers_(readers_together()), widths_(widths(parts)), workspace_(std::size_t(tokens_ * widths_.sum())),
+      buffers_(place(workspace_.data())) {
   sequence_of_.reserve(std::size_t(tokens_));
   for (Index b = 0; b < batch.sequences; ++b) sequence_of_.insert(sequence_of_.end(), std::size_t(batch.count(b)), b);
 }
@@ -59,6 +60,17 @@ std::vector<AlignedArray<float>> Pass::tabulate_rotations() const {
   return tables;
 }
 
+// Those that attend to one text share its keys, as heads of a group do. (8 texts of 512 tokens with 4 beams each:
+// XX.) Apart where weights are asked for, which each sequence has for itself.
+std::vector<Pass::Readers> Pass::readers_together() const {
+  std::vector<Readers> found;
+  for (Index b = 0; batch_.cross && b < batch_.sequences; ++b)
+    if (b > 0 && batch_.sources[b] == batch_.sources[b - 1] && results_.cross_attentions.empty())
+      found.back().tokens.count += batch_.count(b);
+    else found.push_back({b, tokens_of(b)});
+  return found;
+}
+
 void Pass::run(Index i, const float* x, float* out) const {
   const Block& block = parts_.blocks[i];
   attend_self(i, x, buffers_.first);
@@ -84,13 +96,14 @@ void Pass::attend_encoder(Index i, const float* x, float* out) const {
   const Index row = 2 * s.key_width();
   apply(a.query, tokens_, before(a.norms, s, x), buffers_.wide);
   const auto sizes_of = [&](Index task) {
-    const Index b = task / s.key_heads;
-    return sizes(s, b, batch_.source_length(b));
+    const Readers& readers = readers_[std::size_t(task / s.key_heads)];
+    return sizes(s, readers.tokens.count, batch_.source_length(readers.first));
   };
-  attention<float>(batch_.sequences * s.key_heads, sizes_of, [&](Index task) {
-    const Index b = task / s.key_heads, group = task % s.key_heads;
+  attention<float>(Index(readers_.size()) * s.key_heads, sizes_of, [&](Index task) {
+    const Readers& readers = readers_[std::size_t(task / s.key_heads)];
+    const Index b = readers.first, group = task % s.key_heads;
     AttentionArgs<float> args =
-        arguments(s, b, group, buffers_.wide, s.query_width(), buffers_.inner, batch_.source_length(b));
+        arguments(s, readers.tokens, group, buffers_.wide, s.query_width(), buffers_.inner, batch_.source_length(b));
     args.k = batch_.cross->blocks[i].get() + batch_.cross->cu_seqlens[batch_.sources[b]] * row + group * s.head_size;
     args.v = args.k + s.key_width();
     args.k_row = args.v_row = row;
@@ -174,12 +187,12 @@ void Pass::attend(Index i, const float* qkv, float* out) const {
   const RelativeBias& bias = batch_.relative;
   const auto sizes_of = [&](Index task) {
     const Index b = task / s.key_heads;
-    return sizes(s, b, batch_.keys(b));
+    return sizes(s, batch_.count(b), batch_.keys(b));
   };
   attention<float>(batch_.sequences * s.key_heads, sizes_of, [&](Index task) {
     const Index b = task / s.key_heads, group = task % s.key_heads, past = batch_.past(b);
     const Index keys = batch_.keys(b), shared = s.heads / s.key_heads, length = past + batch_.count(b);
-    AttentionArgs<float> a = arguments(s, b, group, qkv, s.qkv_width(), out, keys);
+    AttentionArgs<float> a = arguments(s, tokens_of(b), group, qkv, s.qkv_width(), out, keys);
     a.offset = past;
     a.left = s.left < 0 ? length : s.left;
     a.right = s.causal ? 0 : s.right < 0 ? length : s.right;
@@ -201,18 +214,18 @@ void Pass::attend(Index i, const float* qkv, float* out) const {
   });
 }
 
-AttentionSizes Pass::sizes(const BlockSpec& s, Index b, Index keys) const {
-  return {s.heads / s.key_heads, batch_.count(b), keys, s.head_size, s.head_size};
+AttentionSizes Pass::sizes(const BlockSpec& s, Index queries, Index keys) {
+  return {s.heads / s.key_heads, queries, keys, s.head_size, s.head_size};
 }
 
-// The query heads of sequence b that share key head `group`; rows of q, and of out, hold all heads of a token.
-AttentionArgs<float> Pass::arguments(const BlockSpec& s, Index b, Index group, const float* q, Index q_row, float* out,
-                                     Index keys) const {
-  AttentionArgs<float> a = sized<float>(sizes(s, b, keys));
-  const Index first = batch_.cu_seqlens[b], d = s.head_size;
+// The query heads of some tokens that share key head `group`; rows of q, and of out, hold all heads of a token.
+AttentionArgs<float> Pass::arguments(const BlockSpec& s, Tokens queries, Index group, const float* q, Index q_row,
+                                     float* out, Index keys) const {
+  AttentionArgs<float> a = sized<float>(sizes(s, queries.count, keys));
+  const Index d = s.head_size;
   a.key_count = keys;
-  a.q = q + first * q_row + group * a.heads * d, a.q_head = d, a.q_row = q_row;
-  a.out = out + first * s.query_width() + group * a.heads * d, a.out_head = d, a.out_row = s.query_width();
+  a.q = q + queries.first * q_row + group * a.heads * d, a.q_head = d, a.q_row = q_row;
+  a.out = out + queries.first * s.query_width() + group * a.heads * d, a.out_head = d, a.out_row = s.query_width();
   a.left = a.right = keys + a.queries;
   a.scale = s.scale;
   return a;

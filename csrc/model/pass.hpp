@@ -23,9 +23,19 @@ class Pass {
   struct Buffers {
     float *wide, *inner, *normed, *branch, *first, *second;
   };
+  struct Tokens {
+    Index first, count;
+  };
+  // Sequences one after another that attend to the same text of the encoder, as the beams of a search.
+  struct Readers {
+    Index first;  // of the sequences
+    Tokens tokens;
+  };
   static Widths widths(const StackParts& parts);
   Buffers place(float* from) const;
   std::vector<AlignedArray<float>> tabulate_rotations() const;
+  std::vector<Readers> readers_together() const;
+  Tokens tokens_of(Index b) const { return {batch_.cu_seqlens[b], batch_.count(b)}; }
 
   void attend_self(Index i, const float* x, float* out) const;
   void attend_encoder(Index i, const float* x, float* out) const;
@@ -33,9 +43,9 @@ class Pass {
 
   void prepare_heads(Index i, float* qkv) const;
   void attend(Index i, const float* qkv, float* out) const;
-  AttentionSizes sizes(const BlockSpec& s, Index b, Index keys) const;
-  AttentionArgs<float> arguments(const BlockSpec& s, Index b, Index group, const float* q, Index q_row, float* out,
-                                 Index keys) const;
+  static AttentionSizes sizes(const BlockSpec& s, Index queries, Index keys);
+  AttentionArgs<float> arguments(const BlockSpec& s, Tokens queries, Index group, const float* q, Index q_row,
+                                 float* out, Index keys) const;
   void write_weights(AttentionArgs<float>& a, const std::vector<float*>& weights, Index i, Index heads, Index b,
                      Index group, Index columns) const;
 
@@ -49,6 +59,7 @@ class Pass {
   Index tokens_;
   std::vector<Index> sequence_of_;  // of each token
   std::vector<AlignedArray<float>> turns_;
+  std::vector<Readers> readers_;  // of the encoder's texts
   Widths widths_;
   Workspace workspace_;
   Buffers buffers_;
