@@ -173,6 +173,21 @@ def test_a_past_is_shared_until_it_is_written_to(base):
     assert cached.nbytes == two_chunks // 2 * 5, "the first chunk is shared, four texts have a last one of their own"
 
 
+def test_chunks_that_nobody_holds_wait_for_the_next_copy(base):
+    decoder = Decoder("llama-llama3.causal_lm", base, 1)
+    cached = decoder.new_cache(1)
+    decoder.run(words(5), cached)
+    one_chunk = cached.nbytes
+    cached.select([0, 0, 0, 0])
+    for _ in range(5):
+        decoder.run(words(1, 1, 1, 1), cached)
+        assert cached.nbytes == 4 * one_chunk
+        cached.select([2, 2, 2, 2])
+        assert cached.nbytes == 4 * one_chunk, "one that all share, and three that wait"
+    cached.select([0, 1])
+    assert cached.nbytes == 3 * one_chunk, "as many wait as there are texts, at most"
+
+
 def test_select_may_drop_all(base):
     decoder = Decoder("llama-llama3.causal_lm", base, 2)
     cached = decoder.new_cache(2)

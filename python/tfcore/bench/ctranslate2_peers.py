@@ -32,17 +32,13 @@ def open_model(folder: str, kind: str) -> Any:
 
 def encode(encoder: Any, ids: Array) -> Run:
     """The call that returns the last hidden state (B, L, C) of token ids (B, L) without padding."""
-    view = import_module("ctranslate2").StorageView.from_array
-    tokens, lengths = (np.ascontiguousarray(x, np.int32) for x in (ids, np.full(len(ids), ids.shape[1])))
-    feed = view(tokens), view(lengths)
+    feed = _tokens_and_lengths(ids)
     return lambda: np.asarray(encoder.forward_batch(*feed).last_hidden_state)
 
 
 def read(generator: Any, ids: Ids) -> Run:
     """The call that returns the logits (B, L, V) of a decoder's token ids (B, L)."""
-    view = import_module("ctranslate2").StorageView.from_array
-    tokens, lengths = (np.ascontiguousarray(x, np.int32) for x in (ids, np.full(len(ids), ids.shape[1])))
-    feed = view(tokens), view(lengths)
+    feed = _tokens_and_lengths(ids)
     return lambda: np.asarray(generator.forward_batch(*feed))
 
 
@@ -58,6 +54,11 @@ def translate(translator: Any, ids: Ids, start: int, count: int, beams: int) -> 
     settings = {"max_decoding_length": count, "min_decoding_length": count}
     run = partial(translator.translate_batch, _words(ids), beam_size=beams, **settings)
     return lambda: np.array([[start, *map(int, result.hypotheses[0])] for result in run()])
+
+
+def _tokens_and_lengths(ids: Array) -> tuple[Any, Any]:
+    view = import_module("ctranslate2").StorageView.from_array
+    return tuple(view(np.ascontiguousarray(x, np.int32)) for x in (ids, np.full(len(ids), ids.shape[1])))
 
 
 def _words(ids: Ids) -> list[list[str]]:

@@ -113,7 +113,8 @@ def write(shape: Shape, length: int, written: int, texts: int = 1, beams: int = 
         )
 
     many = (f", {texts} texts" if texts > 1 else "") + (f", {beams} beams" if beams > 1 else "")
-    work = texts * beams * _flops(shape, length + written, written if both else 0)
+    added = beams * written
+    work = texts * (_flops(shape, length, added) if both else _flops(shape, length + added, 0))
     return Case(f"{shape.name} writes {written} behind {length}{many}", "writing", make, work)
 
 
