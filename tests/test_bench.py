@@ -61,6 +61,7 @@ SMALL_CASES = [
     layer_cases.linear(130, 33, 20),
     layer_cases.linear_gelu(7, 33, 20),
     layer_cases.softmax(9, 33),
+    layer_cases.log_softmax(9, 33),
     layer_cases.layer_norm(9, 33),
     layer_cases.rms_norm(9, 33),
     layer_cases.gelu(9, 33),

@@ -29,9 +29,9 @@ Cache::Chunk Cache::take_chunk() {
 void Cache::select(const std::vector<Index>& parents) {
   std::vector<Sequence> chosen;
   for (Index parent : parents) chosen.push_back(sequences_[parent]);
+  spare_.reserve(parents.size());  // the last that may fail
   sequences_.swap(chosen);
   spare_.resize(std::min(spare_.size(), sequences_.size()));
-  spare_.reserve(sequences_.size());
   for (Sequence& left : chosen)
     for (Chunk& chunk : left.chunks)
       if (chunk.use_count() == 1 && spare_.size() < sequences_.size()) spare_.push_back(std::move(chunk));

@@ -61,14 +61,19 @@ std::vector<AlignedArray<float>> Pass::tabulate_rotations() const {
 }
 
 // Those that attend to one text share its keys, as heads of a group do: a step of 4 beams on each of 8 texts of 512
-// tokens is 1.3 times as fast (T5-small). Apart where weights are asked for, which each sequence has for itself.
+// tokens is 1.3 times as fast (T5-small). Apart where that would leave too few tasks, and where weights are asked for,
+// which each sequence has for itself.
 std::vector<Pass::Readers> Pass::readers_together() const {
-  std::vector<Readers> found;
-  for (Index b = 0; batch_.cross && b < batch_.sequences; ++b)
-    if (b > 0 && batch_.sources[b] == batch_.sources[b - 1] && results_.cross_attentions.empty())
-      found.back().tokens.count += batch_.count(b);
-    else found.push_back({b, tokens_of(b)});
-  return found;
+  if (!batch_.cross) return {};
+  std::vector<Readers> apart, together;
+  for (Index b = 0; b < batch_.sequences; ++b) {
+    apart.push_back({b, tokens_of(b)});
+    if (b > 0 && batch_.sources[b] == batch_.sources[b - 1]) together.back().tokens.count += batch_.count(b);
+    else together.push_back(apart.back());
+  }
+  const Index tasks = Index(together.size()) * parts_.blocks.front().spec.key_heads;
+  const bool enough = tasks >= kGroupsPerThread * max_threads();
+  return enough && results_.cross_attentions.empty() ? together : apart;
 }
 
 void Pass::run(Index i, const float* x, float* out) const {

@@ -15,7 +15,7 @@ from .attention_cases import attention, decode, one_call, varlen, window
 from .corpus_cases import embed, embed_sentence
 from .drop_in_cases import geometric_encoding, multi_head_attention, positional_encoding, self_attention
 from .harness import Case, Contest
-from .layer_cases import gelu, layer_norm, linear, linear_gelu, rms_norm, rotary_embedding, softmax
+from .layer_cases import gelu, layer_norm, linear, linear_gelu, log_softmax, rms_norm, rotary_embedding, softmax
 from .writers import GPT2_SMALL, T5_SMALL
 from .writing_cases import forward, prefill, step, write
 
@@ -87,6 +87,7 @@ _ELEMENTWISE = tuple(
     case.aims(ratio=1.5, share=0.5)
     for case in (
         softmax(4096, 1024),
+        log_softmax(32, 50257),
         layer_norm(4096, 1024),
         rms_norm(4096, 1024),
         gelu(4096, 1024),

@@ -17,6 +17,7 @@ from .plain import Array
 from .timing import Run
 
 Ids = NDArray[np.int64]
+END = 1  # which none of its models writes before it may end
 
 
 def open_model(folder: str, kind: str) -> Any:
@@ -70,5 +71,5 @@ def _write_words(folder: Path) -> None:
     count = json.loads((folder / "config.json").read_text())["vocab_size"]
     model = {"type": "WordLevel", "vocab": {str(i): i for i in range(count)}, "unk_token": "2"}
     (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
-    special = {"pad_token": "0", "bos_token": "0", "eos_token": "1", "unk_token": "2"}
+    special = {"pad_token": "0", "bos_token": "0", "eos_token": str(END), "unk_token": "2"}
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **special}))

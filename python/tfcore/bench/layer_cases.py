@@ -14,7 +14,7 @@ from .exact import Float64
 from .harness import Case, Contest, Prepare
 from .plain import Array
 
-__all__ = ["gelu", "layer_norm", "linear", "linear_gelu", "rms_norm", "rotary_embedding", "softmax"]
+__all__ = ["gelu", "layer_norm", "linear", "linear_gelu", "log_softmax", "rms_norm", "rotary_embedding", "softmax"]
 
 _UNIT = exact.unit(np.float32)
 _FEW = 128  # rows: below, a product is bound by its weights, which come from whichever cache holds them
@@ -92,6 +92,19 @@ def softmax(rows: int, width: int) -> Case:
         return Contest(rivals, want, (4 * math.sqrt(width) + 2 * np.abs(x).max() + 8) * _UNIT * want)
 
     return _streaming("softmax", (rows, width), contest)
+
+
+def log_softmax(rows: int, width: int) -> Case:
+    def contest(x: Array, out: Array) -> Contest:
+        want = plain.log_softmax(x.astype(np.float64))
+        rivals: dict[str, Prepare] = {
+            "tfcore": lambda: partial(ops.log_softmax, x, out=out),
+            "numpy": lambda: partial(plain.log_softmax, x),
+            "torch": lambda: torch_peers.log_softmax(x),
+        }
+        return Contest(rivals, want, (4 * math.sqrt(width) + 4 * np.abs(want).max() + 8) * _UNIT)
+
+    return _streaming("log_softmax", (rows, width), contest)
 
 
 def layer_norm(rows: int, width: int) -> Case:

@@ -95,6 +95,15 @@ def softmax(x: Array, out: Array | None = None) -> Array:
     return out
 
 
+def log_softmax(x: Array) -> Array:
+    """
+    >>> log_softmax(np.zeros((1, 1))).tolist()
+    [[0.0]]
+    """
+    below = x - x.max(axis=-1, keepdims=True)
+    return np.asarray(below - np.log(np.exp(below).sum(axis=-1, keepdims=True)))
+
+
 def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5) -> Array:
     """
     >>> layer_norm(np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2), eps=0.0).tolist()

@@ -90,6 +90,12 @@ def softmax(x: Array) -> Run:
     return fastest(run, partial(run, out=torch.empty_like(tensor)))
 
 
+def log_softmax(x: Array) -> Run:
+    torch, (tensor,) = _load(x)
+    run = partial(torch.log_softmax, tensor, -1)
+    return fastest(run, partial(run, out=torch.empty_like(tensor)))
+
+
 def gelu(x: Array) -> Run:
     torch, (tensor,) = _load(x)
     run = partial(torch.nn.functional.gelu, tensor)

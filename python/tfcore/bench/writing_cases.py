@@ -92,6 +92,7 @@ def write(shape: Shape, length: int, written: int, texts: int = 1, beams: int = 
     ids = _some_ids(length, texts)
     both = shape.task == "seq2seq_lm"
     settings: dict[str, Any] = {"max_new_tokens": written, "eos_token_id": None, "do_sample": False, "num_beams": beams}
+    settings["suppress_tokens"] = [ctranslate2_peers.END]
 
     def make() -> Contest:
         models = writers.opened(shape)

@@ -60,7 +60,7 @@ class Source:
     def read_stored(
         self, found: StoredRows | StoredColumns, shapes: list[Shape], which: int, heads: int
     ) -> StoredRows | None:
-        """The same of a matrix as its file has it; None where its rows would not stay what they are."""
+        """The same of a matrix as its file has it; None where numbers would change, or blocks of them be torn apart."""
         whole: npt.NDArray[Any] = found[1]
         if self.shift or self.row:
             return None

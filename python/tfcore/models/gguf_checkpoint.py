@@ -67,7 +67,8 @@ class GgufCheckpoint(Mapping[str, Float32Array]):
     def as_stored(self, name: str) -> StoredRows | StoredColumns | None:
         """A matrix as the file has it, where it has fewer bits than float32 for a number; None elsewhere.
 
-        What the conversion did to its rows is undone; where it did something to the numbers of a row, None.
+        What the conversion did to its rows is undone, but for turned matrices, whose rows are the checkpoint's columns;
+        where it did something to the numbers of a row, None.
         """
         stored = self._stored[name]
         found = self.gguf.as_stored(stored.gguf_name)
