@@ -261,7 +261,7 @@ def test_a_text_alone_is_the_text_in_a_batch(i):
 
 
 def test_texts_that_attend_to_one_text_do_not_meet(machine, rng):
-    """Their rows go through its keys together: as many as are shared out over threads, and over spans of its keys."""
+    """Their rows go through its keys together; or apart, over spans of its keys, where tasks would be too few."""
     case = Example(SIMPLE | {"cross": True, "lengths": (1, 1, 5, 1, 1, 70, 1, 1)}, seed=5)
     case.encoded[1] = rng.standard_normal((1200, case.data.width)).astype(np.float32)
     case.sources = np.array([1, 1, 1, 0, 0, 1, 1, 2])

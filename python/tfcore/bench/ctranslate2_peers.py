@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import runtime
 from . import torch_peers
 from .plain import Array
 from .timing import Run
 
-Ids = NDArray[np.int64]
 END = 1  # which none of its models writes before it may end
 
 
@@ -37,20 +35,20 @@ def encode(encoder: Any, ids: Array) -> Run:
     return lambda: np.asarray(encoder.forward_batch(*feed).last_hidden_state)
 
 
-def read(generator: Any, ids: Ids) -> Run:
+def read(generator: Any, ids: Array) -> Run:
     """The call that returns the logits (B, L, V) of a decoder's token ids (B, L)."""
     feed = _tokens_and_lengths(ids)
     return lambda: np.asarray(generator.forward_batch(*feed))
 
 
-def write(generator: Any, ids: Ids, count: int, beams: int) -> Run:
+def write(generator: Any, ids: Array, count: int, beams: int) -> Run:
     """The call that returns texts (B, L) of a decoder and `count` tokens more."""
     settings = {"max_length": count, "min_length": count, "include_prompt_in_result": False}
     run = partial(generator.generate_batch, _words(ids), beam_size=beams, **settings)
     return lambda: np.concatenate([ids, [result.sequences_ids[0] for result in run()]], axis=1)
 
 
-def translate(translator: Any, ids: Ids, start: int, count: int, beams: int) -> Run:
+def translate(translator: Any, ids: Array, start: int, count: int, beams: int) -> Run:
     """The call that returns a start token and the `count` that an encoder-decoder writes of texts (B, L)."""
     settings = {"max_decoding_length": count, "min_decoding_length": count}
     run = partial(translator.translate_batch, _words(ids), beam_size=beams, **settings)
@@ -62,7 +60,7 @@ def _tokens_and_lengths(ids: Array) -> tuple[Any, Any]:
     return tuple(view(np.ascontiguousarray(x, np.int32)) for x in (ids, np.full(len(ids), ids.shape[1])))
 
 
-def _words(ids: Ids) -> list[list[str]]:
+def _words(ids: Array) -> list[list[str]]:
     return [list(map(str, row)) for row in ids.tolist()]
 
 

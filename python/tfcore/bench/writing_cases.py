@@ -91,8 +91,13 @@ def write(shape: Shape, length: int, written: int, texts: int = 1, beams: int = 
     """Texts of `length` tokens continued by `written`, the best or by beams: every rival must write the same."""
     ids = _some_ids(length, texts)
     both = shape.task == "seq2seq_lm"
-    settings: dict[str, Any] = {"max_new_tokens": written, "eos_token_id": None, "do_sample": False, "num_beams": beams}
-    settings["suppress_tokens"] = [ctranslate2_peers.END]
+    settings: dict[str, Any] = {
+        "max_new_tokens": written,
+        "eos_token_id": None,
+        "do_sample": False,
+        "num_beams": beams,
+        "suppress_tokens": [ctranslate2_peers.END],
+    }
 
     def make() -> Contest:
         models = writers.opened(shape)
@@ -129,10 +134,10 @@ def _some_ids(length: int, texts: int = 1) -> Ids:
     return np.random.default_rng(0).integers(10, 30000, (texts, length))
 
 
-def _packed(texts: Ids, past: Sequence[int] = ()) -> Any:
+def _packed(texts: Ids, past: Sequence[int] | int = 0) -> Any:
     from ..models.packing import PackedTokens
 
-    return PackedTokens.from_texts(list(texts), past or 0)
+    return PackedTokens.from_texts(list(texts), past)
 
 
 def _read(model: Any, cache: _core.Cache, ids: Ids) -> Any:
