@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from checkpoints import write_bert
 from isas import ISAS
 
 ARCHIVE = Path(__file__).parent / "golden" / "tokenizers.zip"
+# A shell has what it starts in the background ignore Ctrl-C, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MACHINES = [(isa, 2) for isa in ISAS] + [(ISAS[0], 1), (ISAS[0], 5)]
 
 
