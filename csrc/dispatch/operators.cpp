@@ -23,7 +23,7 @@ constexpr Index kStripsPerBand = 16;
 // 16 to 128 the layouts of all encoders' products are the same.
 constexpr double kReadFlops = 32;
 
-// At least so many rows for a task that packs its panels: whole strips of every tile height, 6, 8 and 12.
+// At least so many rows for a task that packs its panels: whole strips of every tile height, 6 and 8.
 constexpr Index kRowStep = 96;
 
 // Rows, which share nothing, may be cut finer: the last task is what a thread that finds none left waits for. (With 4,

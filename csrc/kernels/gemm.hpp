@@ -6,8 +6,8 @@
 //
 // b is read as panels of 64 bytes of columns: packed once for weights, in place for a few rows over row-major b, else
 // packed block by block into scratch; or as narrow panels (narrow.hpp), widened. The depth is cut at multiples of
-// kDepthBlock; each block is one chain from zero, k ascending, and blocks add up in order, so an element's bits depend
-// on its row, its column and K alone.
+// depth_block(K); each block is one chain from zero, k ascending, and blocks add up in order, so an element's bits
+// depend on its row, its column and K alone.
 //
 // Bound: FMA issue for M >= 12; for M = 1 each weight is used once, so the bound is the cache or memory that holds b.
 #include "kernels/math.hpp"
@@ -20,6 +20,16 @@ namespace {
 
 // At most this many rows read row-major b in place: packing would cost as much as the product.
 constexpr Index kInPlaceRows = 8;
+
+// The depths of a chain: the fewest blocks of at most kDepthBlock, as even as runs of narrow weights allow, on every
+// ISA and for every shape. 768 would be 1 to 5 % faster, but its sums twice as far from float64 as NumPy's and torch's;
+// those of 384 are as near as OpenBLAS's, whose blocks are as long. (256 are 1 to 1.6 % slower in the mean, up to 4 at
+// K = 384, where each sum was stored twice: Zen 4, AVX2 and AVX-512.)
+constexpr Index kDepthBlock = 384, kDepthUnit = 32;
+TFCORE_INLINE Index depth_block(Index k) {
+  const Index blocks = max((k + kDepthBlock - 1) / kDepthBlock, Index(1)), units = blocks * kDepthUnit;
+  return max((k + units - 1) / units, Index(1)) * kDepthUnit;
+}
 
 // --- packing ---------------------------------------------------------------------------------------------------------
 
@@ -115,7 +125,7 @@ template <class T> void finish(const GemmArgs<T>& g, Index row0, Index row1, Ind
 // --- the product -----------------------------------------------------------------------------------------------------
 
 // Rows of a that stay in L2 beside the panels; twice as many gain nothing.
-constexpr Index kRowBlock = kStripsPerRowBlock * kTileRows;
+constexpr Index kRowBlock = kStripsPerRowBlock * kWideTileRows;
 
 template <class T> TFCORE_INLINE void read_panel(const GemmArgs<T>& g, Index p, Index k0, Index k1, T* panel) {
   if constexpr (sizeof(T) == sizeof(float))
@@ -141,36 +151,10 @@ template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index fi
   }
 }
 
-// Rows a multiple of kConflictBytes apart fall into one or two sets of the nearest cache, which hold fewer of them than
-// a strip of 12 has: such a block of a is copied first, rows a line further apart (20 to 30 % at K = 3072, 10 % at
-// 1536; where rows fall into four sets it gains nothing). A strip of 6 fits: copies would cost 1 to 4 %, and gain 2 at
-// 1024.
-constexpr Index kConflictBytes = 2048;
-constexpr int kCacheWays = 8;
-template <class T> TFCORE_INLINE bool copies_rows(const GemmArgs<T>& g) {
-  return kTileRows > kCacheWays && g.a_row * Index(sizeof(T)) % kConflictBytes == 0 && g.m >= kTileRows &&
-         g.n > 2 * kPanel<T>;
-}
-constexpr int kCacheLine = 64;
-template <class T> constexpr Index kCopyStride = kDepthBlock + kCacheLine / Index(sizeof(T));
-
-// In this order: a ragged panel's columns of a row block, the panels of b, the copy of a block of a.
-template <class T> Index panels_scratch(const GemmArgs<T>& g) {
-  return g.packed ? 0 : kPanelsToPack * min(g.k, kDepthBlock) * kPanel<T>;
-}
-
+// In this order: a ragged panel's columns of a row block, the panels of b.
 template <class T> std::size_t gemm_scratch(const GemmArgs<T>& g) {
-  return std::size_t(kRowBlock * kPanel<T> + panels_scratch(g) + (copies_rows(g) ? kRowBlock * kCopyStride<T> : 0));
-}
-
-// Where rows [row, row + rows) of a at the tile's depths are read: a itself, or the copy made here.
-template <class T>
-TFCORE_INLINE void read_rows(const GemmArgs<T>& g, Index row, Index rows, Index k0, T* copy, Tile<T>& t) {
-  t.a = g.a + row * g.a_row + k0, t.a_stride = g.a_row;
-  if (!copies_rows(g)) return;
-  for (Index r = 0; r < rows; ++r)
-    __builtin_memcpy(copy + r * kCopyStride<T>, t.a + r * g.a_row, std::size_t(t.depth) * sizeof(T));
-  t.a = copy, t.a_stride = kCopyStride<T>;
+  const Index panels = g.packed ? 0 : kPanelsToPack * min(g.k, kDepthBlock);
+  return std::size_t((kRowBlock + panels) * kPanel<T>);
 }
 
 // The last, ragged panel goes through a buffer of whole panels, so that tiles never write past a row of c.
@@ -193,17 +177,17 @@ template <class T>
 void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, Index last, T* scratch) {
   T* const buffer = scratch;
   T* const panels = scratch + kRowBlock * kPanel<T>;
-  T* const copy = panels + panels_scratch(g);
   const Index whole = min(g.n / kPanel<T>, last);  // panels [first, whole) are full
   const bool in_place = !g.packed && !g.narrow && g.b_column == 1 && whole == last && g.m <= kInPlaceRows;
   const Index columns = min(g.n, last * kPanel<T>) - first * kPanel<T>;
-  for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepthBlock) {
-    const Index k1 = min(g.k, k0 + kDepthBlock);
+  const Index depths = depth_block(g.k);
+  for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += depths) {
+    const Index k1 = min(g.k, k0 + depths);
     Tile<T> t{};
     read_panels(g, first, last, k0, k1, in_place, panels, t);
     for (Index i = range.row_begin; i < range.row_end; i += kRowBlock) {
       const Index rows = min(range.row_end - i, kRowBlock);
-      read_rows(g, i, rows, k0, copy, t);
+      t.a = g.a + i * g.a_row + k0, t.a_stride = g.a_row;
       t.c = g.c + i * g.n + first * kPanel<T>, t.c_stride = g.n;
       t.accumulate = k0 > 0;
       multiply_tiles<T, Adjacent::depth>(t, rows, (whole - first) * kPanelVectors<T>);
@@ -236,12 +220,13 @@ TFCORE_INLINE void multiply_few_rows(const GemmArgs<float>& g, Index rows, Index
 }
 
 // One row block reads narrow panels one after the other, each from its first depth to its last: few rows as they are,
-// two at a time, others widened 256 depths at a time, which stay in the nearest cache.
+// two at a time, others widened a block of depths at a time, which stays in the nearest cache.
 void multiply_narrow_panels(const GemmArgs<float>& g, const GemmRange& range, Index first, Index last, float* scratch) {
   float* const buffer = scratch;
   float* const panel = scratch + kRowBlock * kColumns;
   const Index rows = range.row_end - range.row_begin;
   const bool few = rows <= kNarrowRows;
+  const Index depths = depth_block(g.k);
   for (Index p = first; p < last; p += few ? 2 : 1) {
     const Index end = few ? min(p + 2, last) : p + 1, column = p * kColumns;
     const bool ragged = end * kColumns > g.n;
@@ -249,8 +234,8 @@ void multiply_narrow_panels(const GemmArgs<float>& g, const GemmRange& range, In
     t.a_stride = g.a_row;
     float* const c = g.c + range.row_begin * g.n + column;
     t.c = ragged ? buffer : c, t.c_stride = ragged ? (end - p) * kColumns : g.n;
-    for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += kDepthBlock) {
-      t.depth = min(g.k - k0, kDepthBlock), t.accumulate = k0 > 0;
+    for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += depths) {
+      t.depth = min(g.k - k0, depths), t.accumulate = k0 > 0;
       t.a = g.a + range.row_begin * g.a_row + k0;
       if (few) {
         multiply_few_rows(g, rows, p, end, k0, t);

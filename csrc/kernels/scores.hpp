@@ -206,14 +206,14 @@ template <class T> struct QueryLanes {
   }
 
   static void score(const ScoreBlock<T>& b) {
+    const Index keys = b.end - b.begin, vectors = (b.count + lanes<T> - 1) / lanes<T>;
     Tile<T> t{};
     t.depth = b.a.head_size;
     t.a = keys_of(b.a, b.block) + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
     t.b = b.w.queries + b.row * b.a.head_size, t.b_stride = kTileQueries<T>, t.panel_stride = kPanel<T>;
     t.c = b.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
-    fetch_ahead(b, b.a.next_k, b.a.next_q, b.a.head_size * Index(sizeof(T)), Strips(b.end - b.begin).count * t.depth,
-                t);
-    multiply_tiles<T, Adjacent::depth>(t, b.end - b.begin, (b.count + lanes<T> - 1) / lanes<T>);
+    fetch_ahead(b, b.a.next_k, b.a.next_q, b.a.head_size * Index(sizeof(T)), Strips(keys, vectors).count * t.depth, t);
+    multiply_tiles<T, Adjacent::depth>(t, keys, vectors);
   }
 
   // values[r][key] into an area laid out as the scores are.
@@ -233,8 +233,9 @@ template <class T> struct QueryLanes {
     }
   }
 
-  // score = 2^(score - max), and their sums.
-  static void exponentiate(const ScoreBlock<T>& b, const T* max, T* sum) {
+  // score = 2^(score - max), and their sums. By itself: inlined, its loop is compiled differently after each change of
+  // what surrounds it, and is up to 1.5 times as slow.
+  __attribute__((noinline)) static void exponentiate(const ScoreBlock<T>& b, const T* max, T* sum) {
     for (Index r = 0; r < b.count; r += lanes<T>) {
       const Reference<T> reference(load(max + r));
       if (reference.has_rest())

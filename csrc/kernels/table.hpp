@@ -18,10 +18,7 @@ template <class T> constexpr Index kPanel = 64 / Index(sizeof(T));
 // Packed panels that share a block of rows: 8 were 1 to 7 % slower at 512 rows and more, 24 and 48 are within 2 %.
 constexpr Index kPanelsPerTask = 32;
 constexpr Index kStripsPerRowBlock = 8;
-constexpr Index kPanelsToPack = 8;  // at a time: 128 float32 columns of kDepthBlock depths, 128 KB of L2
-// Absolute: a sum restarts at its multiples, on every ISA and for every shape. 768 would be 1 to 5 % faster, but its
-// sums twice as far from float64 as NumPy's and torch's; with 256 they are as near.
-constexpr Index kDepthBlock = 256;
+constexpr Index kPanelsToPack = 8;  // at a time: 128 float32 columns of a block of depths, at most 192 KB of L2
 
 // How a file stores a matrix (N, K), row by row: as GGUF names its types.
 // What several formats have in common is ours: blocks of 16 bytes with a scale and an offset in float32.

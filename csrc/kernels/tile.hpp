@@ -13,14 +13,18 @@
 namespace tfcore {
 namespace {
 
-// Accumulators that fit the registers beside V operands of b and one broadcast: 6 × 2 of 16, 12 × 2 of 32. (3 × 4,
-// whose 19 operations for 12 FMAs are one fewer, were 2 to 7 % slower: twice as much of b must stay near. FMAs that
-// read b themselves, 18 or 17 operations, are 3 to 15 % slower where another thread shares the core and its load
-// ports. 8 × 3 on AVX-512, whose strips of 8 need no copies of rows that share sets, is 2 to 4 % faster from K = 1536
-// on and 0 to 2 % slower below: Xeon, one thread; 4 depths at a time are 4 to 5 % slower there.)
+// Accumulators that fit the registers beside V operands of b and one broadcast: 6 × 2 of 16; of 32, 12 × 2 where b is
+// narrow, else 8 × 3 or, on NEON, where tiles fill panels, 6 × 4: at most 8 rows, for as many lines of one set does the
+// nearest cache hold, and rows of a wide matrix often share one (8 × 3 beside 12 × 2, AVX-512: 2 to 6 % faster from
+// K = 1536 on, where 12 rows had to be copied apart first, within 2 % below; Zen 4 and Xeon). (Of 16, 3 × 4, whose 19
+// operations for 12 FMAs are one fewer, were 2 to 7 % slower: twice as much of b must stay near. FMAs that read b
+// themselves, 18 or 17 operations, are 3 to 15 % slower where another thread shares the core and its load ports.)
 constexpr int kTileAccumulators = kVecRegisters == 32 ? 24 : 12;
 constexpr int kTileRows = kTileAccumulators / 2;
+constexpr int kWideTileRows = kVecRegisters == 16 || kVecBytes == 16 ? 6 : 8;
 constexpr int kTileVectors = 8;
+// Up to here b is narrow: attention's queries and values, and the last columns of a matrix.
+constexpr int kNarrowVectors = 4;
 
 template <class T> constexpr int kPanelVectors = int(kPanel<T>) / lanes<T>;
 
@@ -209,12 +213,13 @@ template <class T, Adjacent adjacent> TFCORE_INLINE int widest_tile(int rows, st
   return v;
 }
 
-// `count` rows as evenly as possible over the fewest strips of at most kTileRows: 16 is 8 + 8, not 12 + 4.
+// The rows of a product as evenly as possible over the fewest strips of tiles: 16 is 8 + 8, not 12 + 4.
 struct Strips {
   int count, rows, longer;  // the first `longer` strips have one row more than `rows`
-  explicit Strips(std::int64_t total)
-      : count(int((total + kTileRows - 1) / kTileRows)), rows(count ? int(total / count) : 0),
-        longer(count ? int(total % count) : 0) {}
+  Strips(std::int64_t total, std::int64_t vectors)
+      : count(int(vectors > kNarrowVectors ? (total + kWideTileRows - 1) / kWideTileRows
+                                           : (total + kTileRows - 1) / kTileRows)),
+        rows(count ? int(total / count) : 0), longer(count ? int(total % count) : 0) {}
   int size(int i) const { return rows + (i < longer); }
   int widest() const { return rows + (longer > 0); }
 };
@@ -259,7 +264,7 @@ template <class T> void ask_in_two_panels(const T* next, const T* second, int st
 // thread by itself beside another program's, and between -2 and 4 % for the threads of a product, differently each
 // day.)
 template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_t rows, std::int64_t vectors) {
-  const Strips strips(rows);
+  const Strips strips(rows, vectors);
   const T* const a = t.a;
   const T* const b = t.b;
   T* const c = t.c;

@@ -59,9 +59,11 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   t.b_stride = values_packed ? width : b.a.v_row, t.panel_stride = kPanel<T>;
   t.c = b.w.out + b.row * width, t.c_stride = width;
   t.accumulate = !b.fresh, t.c_scale = b.rescale;
-  const Index steps = Strips(b.count).count * keys * ((width / lanes<T> + 1) / 2);
-  fetch_ahead<T>(b, b.a.next_v, b.a.next_out, b.a.value_size * Index(sizeof(T)), steps, t);
-  multiply_tiles<T, L::adjacent>(t, b.count, width / lanes<T>);
+  const Index vectors = width / lanes<T>;
+  const Strips strips(b.count, vectors);
+  const Index tile = widest_tile<T, L::adjacent>(strips.widest(), vectors), columns = (vectors + tile - 1) / tile;
+  fetch_ahead<T>(b, b.a.next_v, b.a.next_out, b.a.value_size * Index(sizeof(T)), strips.count * columns * keys, t);
+  multiply_tiles<T, L::adjacent>(t, b.count, vectors);
 }
 
 // Few rows over two blocks, whose values are a stream each, read a few rows of either in turn: all at once where they
