@@ -142,7 +142,8 @@ template <class T, class F> TFCORE_INLINE void position_row(const PositionArgs<T
   const bool split = a.split;
   const auto vector = [&](Index i, int count, int cosine_count) TFCORE_LAMBDA {
     Vec<T> s, c;
-    __builtin_prefetch(reinterpret_cast<const char*>(out + 2 * i) + kFetchAhead, 1);
+    for (int line = 0; line < 2 * kVecBytes; line += kLineBytes)
+      __builtin_prefetch(reinterpret_cast<const char*>(out + 2 * i) + kFetchAhead + line, 1);
     fill(Columns{i, first_cosine + i, count, cosine_count}, s, c);
     if (split) {
       store_first(out + i, s, count);
