@@ -27,6 +27,7 @@ constexpr int kTileVectors = 8;
 constexpr int kNarrowVectors = 4;
 
 template <class T> constexpr int kPanelVectors = int(kPanel<T>) / lanes<T>;
+template <class T, int vectors> constexpr int kPanels = vectors > kPanelVectors<T> ? vectors / kPanelVectors<T> : 1;
 
 // Which index of a is adjacent in memory. The other one's stride is a_stride where depths are, kRowsStride where rows
 // are.
@@ -56,6 +57,7 @@ template <class T> struct Tile {
   const T* after;      // and after its last column this, or null for the panel beyond
   bool alone;          // b is packed, and no other strip reads it
   bool two_panels;     // `ahead` stands in two panels
+  bool all_panels;     // or in all of a column, ahead_stride apart
 };
 
 // Fewer than kAheadRows rows wait for b. Where each load asks for it itself, it is kFewRowsAhead bytes on (8192 is 10 %
@@ -104,14 +106,17 @@ template <class T, Adjacent adjacent> struct RowPointers {
 };
 
 // What a tile asks for while it runs: nothing; lines of its own b at each load; or, of what others will want, lines
-// from `ahead` on at every other depth, at each depth, or in two panels at each depth, once or twice. (At each depth
-// where wide vectors wait for memory: 9 to 16 rows of MiniLM-L6 are 1.05 to 1.15 times as fast, of BERT-base 1.00 to
-// 1.04; the whole next column, three lines at two depths, is better yet for the one and 0.95 for the other. Out of L3
-// it loses 1 to 3 %. Zen 4.)
-enum class Asks { nothing, own, own_column, ahead, ahead_often, two_panels, two_panels_twice };
+// from `ahead` on at every other depth, or at each, or in two panels at each, once or twice, or in all of a column.
+enum class Asks { nothing, own, own_column, ahead, ahead_often, two_panels, two_panels_twice, all_panels };
 
 // Of kUnroll depths.
-template <Asks asks> TFCORE_INLINE void ask(const char*& ahead, Index step, Index stride) {
+template <Asks asks, int panels> TFCORE_INLINE void ask(const char*& ahead, Index step, Index stride) {
+  if constexpr (asks == Asks::all_panels) {
+#pragma GCC unroll 8
+    for (int i = 0; i < panels; ++i) __builtin_prefetch(ahead + i * stride, 0, 2);
+    ahead += kLineBytes;
+    return;
+  }
   constexpr int places = asks >= Asks::two_panels ? 2 : 1, every = asks == Asks::ahead ? 2 : 1;
   constexpr int times = asks == Asks::two_panels_twice ? 2 : 1;
 #pragma GCC unroll 4
@@ -168,7 +173,7 @@ template <class T, int R, int V, Adjacent adjacent, Asks asks> TFCORE_INLINE voi
 #pragma GCC unroll 4
     for (int k = 0; k < kUnroll; ++k) step(k);
     a.advance(kUnroll);
-    if constexpr (asks >= Asks::ahead) ask<asks>(ahead, ahead_step, ahead_stride);
+    if constexpr (asks >= Asks::ahead) ask<asks, kPanels<T, V>>(ahead, ahead_step, ahead_stride);
   }
   for (; depth > 0; --depth) {
     step(0);
@@ -181,6 +186,7 @@ template <class T, int R, int V, Adjacent adjacent> void multiply_tile(const Til
   constexpr bool few = R < kAheadRows;
   if constexpr (adjacent == Adjacent::depth && kAsksForFar) {
     if (few ? t.far : t.alone) return run_tile<T, R, V, adjacent, few ? Asks::own : Asks::own_column>(t);
+    if (!few && t.all_panels) return run_tile<T, R, V, adjacent, Asks::all_panels>(t);
     if (!few && t.far && t.ahead_step == kLineBytes) return run_tile<T, R, V, adjacent, Asks::ahead_often>(t);
   } else if constexpr (adjacent == Adjacent::depth && R > 1 && V <= kPanelVectors<T>) {
     if (t.two_panels && t.alone) return run_tile<T, R, V, adjacent, Asks::two_panels_twice>(t);
@@ -263,6 +269,18 @@ template <class T> void ask_in_two_panels(const T* next, const T* second, int st
   t.ahead_stride = (second - next) * Index(sizeof(T)) - half, t.ahead_step = kLineBytes / strips;
 }
 
+// Wide vectors that wait for memory ask for the next column in all its panels at a time, half of it in either of the
+// first two strips; three strips for a panel each. (Zen 4, both cores, MiniLM-L6 and BERT-base: 1.1 to 1.2 times as
+// fast at 9 to 24 rows as with every other line of a share in each strip, 1.05 at 32, 0.98 at 64. Three strips in all
+// panels 0.97; one panel after the other in two strips 1.1 and 0.95.)
+constexpr int kAllPanelStrips = kAsksForFar ? 4 : 0;
+
+template <class T> void ask_in_all_panels(const T* next, int strip, Tile<T>& t) {
+  t.all_panels = strip < 2;
+  t.ahead = reinterpret_cast<const char*>(t.all_panels ? next + strip * (t.depth / 2) * kPanel<T> : t.b);
+  t.ahead_stride = t.panel_stride * Index(sizeof(T));
+}
+
 // Over so few depths, as attention's scores are, a strip asks for the first lines of the next one's rows: 5 % at
 // 8,12,128,128,64, 2 to 7 % at 32,12,32,32,64, 1 % elsewhere; over more depths, nothing (Zen 4).
 constexpr Index kShortDepth = 128;
@@ -283,6 +301,7 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
   t.alone = t.panels_follow && strips.count == 1;
   t.two_panels = t.panels_follow && t.far && rows > 1 && strips.count <= kTwoPanelStrips;
   const bool shares = t.panels_follow && strips.count > 1 && t.depth > 0;
+  const bool in_all_panels = shares && t.far && strips.count <= kAllPanelStrips && strips.count != 3;
   const Index widest = t.two_panels ? kPanelVectors<T> : kTileVectors;
   const auto panel = [&](Index j) {  // of the vector j, counted on into what comes after the last
     return j < vectors || !t.after ? b + j / kPanelVectors<T> * t.panel_stride
@@ -295,6 +314,7 @@ template <class T, Adjacent adjacent> void multiply_tiles(Tile<T> t, std::int64_
     for (int i = 0; i < strips.count; ++i) {
       const Index size = strips.size(i);
       if (t.two_panels) ask_in_two_panels(panel(j + v), panel(j + 2 * v), strips.count, i, t);
+      else if (in_all_panels) ask_in_all_panels(panel(j + v), i, t);
       else if (shares) following.give_share(t);
       if (adjacent == Adjacent::depth && t.depth <= kShortDepth)
         for (Index r = 0; r < size; ++r) __builtin_prefetch(t.a + (size + r) * a_step, 0, 3);
