@@ -22,9 +22,9 @@ namespace {
 constexpr Index kInPlaceRows = 8;
 
 // The depths of a chain: the fewest blocks of at most kDepthBlock, as even as runs of narrow weights allow, on every
-// ISA and for every shape. 768 would be 1 to 5 % faster, but its sums twice as far from float64 as NumPy's and torch's;
-// those of 384 are as near as OpenBLAS's, whose blocks are as long. (256 are 1 to 1.6 % slower in the mean, up to 4 at
-// K = 384, where each sum was stored twice: Zen 4, AVX2 and AVX-512.)
+// ISA and for every shape. Sums of 384 are as near to float64 as OpenBLAS's, whose blocks are as long; those of 768
+// twice as far as NumPy's and torch's. (256 are 1 to 1.6 % slower in the mean, up to 4 at K = 384, where each sum was
+// stored twice: Zen 4, AVX2 and AVX-512. 768 were 1 to 5 % faster than 256: Zen 3.)
 constexpr Index kDepthBlock = 384, kDepthUnit = 32;
 TFCORE_INLINE Index depth_block(Index k) {
   const Index blocks = max((k + kDepthBlock - 1) / kDepthBlock, Index(1)), units = blocks * kDepthUnit;
