@@ -274,14 +274,15 @@ template <class T> TFCORE_INLINE Vec<T> exp(Vec<T> x) {
 
 // exp for x in [-inf, 0] and NaN, to the same bits, without what only large x needs.
 template <class T> TFCORE_INLINE Vec<T> exp_nonpositive(Vec<T> x) {
-#if TFCORE_HAS_SCALEF
-  return exp<T>(x);
-#else
   using C = MathConstants<T>;
   Vec<T> rounded;
   const Vec<T> r = reduce_exp<T>(x, rounded);
-  return x < C::kExpSmallest ? Vec<T>{} : exp_fraction<T>(r) * power_of_two<T>(rounded);
+#if TFCORE_HAS_SCALEF
+  const Vec<T> result = scale<T>(exp_fraction<T>(r), rounded);
+#else
+  const Vec<T> result = exp_fraction<T>(r) * power_of_two<T>(rounded);
 #endif
+  return x < C::kExpSmallest ? Vec<T>{} : result;
 }
 
 // e^x for -kExpUnder <= x <= kExpOver; 0 at the lower end and inf at the upper: enough for 1 / (1 + e^x).

@@ -8,6 +8,7 @@
 //
 // Sums run in blocks of two chains of sixteen logical lanes and end in one tree, whatever the register width.
 // Bound by memory: a row is read from it once and written once; the passes over it find it in the nearest cache.
+#include "kernels/elementwise.hpp"
 #include "kernels/math.hpp"
 #include "kernels/table.hpp"
 #include "kernels/way.hpp"
@@ -33,6 +34,22 @@ template <class V> TFCORE_INLINE V add_exactly(V a, V b, V& lost) {  // Knuth's 
   return s;
 }
 
+// Lanes x and x + 8, then + 4, + 2, + 1: one tree, in double, where float needs no corrections of its own.
+template <int step> TFCORE_INLINE double add_lanes(VecF64 x) {
+  if constexpr (step == 0) return x[0];
+  else return add_lanes<step / 2>(x + rotate_lanes<double, step>(x));
+}
+
+template <class T> TFCORE_INLINE double add_lanes(const Lanes16<T>& x) {
+  Lanes16<double> wide;
+  for (int p = 0; p < Lanes16<T>::kRegisters; ++p)
+    if constexpr (sizeof(T) == 4) widen(x.part[p], wide.part[2 * p], wide.part[2 * p + 1]);
+    else wide.part[p] = x.part[p];
+  for (int step = Lanes16<double>::kRegisters / 2; step > 0; step /= 2)
+    for (int p = 0; p < step; ++p) wide.part[p] = wide.part[p] + wide.part[p + step];
+  return add_lanes<lanes<double> / 2>(wide.part[0]);
+}
+
 template <class T> struct Total {
   Lanes16<T> sum{}, lost{};
 
@@ -40,60 +57,44 @@ template <class T> struct Total {
     for (int p = 0; p < Lanes16<T>::kRegisters; ++p) sum.part[p] = add_exactly(sum.part[p], more.part[p], lost.part[p]);
   }
   TFCORE_INLINE T value() const {
-    Vec<T> x[Lanes16<T>::kRegisters], correction[Lanes16<T>::kRegisters];
-    for (int p = 0; p < Lanes16<T>::kRegisters; ++p) x[p] = sum.part[p], correction[p] = lost.part[p];
-    for (int step = Lanes16<T>::kRegisters / 2; step > 0; step /= 2)
-      for (int p = 0; p < step; ++p) {
-        correction[p] = correction[p] + correction[p + step];
-        x[p] = add_exactly(x[p], x[p + step], correction[p]);
-      }
-    add_upper_lanes<lanes<T> / 2>(x[0], correction[0]);
-    const T total = x[0][0], rest = correction[0][0];
-    return rest == rest ? total + rest : total;  // an infinite sum has no correction
-  }
-
- private:
-  template <int step> TFCORE_INLINE static void add_upper_lanes(Vec<T>& x, Vec<T>& correction) {
-    if constexpr (step > 0) {
-      correction = correction + rotate_lanes<T, step>(correction);
-      x = add_exactly(x, rotate_lanes<T, step>(x), correction);
-      add_upper_lanes<step / 2>(x, correction);
-    }
+    const double total = add_lanes(sum), rest = add_lanes(lost);
+    return T(rest == rest ? total + rest : total);  // an infinite sum has no correction
   }
 };
 
-// The sum over a row of what f(vector, chain, count) adds to a chain; past the row's end a vector holds zeros beyond
-// `count`.
-template <class T, Next next, class F> TFCORE_INLINE T sum_of(const T* x, Index n, F f) {
+// The sum over a block of what f(vector, chain, count) adds to a chain; past the block's end a vector holds zeros
+// beyond `count`.
+template <Next next, class T, class F> TFCORE_INLINE Lanes16<T> sum_block(const T* x, Index n, F f) {
+  Lanes16<T> chain[2] = {};
+  Index i = 0;
+  for (; i + 32 <= n; i += 32)
+    for (int c = 0; c < 2; ++c) {
+      if (next == Next::fetch) __builtin_prefetch(x + i + 16 * c + kReadAhead / Index(sizeof(T)), 0, 2);
+      for (int p = 0; p < Lanes16<T>::kRegisters; ++p)
+        chain[c].part[p] = f(load(x + i + 16 * c + p * lanes<T>), chain[c].part[p], lanes<T>);
+    }
+  for (int c = 0; i < n; i += 16, ++c)
+    for (int p = 0; p < Lanes16<T>::kRegisters; ++p) {
+      const Index left = n - i - p * lanes<T>;
+      const int count = left >= lanes<T> ? lanes<T> : (left > 0 ? int(left) : 0);
+      chain[c].part[p] = f(load_first(x + i + p * lanes<T>, count), chain[c].part[p], count);
+    }
+  for (int p = 0; p < Lanes16<T>::kRegisters; ++p) chain[0].part[p] = chain[0].part[p] + chain[1].part[p];
+  return chain[0];
+}
+
+template <Next next, class T, class F> TFCORE_INLINE T sum_of(const T* x, Index n, F f) {
   Total<T> total;
-  for (Index block = 0; block < n; block += kSumBlock) {
-    const Index end = min(n, block + kSumBlock);
-    Lanes16<T> chain[2] = {};
-    Index i = block;
-    for (; i + 32 <= end; i += 32)
-      for (int c = 0; c < 2; ++c) {
-        if (next == Next::fetch) __builtin_prefetch(x + i + 16 * c + kReadAhead / Index(sizeof(T)), 0, 2);
-        for (int p = 0; p < Lanes16<T>::kRegisters; ++p)
-          chain[c].part[p] = f(load(x + i + 16 * c + p * lanes<T>), chain[c].part[p], lanes<T>);
-      }
-    for (int c = 0; i < end; i += 16, ++c)
-      for (int p = 0; p < Lanes16<T>::kRegisters; ++p) {
-        const Index left = end - i - p * lanes<T>;
-        const int count = left >= lanes<T> ? lanes<T> : (left > 0 ? int(left) : 0);
-        chain[c].part[p] = f(load_first(x + i + p * lanes<T>, count), chain[c].part[p], count);
-      }
-    for (int p = 0; p < Lanes16<T>::kRegisters; ++p) chain[0].part[p] = chain[0].part[p] + chain[1].part[p];
-    total.add(chain[0]);
-  }
+  for (Index i = 0; i < n; i += kSumBlock) total.add(sum_block<next>(x + i, min(n - i, kSumBlock), f));
   return total.value();
 }
 
-template <class T> TFCORE_INLINE T sum_row(const T* x, Index n) {
-  return sum_of<T, Next::leave>(x, n, [](Vec<T> v, Vec<T> chain, int) TFCORE_LAMBDA { return chain + v; });
-}
+constexpr auto kAdd = [](auto v, auto chain, int) TFCORE_LAMBDA { return chain + v; };
+
+template <class T> TFCORE_INLINE T sum_row(const T* x, Index n) { return sum_of<Next::leave>(x, n, kAdd); }
 
 template <class T> TFCORE_INLINE T sum_of_squares(const T* x, Index n) {
-  return sum_of<T, Next::fetch>(x, n, [](Vec<T> v, Vec<T> chain, int) TFCORE_LAMBDA { return fma(v, v, chain); });
+  return sum_of<Next::fetch>(x, n, [](Vec<T> v, Vec<T> chain, int) TFCORE_LAMBDA { return fma(v, v, chain); });
 }
 
 // v with zeros beyond `count`.
@@ -102,16 +103,22 @@ template <class T> TFCORE_INLINE Vec<T> first_of(Vec<T> v, int count) {
 }
 
 template <class T> TFCORE_INLINE T sum_of_squares_around(T mean, const T* x, Index n) {
-  return sum_of<T, Next::fetch>(x, n, [mean](Vec<T> v, Vec<T> chain, int count) TFCORE_LAMBDA {
+  return sum_of<Next::fetch>(x, n, [mean](Vec<T> v, Vec<T> chain, int count) TFCORE_LAMBDA {
     const Vec<T> away = first_of<T>(v - mean, count);
     return fma(away, away, chain);
   });
 }
 
 template <class T> TFCORE_INLINE T sum_of_powers_below(T most, const T* x, Index n) {
-  return sum_of<T, Next::fetch>(x, n, [most](Vec<T> v, Vec<T> chain, int count) TFCORE_LAMBDA {
+  return sum_of<Next::fetch>(x, n, [most](Vec<T> v, Vec<T> chain, int count) TFCORE_LAMBDA {
     return chain + first_of<T>(exp_nonpositive<T>(v - most), count);
   });
+}
+
+// The largest lane.
+template <int step, class T> TFCORE_INLINE T max_lanes(Vec<T> v) {
+  if constexpr (step == 0) return v[0];
+  else return max_lanes<step / 2, T>(max(v, rotate_lanes<T, step>(v)));
 }
 
 template <class T> TFCORE_INLINE T max_row(const T* x, Index n) {
@@ -122,8 +129,8 @@ template <class T> TFCORE_INLINE T max_row(const T* x, Index n) {
     for (int c = 0; c < 4; ++c) chain[c] = max(load(x + i + c * lanes<T>), chain[c]);
   Vec<T> most = max(max(chain[0], chain[1]), max(chain[2], chain[3]));
   for (; i + lanes<T> <= n; i += lanes<T>) most = max(load(x + i), most);
-  T result = most[0];
-  for (int j = 1; j < lanes<T>; ++j) result = result > most[j] ? result : most[j];
+  if (i < n && n >= lanes<T>) most = max(load(x + n - lanes<T>), most), i = n;
+  T result = max_lanes<lanes<T> / 2, T>(most);
   for (; i < n; ++i) result = result > x[i] ? result : x[i];
   return result;
 }
@@ -135,7 +142,7 @@ template <class T> TFCORE_INLINE Index elements_to_line(const T* out) {
 
 // out[i] = f(x[i]) over one row; f also gets the index, to read what else belongs to it. The first and the last
 // register overlap their neighbours; what they need is read before it is overwritten, where out is x.
-template <Next next, class T, class F> TFCORE_INLINE void map_row(const T* x, T* out, Index n, F f) {
+template <class T, class F> TFCORE_INLINE void map_row(const T* x, T* out, Index n, F f) {
   if (n < 2 * lanes<T>) {
     for (Index i = 0; i < n; i += lanes<T>) {
       const int count = lanes_of<T>(n - i);
@@ -155,7 +162,6 @@ template <Next next, class T, class F> TFCORE_INLINE void map_row(const T* x, T*
   Vec<T> y = value(i);
   store(out, first_value);
   for (Index left = count;;) {
-    if (next == Next::fetch) __builtin_prefetch(x + i + kReadAhead / Index(sizeof(T)), 0, 2);
     __builtin_prefetch(out + i + kWriteAhead / Index(sizeof(T)), 1);
     store(out + i, y);
     if (--left == 0) break;
@@ -165,11 +171,22 @@ template <Next next, class T, class F> TFCORE_INLINE void map_row(const T* x, T*
   store(out + last, last_value);
 }
 
+// out = exp(x - most), and its sum, block by block: while one block is added up, a chain of waits, the powers of the
+// next are under way. (Each power added as it is stored: as fast on AVX-512; AVX2 lacks the registers, 8 % slower than
+// a pass for each.)
+template <class T> TFCORE_INLINE T powers_below(T most, const T* x, T* out, Index n) {
+  Total<T> total;
+  for (Index i = 0; i < n; i += kSumBlock) {
+    const Index size = min(n - i, kSumBlock);
+    map_array(x + i, out + i, size, [most](Vec<T> v) TFCORE_LAMBDA { return exp_nonpositive<T>(v - most); });
+    total.add(sum_block<Next::leave>(out + i, size, kAdd));
+  }
+  return total.value();
+}
+
 template <class T> void softmax_row(const T* x, T* out, Index n) {
-  const T most = max_row(x, n);
-  map_row<Next::fetch>(x, out, n, [most](Vec<T> v, auto) TFCORE_LAMBDA { return exp_nonpositive<T>(v - most); });
-  const T total = sum_row(out, n), factor = T(1) / total;
-  map_row<Next::leave>(out, out, n, [=](Vec<T> v, auto) TFCORE_LAMBDA {
+  const T most = max_row(x, n), total = powers_below(most, x, out, n), factor = T(1) / total;
+  map_row(out, out, n, [=](Vec<T> v, auto) TFCORE_LAMBDA {
     const Vec<T> y = v * factor;
     return fma(fma(-y, total, v), factor, y);  // one step of refinement: the quotient without a division
   });
@@ -178,7 +195,7 @@ template <class T> void softmax_row(const T* x, T* out, Index n) {
 template <class T> void log_softmax_row(const T* x, T* out, Index n) {
   const T most = max_row(x, n);
   const T log_total = T(log_of(double(sum_of_powers_below(most, x, n))));
-  map_row<Next::leave>(x, out, n, [=](Vec<T> v, auto) TFCORE_LAMBDA { return v - most - log_total; });
+  map_row(x, out, n, [=](Vec<T> v, auto) TFCORE_LAMBDA { return v - most - log_total; });
 }
 
 template <class T> void softmax(SoftmaxKind kind, const T* x, T* out, Index rows, Index width) {
@@ -188,7 +205,7 @@ template <class T> void softmax(SoftmaxKind kind, const T* x, T* out, Index rows
 
 // out = (x - center) * factor * weight + bias, either of the last two optional.
 template <class T> TFCORE_INLINE void scale_row(const NormArgs<T>& a, const T* x, T* out, T center, T factor) {
-  map_row<Next::leave>(x, out, a.width, [&](Vec<T> v, auto at) TFCORE_LAMBDA {
+  map_row(x, out, a.width, [&](Vec<T> v, auto at) TFCORE_LAMBDA {
     const Vec<T> y = (v - center) * factor;
     if (a.weight && a.bias) return fma(y, at(a.weight), at(a.bias));
     if (a.weight) return y * at(a.weight);
