@@ -145,7 +145,9 @@ Index AttentionPlan::group_of(Index task) const {
 
 AttentionPlan plan_attention(const std::vector<Index>& rows) {
   const Index rows_in_all = std::accumulate(rows.begin(), rows.end(), Index(0));
-  AttentionPlan plan{rows_in_all >= kQueryBlock * 16 * max_threads() ? kQueryBlock : kQueryBlock / 2, {0}};
+  AttentionPlan plan{kQueryBlock, {0}};
+  const Index tasks = kRowTasksPerThread * max_threads();
+  while (plan.rows_per_task > kQueryBlock / 4 && rows_in_all < plan.rows_per_task * tasks) plan.rows_per_task /= 2;
   plan.first.reserve(rows.size() + 1);
   for (const Index own : rows) plan.first.push_back(plan.tasks() + ceil_div(own, plan.rows_per_task));
   return plan;

@@ -138,7 +138,7 @@ template <class T> bool packs_values(const AttentionArgs<T>& a, Index rows) {
   const std::uintptr_t row_bytes = std::uintptr_t(a.v_row) * sizeof(T);
   const bool share_sets = row_bytes % 4096 == 0 && row_bytes > 0;
   const bool straddle = !a.blocks && (reinterpret_cast<std::uintptr_t>(a.v) | row_bytes) % kVecBytes;
-  return a.value_size % lanes<T> != 0 || (share_sets && rows > kTileQueries<T>) || (straddle && rows > kQueryBlock / 2);
+  return a.value_size % lanes<T> != 0 || (share_sets && rows > kTileQueries<T>) || (straddle && rows > kQueryBlock / 4);
 }
 
 // The values of the keys [begin, end) of the block, zero beyond Dv.
