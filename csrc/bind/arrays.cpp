@@ -310,7 +310,7 @@ Array Door::ready(const Array& a, Layout layout) const {
   bool fits = a.type() == type && PyArray_ISBEHAVED_RO(p);
   if (fits && layout == Layout::contiguous) fits = PyArray_IS_C_CONTIGUOUS(p);
   if (fits && layout == Layout::rows) fits = a.dim(-1) <= 1 || PyArray_STRIDE(p, a.ndim() - 1) == PyArray_ITEMSIZE(p);
-  for (int i = 0; fits && i < a.ndim(); ++i) fits = PyArray_STRIDE(p, i) % PyArray_ITEMSIZE(p) == 0;
+  for (int i = 0; fits && i < a.ndim(); ++i) fits = (std::size_t(PyArray_STRIDE(p, i)) & (a.size_of_one() - 1)) == 0;
   if (fits) return a;
   if (a.type() == NPY_DOUBLE && type == NPY_FLOAT) return narrowed(a);
   return Array::steal(PyArray_FromArray(p, PyArray_DescrFromType(type), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));

@@ -118,6 +118,7 @@ template <class T> void restrict(AttentionArgs<T>& a, const Restrictions& r, Ind
 // A mask broadcast against (…, H, L, S): strides 0 where it has one entry for all.
 struct Mask {
   Array array;
+  LeadingOffsets at;
   Index head = 0, row = 0, column = 0;
   MaskKind kind = MaskKind::none;
 
@@ -136,14 +137,15 @@ struct Mask {
       return axis > array.ndim() || array.dim(-axis) == 1 ? 0 : array.stride(-axis);
     };
     column = stride(1), row = stride(2), head = n.heads ? stride(3) : 0;
+    at = LeadingOffsets(array, n.batch, n.heads ? 3 : 2);
   }
 
-  template <class T> void put(AttentionArgs<T>& a, Index offset, Index first_head) const {
+  template <class T> void put(AttentionArgs<T>& a, Index batch, Index first_head) const {
     if (kind == MaskKind::none) return;
     a.mask_kind = kind, a.mask_head = head, a.mask_row = row, a.mask_column = column;
-    const Index at = offset + first_head * head;
-    if (kind == MaskKind::boolean) a.mask = array.data<unsigned char>() + at;
-    else a.mask = array.data<T>() + at;
+    const Index first = at(batch) + first_head * head;
+    if (kind == MaskKind::boolean) a.mask = array.data<unsigned char>() + first;
+    else a.mask = array.data<T>() + first;
   }
 };
 
@@ -165,7 +167,6 @@ template <class T> void run_attention(const Sizes& n, const AttentionInputs& in,
                                       const Restrictions& restrictions, const Output& out, const Output* weights) {
   const int trailing = n.heads ? 3 : 2;
   const LeadingOffsets q_at(in.q, n.batch, trailing), k_at(in.k, n.batch, trailing), v_at(in.v, n.batch, trailing);
-  const LeadingOffsets mask_at(mask.kind == MaskKind::none ? in.q : mask.array, n.batch, trailing);
   const auto head_stride = [&](const Array& a) { return n.heads ? a.stride(-3) : 0; };
   const Index shared = n.G ? n.H / n.G : 0;  // query heads that share a key head
   if (out.array().size() == 0 && (!weights || weights->array().size() == 0)) return;
@@ -185,7 +186,7 @@ template <class T> void run_attention(const Sizes& n, const AttentionInputs& in,
     }
     if (in.slopes) a.slopes = in.slopes.data<T>() + head;
     if (in.sinks) a.sinks = in.sinks.data<T>() + head;
-    mask.put(a, mask_at(batch), head);
+    mask.put(a, batch, head);
     restrict(a, restrictions, batch);
     return a;
   });

@@ -105,7 +105,6 @@ template <class T> void gemm(const GemmArgs<T>& g) {
 inline Index rows_of(const AttentionSizes& n) { return n.heads * n.queries; }
 
 struct AttentionWork {
-  std::vector<Index> rows;      // of each group
   double flops = 0, bytes = 0;  // bytes of all keys and values
   std::size_t scratch = 0;      // elements
 };
@@ -113,10 +112,8 @@ struct AttentionWork {
 template <class T, class Sizes>
 AttentionWork measure_attention(const Kernels<T>& kernel, Index groups, const Sizes& sizes_of) {
   AttentionWork work;
-  work.rows.reserve(std::size_t(groups));
   for (Index g = 0; g < groups; ++g) {
     const AttentionSizes n = sizes_of(g);
-    work.rows.push_back(rows_of(n));
     work.flops += 2.0 * double(rows_of(n)) * double(n.keys) * double(n.head_size + n.value_size + 16);
     work.bytes += double(n.keys) * double(n.head_size + n.value_size) * sizeof(T);
     work.scratch = std::max(work.scratch, kernel.attention_scratch(n));
@@ -224,7 +221,9 @@ template <class T, class Sizes, class At> void attention(Index groups, const Siz
   if (threads_for(work.flops) == 1) return attend_alone<T>(kernel, groups, work, at);
   const SpanPlan by_spans = plan_spans(groups, sizes_of, at);
   if (by_spans.spans > 1) return attention_by_spans(kernel, groups, by_spans, work, sizes_of, at);
-  const AttentionPlan plan = plan_attention(work.rows);
+  std::vector<Index> rows(std::size_t(groups), 0);
+  for (Index g = 0; g < groups; ++g) rows[g] = rows_of(sizes_of(g));
+  const AttentionPlan plan = plan_attention(rows);
   parallel_for(plan.tasks(), work.flops, work.scratch * sizeof(T), [&](Index task, void* scratch) {
     const Index group = plan.group_of(task);
     AttentionArgs<T> a = at(group);

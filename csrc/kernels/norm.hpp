@@ -115,12 +115,6 @@ template <class T> TFCORE_INLINE T sum_of_powers_below(T most, const T* x, Index
   });
 }
 
-// The largest lane.
-template <int step, class T> TFCORE_INLINE T max_lanes(Vec<T> v) {
-  if constexpr (step == 0) return v[0];
-  else return max_lanes<step / 2, T>(max(v, rotate_lanes<T, step>(v)));
-}
-
 template <class T> TFCORE_INLINE T max_row(const T* x, Index n) {
   Vec<T> chain[4];
   for (Vec<T>& c : chain) c = splat(T(-__builtin_inf()));
@@ -130,7 +124,7 @@ template <class T> TFCORE_INLINE T max_row(const T* x, Index n) {
   Vec<T> most = max(max(chain[0], chain[1]), max(chain[2], chain[3]));
   for (; i + lanes<T> <= n; i += lanes<T>) most = max(load(x + i), most);
   if (i < n && n >= lanes<T>) most = max(load(x + n - lanes<T>), most), i = n;
-  T result = max_lanes<lanes<T> / 2, T>(most);
+  T result = largest_lane<T>(most);
   for (; i < n; ++i) result = result > x[i] ? result : x[i];
   return result;
 }

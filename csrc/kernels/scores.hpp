@@ -288,17 +288,20 @@ template <class T> struct KeyLanes {
   // in a cache, would wait for their chain (out of memory two are 20 % slower). The keys of a step are a stream apart,
   // and each stream is read on by the next step: out of memory the hardware runs ahead of several streams at once (Zen
   // 3, on each of two cores: 13 GB/s, where one stream gives 10, with instructions that ask for it too).
-  template <int R, bool far> struct Step {
-    static constexpr int squares = lanes<T> <= 4 || (R == 1 && !far) ? 2 : 1, keys = squares * lanes<T>;
-    static_assert(R == 1 || keys <= 16);  // the last step of a block may end beyond it, in the next row's scores
+  template <int squares_> struct Step {
+    static constexpr int squares = squares_, keys = squares * lanes<T>;
     static constexpr int streams = keys < 8 ? keys : 8, together = keys / streams;
   };
+  template <int R, bool far> static constexpr int kSquares = lanes<T> <= 4 || (R == 1 && !far) ? 2 : 1;
 
   template <int R, bool far> static void score_rows(const ScoreBlock<T>& b) {
-    using S = Step<R, far>;
+    using S = Step<kSquares<R, far>>;
+    static_assert(R == 1 || S::keys <= 16);  // the last step of a block may end beyond it, in the next row's scores
     const Index length = (b.end - b.begin) / S::streams & ~Index(S::together - 1);
     for (Index i = 0; i < length; i += S::together) score_step<R, S>(b, b.begin + i, length);
-    for (Index key = b.begin + length * S::streams; key < b.end; key += S::keys) score_step<R, S>(b, key, S::together);
+    Index key = b.begin + length * S::streams;
+    for (; b.end - key > lanes<T>; key += S::keys) score_step<R, S>(b, key, S::together);
+    if (key < b.end) score_step<R, Step<1>>(b, key, Step<1>::together);
   }
 
   // Keys past the end repeat the last one and are hidden afterwards.
@@ -360,7 +363,7 @@ template <class T> struct KeyLanes {
       Vec<T> m = splat(max[r]);
       for (Index key = b.begin; key < b.end; key += lanes<T>)
         m = tfcore::max(m, load(b.scores + r * row_stride + key - b.block));
-      for (int i = 0; i < lanes<T>; ++i) max[r] = max[r] > m[i] ? max[r] : m[i];
+      max[r] = largest_lane<T>(m);
     }
   }
 

@@ -309,6 +309,11 @@ template <class T, int n> TFCORE_INLINE Vec<T> rotate_lanes(Vec<T> a) {
   return __builtin_shuffle(a, pick);
 }
 
+template <class T, int step = lanes<T> / 2> TFCORE_INLINE T largest_lane(Vec<T> a) {
+  if constexpr (step == 0) return a[0];
+  else return largest_lane<T, step / 2>(max(a, rotate_lanes<T, step>(a)));
+}
+
 // {a1, a0, a3, a2, …}
 template <class T> TFCORE_INLINE Vec<T> swap_pairs(Vec<T> a) {
   IntVec<T> pick;
