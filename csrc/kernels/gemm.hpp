@@ -12,8 +12,8 @@
 // Bound: FMA issue for M >= 12; for M = 1 each weight is used once, so the bound is the cache or memory that holds b.
 #include "kernels/math.hpp"
 #include "kernels/narrow.hpp"
+#include "kernels/strips.hpp"
 #include "kernels/table.hpp"
-#include "kernels/tile.hpp"
 
 namespace tfcore {
 namespace {
@@ -135,12 +135,12 @@ template <class T> TFCORE_INLINE void read_panel(const GemmArgs<T>& g, Index p, 
 
 // Where panels [first, last) at depth k0 are read: packed weights, b itself, or scratch filled here.
 template <class T> TFCORE_INLINE void read_panels(const GemmArgs<T>& g, Index first, Index last, Index k0, Index k1,
-                                                  bool in_place, T* scratch, Tile<T>& t) {
-  t.depth = k1 - k0, t.panels_follow = !in_place, t.far = g.far;
+                                                  bool in_place, T* scratch, Tile<T>& t, Source<T>& source) {
+  t.depth = k1 - k0, source = {!in_place, g.far, nullptr};
   if (g.packed) {
     t.b = g.b + first * g.k * kPanel<T> + k0 * kPanel<T>;
     t.b_stride = kPanel<T>, t.panel_stride = g.k * kPanel<T>;
-    if (k1 < g.k) t.after = t.b + t.depth * kPanel<T>;
+    if (k1 < g.k) source.after = t.b + t.depth * kPanel<T>;
   } else if (in_place) {
     t.b = g.b + k0 * g.b_row + first * kPanel<T>;
     t.b_stride = g.b_row, t.panel_stride = kPanel<T>;
@@ -158,14 +158,14 @@ template <class T> std::size_t gemm_scratch(const GemmArgs<T>& g) {
 }
 
 // The last, ragged panel goes through a buffer of whole panels, so that tiles never write past a row of c.
-template <class T>
-void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, Index row, Index rows, Index column, T* buffer) {
+template <class T> void multiply_ragged(const GemmArgs<T>& g, Tile<T> t, const Source<T>& source, Index row, Index rows,
+                                        Index column, T* buffer) {
   const Index n = g.n - column;
   T* c = g.c + row * g.n + column;
   if (t.accumulate)
     for (Index i = 0; i < rows; ++i) __builtin_memcpy(buffer + i * kPanel<T>, c + i * g.n, n * sizeof(T));
   t.c = buffer, t.c_stride = kPanel<T>;
-  multiply_tiles<T, Adjacent::depth>(t, rows, kPanelVectors<T>);
+  multiply_tiles<T, Adjacent::depth>(t, rows, kPanelVectors<T>, source);
   for (Index i = 0; i < rows; ++i) __builtin_memcpy(c + i * g.n, buffer + i * kPanel<T>, n * sizeof(T));
 }
 
@@ -184,17 +184,18 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
   for (Index k0 = 0; k0 == 0 || k0 < g.k; k0 += depths) {
     const Index k1 = min(g.k, k0 + depths);
     Tile<T> t{};
-    read_panels(g, first, last, k0, k1, in_place, panels, t);
+    Source<T> source{};
+    read_panels(g, first, last, k0, k1, in_place, panels, t, source);
     for (Index i = range.row_begin; i < range.row_end; i += kRowBlock) {
       const Index rows = min(range.row_end - i, kRowBlock);
       t.a = g.a + i * g.a_row + k0, t.a_stride = g.a_row;
       t.c = g.c + i * g.n + first * kPanel<T>, t.c_stride = g.n;
       t.accumulate = k0 > 0;
-      multiply_tiles<T, Adjacent::depth>(t, rows, (whole - first) * kPanelVectors<T>);
+      multiply_tiles<T, Adjacent::depth>(t, rows, (whole - first) * kPanelVectors<T>, source);
       if (whole < last) {
         Tile<T> ragged = t;
         ragged.b += (whole - first) * t.panel_stride;
-        multiply_ragged(g, ragged, i, rows, whole * kPanel<T>, buffer);
+        multiply_ragged(g, ragged, source, i, rows, whole * kPanel<T>, buffer);
       }
       if (k1 == g.k) finish(g, i, i + rows, first * kPanel<T>, columns);
     }

@@ -14,7 +14,6 @@
 // a mask and a conversion with one row, an FMA for each further one. Many rows have a panel widened once, into scratch.
 #include "kernels/formats.hpp"
 #include "kernels/table.hpp"
-#include "kernels/tile.hpp"
 #include "simd/vec.hpp"
 
 namespace tfcore {

@@ -5,8 +5,8 @@
 // hold keys, turned in registers. Both give the same bits: each score is one chain over the head size, each sum of a
 // block four chains by key modulo 4.
 #include "kernels/math.hpp"
+#include "kernels/strips.hpp"
 #include "kernels/table.hpp"
-#include "kernels/tile.hpp"
 
 namespace tfcore {
 namespace {
@@ -155,18 +155,19 @@ template <class T> struct Reference {
   bool has_rest() const { return any(rest != Vec<T>{}); }
 };
 
-// While the product t of a tile of queries runs, `steps` steps of tiles in all, a share of the rows that come next: the
-// first half of the tiles asks for the keys, or values, at `first`, the second for the queries, or output, at `second`.
+// While the product t of a tile of queries runs, (rows, vectors) of it, a share of the rows that come next: the first
+// half of the tiles asks for the keys, or values, at `first`, the second for the queries, or output, at `second`.
 // 5 to 25 % on heads of 32 to 128 rows out of L3.
-template <class T> TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const T* first, const T* second,
-                                                  Index row_bytes, Index steps, Tile<T>& t) {
-  if (!first || steps == 0) return;
+template <class T, Adjacent adjacent> TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const T* first,
+                                                                     const T* second, Index row_bytes, Index rows,
+                                                                     Index vectors, Tile<T>& t) {
+  if (!first || t.depth == 0) return;
   const Index tiles = (b.rows.count + b.count - 1) / b.count, tile = b.row / kTileQueries<T>, half = (tiles + 1) / 2;
   const bool early = tile < half;
   const Index shares = early ? half : tiles - half, share = early ? tile : tile - half;
   const Index bytes = (early ? b.a.keys : b.a.queries) * row_bytes / shares;
-  t.ahead = reinterpret_cast<const char*>(early ? first : second) + bytes * share;
-  t.ahead_step = (bytes / steps + 15) & ~Index(15);
+  t.ahead.from = reinterpret_cast<const char*>(early ? first : second) + bytes * share;
+  t.ahead.step = (bytes / steps_of_tiles<T, adjacent>(rows, vectors, t.depth) + 15) & ~Index(15);
 }
 
 // --- the two layouts -------------------------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ template <class T> struct QueryLanes {
     t.a = keys_of(b.a, b.block) + b.begin * b.a.k_row, t.a_stride = b.a.k_row;
     t.b = b.w.queries + b.row * b.a.head_size, t.b_stride = kTileQueries<T>, t.panel_stride = kPanel<T>;
     t.c = b.scores + (b.begin - b.block) * key_stride, t.c_stride = key_stride;
-    fetch_ahead(b, b.a.next_k, b.a.next_q, b.a.head_size * Index(sizeof(T)), Strips(keys, vectors).count * t.depth, t);
+    fetch_ahead<T, Adjacent::depth>(b, b.a.next_k, b.a.next_q, b.a.head_size * Index(sizeof(T)), keys, vectors, t);
     multiply_tiles<T, Adjacent::depth>(t, keys, vectors);
   }
 

@@ -60,9 +60,7 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
   t.c = b.w.out + b.row * width, t.c_stride = width;
   t.accumulate = !b.fresh, t.c_scale = b.rescale;
   const Index vectors = width / lanes<T>;
-  const Strips strips(b.count, vectors);
-  const Index tile = widest_tile<T, L::adjacent>(strips.widest(), vectors), columns = (vectors + tile - 1) / tile;
-  fetch_ahead<T>(b, b.a.next_v, b.a.next_out, b.a.value_size * Index(sizeof(T)), strips.count * columns * keys, t);
+  fetch_ahead<T, L::adjacent>(b, b.a.next_v, b.a.next_out, b.a.value_size * Index(sizeof(T)), b.count, vectors, t);
   multiply_tiles<T, L::adjacent>(t, b.count, vectors);
 }
 
