@@ -50,7 +50,8 @@ constexpr int kTwoPanelStrips = 2;
 // Wide vectors ask for the next column in all its panels at a time, half of it in either of the first two strips; three
 // strips for a panel each. (Zen 4, both cores, MiniLM-L6 and BERT-base: 1.1 to 1.2 times as fast at 9 to 24 rows as
 // with every other line of a share in each strip, 1.05 at 32, 0.98 at 64. Three strips in all panels: 0.88 to 1. One
-// panel after the other in two strips: 1.1 and 0.95.)
+// panel after the other in two strips: 1.1 and 0.95. Behind its last column what a thread reads first of the layer's
+// next weights: nothing.)
 constexpr int kAllPanelStrips = 4;
 
 template <class T, Adjacent adjacent> Asks choose_asks(const Source<T>& b, Index rows, Index strips) {
