@@ -53,10 +53,9 @@ struct Ahead {
 // leave it to the hardware (AVX2, Zen 3, a row on each core: 15 GB/s instead of 11; out of L3 instructions of our own
 // cost 5 to 15 %).
 constexpr bool kAsksForOwn = kVecRegisters == 32;
-constexpr int kAheadRows = 4;        // fewer only ask for their own b
-constexpr int kFewRowsAhead = 2048;  // bytes, all lines; 8192 is 10 % slower
-constexpr int kOneStripAhead =
-    4096;  // bytes, a line in each panel; the whole next column is 4 % slower at 9 rows, 12 % at 4 (AVX-512)
+constexpr int kAheadRows = 4;         // fewer only ask for their own b
+constexpr int kFewRowsAhead = 2048;   // bytes; 8192 is 10 % slower
+constexpr int kOneStripAhead = 4096;  // bytes; the whole next column is 4 % slower at 9 rows, 12 % at 4 (AVX-512)
 
 template <class T> struct Tile {
   std::int64_t depth;
