@@ -263,7 +263,7 @@ def test_step_by_step_with_a_cache_is_one_forward(isa, rng, dtype, groups):
     for options in ({}, {"window": (40, 0)}, {"alibi_slopes": tfcore.alibi_slopes(4)}, {"sinks": np.ones(4)}):
         options = {"is_causal": True, "enable_gqa": True, **options}
         want = attend(q, k, v, **options)
-        for cuts in ([0, *range(1, total + 1)], [0, 67, *range(68, total + 1)], [0, 3, 64, 65, 128, 149, 150]):
+        for cuts in ([0, *range(1, total + 1)], [0, 67, *range(68, total + 1)], [0, 3, 9, 17, 64, 65, 71, 128, 149, 150]):
             for start, stop in itertools.pairwise(cuts):
                 got = attend(q[:, :, start:stop], k[:, :, :stop], v[:, :, :stop], query_offset=start, **options)
                 assert_same_bits(got, want[:, :, start:stop], f"{start}:{stop} {sorted(options)}")
@@ -329,7 +329,7 @@ def test_weights_beside_a_row_that_is_no_number(isa, rng, dtype):
         assert not weights[0, 0, 3, 4:].any()
 
 
-@pytest.mark.parametrize("shared", [1, 2, 3, 4])
+@pytest.mark.parametrize("shared", [1, 2, 3, 4, 7])
 def test_keys_that_no_cache_holds(isa, rng, dtype, shared):
     """Few rows read keys and values in another order where those come from memory, which is taken to be so from 16 MB
     on. It doesn't show."""

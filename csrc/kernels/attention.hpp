@@ -199,7 +199,7 @@ template <class T, class L> struct Rows {
     for (Index row = 0; row < s.count; row += tile) fresh[row] = true;
     for (Index r = 0; r < s.count; r += lanes<T>)
       store(s.max + r, splat(kMinusInfinity<T>)), store(s.sum + r, Vec<T>{});
-    if (L::adjacent == Adjacent::depth) attend_pairs(keys, fresh[0]);
+    if constexpr (L::adjacent == Adjacent::depth && !kWide) attend_pairs(keys, fresh[0]);
     else attend_blocks(keys, fresh);
     for (Index row = 0; row < s.count; row += tile)
       if (fresh[row])
@@ -218,7 +218,7 @@ template <class T, class L> struct Rows {
         });
   }
 
-  // The blocks of a single tile, two by two.
+  // The blocks of a single tile, two by two: narrow vectors, whose tiles of a few rows would read values in columns.
   void attend_pairs(KeySpan keys, bool& fresh) {
     const bool pack = packs_values(a, s.count);
     const TileSpan span = tile_span(s, 0, s.count);
@@ -295,7 +295,7 @@ template <class T> void attention(const AttentionArgs<T>& a, Index row_begin, In
   const Workspace<T> w = lay_out(a, scratch);
   for (Index row = row_begin; row < row_end; row += kQueryBlock) {
     const Index end = min(row + kQueryBlock, row_end);
-    if (end - row <= kFewRows) Rows<T, KeyLanes<T>>(a, row, end, w).run();
+    if (lanes_hold_keys(a, end - row)) Rows<T, KeyLanes<T>>(a, row, end, w).run();
     else Rows<T, QueryLanes<T>>(a, row, end, w).run();
   }
 }
@@ -316,7 +316,7 @@ template <class T, class L> void write_part(Rows<T, L> rows, Index span, T* part
 template <class T> void attend_span(const AttentionArgs<T>& a, Index span, T* part, T* scratch) {
   const Workspace<T> w = lay_out(a, scratch);
   const Index rows = a.heads * a.queries;
-  if (rows <= kFewRows) write_part(Rows<T, KeyLanes<T>>(a, 0, rows, w), span, part);
+  if (lanes_hold_keys(a, rows)) write_part(Rows<T, KeyLanes<T>>(a, 0, rows, w), span, part);
   else write_part(Rows<T, QueryLanes<T>>(a, 0, rows, w), span, part);
 }
 
