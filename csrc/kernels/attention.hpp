@@ -113,6 +113,7 @@ template <class T> void invert_sums(const AttentionArgs<T>& a, RowState<T>& s) {
 
 template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& s, const T* out) {
   for (Index r = 0; r < s.count; ++r) {
+    ask_for_next<T>(a.next_out, a.value_size, s, r, 1);
     const Vec<T> factor = splat(s.sum[r]);
     T* to = a.out + s.head[r] * a.out_head + s.query[r] * a.out_row;
     const T* from = out + r * padded<T>(a.value_size);

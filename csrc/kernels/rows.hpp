@@ -142,6 +142,15 @@ template <class T> TFCORE_INLINE const T* values_of(const AttentionArgs<T>& a, I
   return a.blocks ? a.blocks[block / kKeyBlock] + a.v_offset - block * a.v_row : a.v;
 }
 
+// The next head's queries, or output, in the place of the rows [row, row + count) at hand: 1.05 to 1.1 on heads of 32
+// to 96 rows out of L3. A whole block has tiles enough to ask for them, as narrow vectors have (0.97).
+template <class T>
+TFCORE_INLINE void ask_for_next(const T* next, Index size, const RowState<T>& s, Index row, Index count) {
+  if (!kWide || !next || s.count == kQueryBlock) return;
+  const T* const from = next + s.query[row] * size;
+  for (Index i = 0; i < min(count, s.count - row) * size; i += kPanel<T>) __builtin_prefetch(from + i, 0, 2);
+}
+
 template <class T> TFCORE_INLINE Vec<T> finite_or_zero(Vec<T> max) {  // a row that has seen nothing has max = -inf
   return max == splat(kMinusInfinity<T>) ? Vec<T>{} : max;
 }

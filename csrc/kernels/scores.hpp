@@ -9,14 +9,22 @@
 namespace tfcore {
 namespace {
 
+// square[i][j] = row(j)[i] for i < count
+template <class T, class Row> TFCORE_INLINE void load_square(Row row, int count, Vec<T> (&square)[lanes<T>]) {
+  if (count == lanes<T>) return load_columns<T>(row, square);
+  for (int i = 0; i < lanes<T>; ++i) square[i] = load_first(row(i), count);
+  transpose<T>(square);
+}
+
 // While the product t of a tile of queries runs, (rows, vectors) of it, a share of the rows that come next: the first
 // half of the tiles asks for the keys, or values, at `first`, the second for the queries, or output, at `second`.
-// 5 to 25 % on heads of 32 to 128 rows out of L3.
+// 5 to 25 % on heads of 32 to 128 rows out of L3. Up to two wide tiles are too few for both: they ask for the first.
 template <class T, Adjacent adjacent> TFCORE_INLINE void fetch_ahead(const ScoreBlock<T>& b, const T* first,
                                                                      const T* second, Index row_bytes, Index rows,
                                                                      Index vectors, Tile<T>& t) {
   if (!first || t.depth == 0) return;
-  const Index tiles = (b.rows.count + b.count - 1) / b.count, tile = b.row / kTileQueries<T>, half = (tiles + 1) / 2;
+  const Index tiles = (b.rows.count + b.count - 1) / b.count, tile = b.row / kTileQueries<T>;
+  const Index half = kWide && tiles <= 2 ? tiles : (tiles + 1) / 2;
   const bool early = tile < half;
   const Index shares = early ? half : tiles - half, share = early ? tile : tile - half;
   const Index bytes = (early ? b.a.keys : b.a.queries) * row_bytes / shares;
@@ -44,15 +52,13 @@ template <class T> struct QueryLanes {
       T* tile = queries + r0 / kTileQueries<T> * a.head_size * kTileQueries<T> + r0 % kTileQueries<T>;
       const T* rows[lanes<T>];
       for (Index r = 0; r < lanes<T>; ++r) rows[r] = query_row(a, s, min(r0 + r, s.count - 1));
+      ask_for_next(a.next_q, a.head_size, s, r0, lanes<T>);
       const auto turn = [&](Index d, int columns) TFCORE_LAMBDA {
         Vec<T> square[lanes<T>];
-#pragma GCC unroll 16
-        for (int r = 0; r < lanes<T>; ++r)
-          square[r] = factor * (columns == lanes<T> ? load(rows[r] + d) : load_first(rows[r] + d, columns));
-        transpose<T>(square);
+        load_square<T>([&](int r) TFCORE_LAMBDA { return rows[r] + d; }, columns, square);
 #pragma GCC unroll 16
         for (int i = 0; i < lanes<T>; ++i)
-          if (i < columns) store(tile + (d + i) * kTileQueries<T>, square[i]);
+          if (i < columns) store(tile + (d + i) * kTileQueries<T>, factor * square[i]);
       };
       Index d = 0;
       for (; d + lanes<T> <= a.head_size; d += lanes<T>) turn(d, lanes<T>);
@@ -210,12 +216,7 @@ template <class T> struct KeyLanes {
   template <int R, class Row>
   TFCORE_INLINE static void add_square(Row row, const T* q, Index size, int count, Vec<T> (&sum)[R]) {
     Vec<T> square[lanes<T>];
-    if (count == lanes<T>) {
-      load_columns<T>(row, square);
-    } else {
-      for (int i = 0; i < lanes<T>; ++i) square[i] = load_first(row(i), count);
-      transpose<T>(square);
-    }
+    load_square<T>(row, count, square);
 #pragma GCC unroll 16
     for (int i = 0; i < lanes<T>; ++i) {
       if (i == count) break;
