@@ -263,7 +263,11 @@ def test_step_by_step_with_a_cache_is_one_forward(isa, rng, dtype, groups):
     for options in ({}, {"window": (40, 0)}, {"alibi_slopes": tfcore.alibi_slopes(4)}, {"sinks": np.ones(4)}):
         options = {"is_causal": True, "enable_gqa": True, **options}
         want = attend(q, k, v, **options)
-        for cuts in ([0, *range(1, total + 1)], [0, 67, *range(68, total + 1)], [0, 3, 9, 17, 64, 65, 71, 128, 149, 150]):
+        for cuts in (
+            [0, *range(1, total + 1)],
+            [0, 67, *range(68, total + 1)],
+            [0, 3, 9, 17, 64, 65, 71, 128, 149, 150],
+        ):
             for start, stop in itertools.pairwise(cuts):
                 got = attend(q[:, :, start:stop], k[:, :, :stop], v[:, :, :stop], query_offset=start, **options)
                 assert_same_bits(got, want[:, :, start:stop], f"{start}:{stop} {sorted(options)}")
