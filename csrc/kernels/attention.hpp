@@ -219,7 +219,7 @@ template <class T, class L> struct Rows {
         });
   }
 
-  // The blocks of a single tile, two by two: narrow vectors, whose tiles of a few rows would read values in columns.
+  // The blocks of a single tile, two by two.
   void attend_pairs(KeySpan keys, bool& fresh) {
     const bool pack = packs_values(a, s.count);
     const TileSpan span = tile_span(s, 0, s.count);

@@ -176,8 +176,8 @@ template <class T> struct KeyLanes {
   };
 
   template <int R, int squares> static void score_rows(const ScoreBlock<T>& b) {
-    using S = Step < squares, squares* lanes<T><8 ? squares * lanes<T> : 8>;
-    static_assert(R == 1 || S::keys <= 16);  // the last step of a block may end beyond it, in the next row's scores
+    constexpr int keys = squares * lanes<T>, streams = keys < 8 ? keys : 8;
+    using S = Step<squares, streams>;
     const Index length = (b.end - b.begin) / S::streams & ~Index(S::together - 1);
     for (Index i = 0; i < length; i += S::together) score_step<R, S>(b, b.begin + i, length);
     for (Index key = b.begin + length * S::streams; key < b.end; key += lanes<T>)
