@@ -67,8 +67,8 @@ template <class T, class L> void accumulate(const ScoreBlock<T>& b, bool values_
 // Few rows over two blocks, whose values are a stream each, read a few rows of either in turn: all at once where they
 // are in a cache, but row by row, as they lie, out of memory (Zen 3, on each of two cores: 10 GB/s, where four rows
 // side by side, or tiles of them with the next rows asked for, give 6). Several rows in a cache ask for the turn after
-// the next: 20 % out of L3, where a single one loses 4. (Narrow vectors: tiles of wide ones are as fast out of memory
-// and 1.05 to 1.1 out of a cache.)
+// the next: 20 % out of L3, where a single one loses 4. For narrow vectors alone: wide tiles are as fast out of memory,
+// and 1.05 to 1.1 times as fast out of a cache (Zen 4).
 constexpr int kKeysInTurn = 4;
 
 // sum[r] += weight[r][j] * v[j] for R rows, j < count
