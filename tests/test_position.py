@@ -112,6 +112,15 @@ def test_sines_are_right_to_an_ulp_of_the_angle(isa, dtype, frequencies, offset)
     assert np.all(error <= 1), f"off by {float(error.max())} ulp at {np.unravel_index(np.argmax(error), error.shape)}"
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_small_cosine_beside_a_column_that_does_not_turn(isa, dtype):
+    """103993 / 66204 is pi / 2 to nine digits: column 1 of that row is nearly 0, column 0 is 0 in every row."""
+    got = tfcore.positional_encoding(1, 66204, frequencies="linear", offset=103993, dtype=dtype)
+    want = np.cos(np.longdouble(103993 * (1 / 66204)))
+    assert got[0, 0] == 0
+    assert abs(got[0, 1] - want) <= np.spacing(dtype(abs(want)))
+
+
 # --- rotary_embedding ------------------------------------------------------------------------------------------------
 
 SCALINGS = [

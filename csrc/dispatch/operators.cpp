@@ -177,13 +177,14 @@ template <class T> void positions(PositionArgs<T> a, Index rows) {
   const bool none_turned = a.offset >= 0 && a.offset + rows <= kFirstTurnedRow<T>;
   const Index near_tables = std::min(ceil_div(step_of(a.offset) + rows, kStepRows), kStepRows);
   a.step_tables = std::min(rows, kStepRows);
-  const Index count = none_turned ? 0 : a.step_tables + near_tables;
-  const AlignedArray<double> tables = allocate_aligned<double>(std::size_t(count * a.table_size()));
+  const Index filled = none_turned ? 0 : a.step_tables + near_tables,
+              places = none_turned ? 0 : kStepRows + near_tables;
+  const AlignedArray<double> tables = allocate_aligned<double>(std::size_t(places * a.table_size()));
   a.tables = tables.get();
   const double flops_per_row = kSineFlops * double(a.model_width);
-  parallel_rows(count, flops_per_row, 0,
+  parallel_rows(filled, flops_per_row, 0,
                 [&](Index begin, Index end, void*) { kernels().of<T>().position_tables(a, begin, end, tables.get()); });
-  parallel_rows(rows, flops_per_row, std::size_t(2 * a.table_size()) * sizeof(double),
+  parallel_rows(rows, flops_per_row, std::size_t(a.table_size()) * sizeof(double),
                 [&](Index begin, Index end, void* scratch) {
                   kernels().of<T>().positions(a, begin, end, static_cast<double*>(scratch));
                 });

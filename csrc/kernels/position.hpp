@@ -6,8 +6,9 @@
 //   rotary:     out = x * cos(p * f) + turned(x) * sin(p * f)                             (Su et al. 2021)
 //
 // Angles are products in double, as NumPy's are; float32 results come from double angles, reduced in double.
-// Bound: a reduction with its polynomials is some 50 instructions a vector, a turn of doubles 20, of pairs 36: so
-// arithmetic, until some cores together reach memory's speed for large arrays; rotary by memory.
+// Bound: a reduction with its polynomials is some 50 instructions a vector, a turn of doubles 20, of pairs 36, or 23
+// where the sine or the cosine alone is used: so arithmetic, until some cores together reach memory's speed for large
+// arrays; rotary by memory.
 #include "kernels/pair.hpp"
 #include "kernels/table.hpp"
 #include "kernels/way.hpp"
@@ -56,9 +57,9 @@ TFCORE_INLINE void tabulate(const double* frequencies, Index columns, double pos
 // the rest, follows from tables of the rows of each by the addition theorems,
 //   sin(x + y) = sin x cos y + cos x sin y    cos(x + y) = cos x cos y - sin x sin y
 // and at last by e = a - p f, where a = p f as rounded: sin a = sin(p f) + e cos(p f). In doubles for float32, in pairs
-// of them for float64. Absolute errors are below 2^-48 and 2^-65, so what is smaller than kSmallTurn is computed
+// of them for float64. Absolute errors are below 2^-48 and 2^-68, so what is smaller than kSmallTurn is computed
 // directly. Tried for pairs: products and sums with their errors (Dekker, Knuth) instead of the grid: twice as slow.
-template <class T> constexpr T kSmallTurn = sizeof(T) == 4 ? T(0x1p-20) : T(0x1p-9);
+template <class T> constexpr T kSmallTurn = sizeof(T) == 4 ? T(0x1p-20) : T(0x1p-13);
 
 // A row of a table: sines and cosines; of pairs, then the lower parts of both.
 template <class T> using TableSines = Sines<std::conditional_t<sizeof(T) == 4, VecF64, Pair>>;
@@ -79,50 +80,31 @@ TFCORE_INLINE void store_sines(const PositionArgs<T>& a, TableSines<T> v, double
   else store_at(0, v.sine.high), store_at(1, v.cosine.high), store_at(2, v.sine.low), store_at(3, v.cosine.low);
 }
 
-// table[i] = of(i, count)
-template <class T, class F> TFCORE_INLINE void fill_table(const PositionArgs<T>& a, double* table, F of) {
-  Index i = 0;
-  for (; i + lanes<double> <= a.columns; i += lanes<double>)
-    store_sines(a, on_grid(of(i, lanes<double>)), table, i, lanes<double>);
-  if (const int count = int(a.columns - i)) store_sines(a, on_grid(of(i, count)), table, i, count);
+template <class T> TFCORE_INLINE TableSines<T> sines_of_product(VecF64 p, VecF64 f) {
+  const VecF64 angle = p * f, rest = rounded_off(p, f, angle);
+  if constexpr (sizeof(T) == 8) {
+    return on_grid(sines_of(Pair{angle, rest}));
+  } else {
+    TableSines<T> sines;
+    sincos(angle, sines.sine, sines.cosine);
+    return turn_by(sines, rest);
+  }
 }
 
 template <class T> void tabulate_position(const PositionArgs<T>& a, double position, double* table) {
-  fill_table(a, table, [=](Index i, int count) TFCORE_LAMBDA -> TableSines<T> {
-    const VecF64 p = splat(position), f = load_up_to(a.frequencies + i, count), angle = p * f;
-    const VecF64 rest = rounded_off(p, f, angle);
-    if constexpr (sizeof(T) == 8) {
-      return sines_of(Pair{angle, rest});
-    } else {
-      TableSines<T> sines;
-      sincos(angle, sines.sine, sines.cosine);
-      return turn_by(sines, rest);
-    }
-  });
+  const VecF64 p = splat(position);
+  for (Index i = 0; i < a.columns; i += lanes<double>) {
+    const int count = lanes_of<double>(a.columns - i);
+    store_sines(a, sines_of_product<T>(p, load_up_to(a.frequencies + i, count)), table, i, count);
+  }
 }
 
 template <class T> void position_tables(const PositionArgs<T>& a, Index begin, Index end, double* tables) {
-  for (Index i = begin; i < end; ++i) tabulate_position(a, double(a.tabulated(i)), tables + i * a.table_size());
+  for (Index i = begin; i < end; ++i)
+    tabulate_position(a, double(a.tabulated(i)), tables + a.place_of(i) * a.table_size());
 }
 
-struct TurnedRow {
-  double position;
-  const double *origin, *step;  // tables
-};
-
-template <class T>
-TFCORE_INLINE void turned_at(const PositionArgs<T>& a, const TurnedRow& row, Index i, int count, Vec<T>& s, Vec<T>& c) {
-  VecF64 sine[kAngleVectors<T>], cosine[kAngleVectors<T>];
-  for (int j = 0; j < kAngleVectors<T>; ++j) {
-    const Index first = i + j * lanes<double>, left = count - j * lanes<double>;
-    const VecF64 f = load_up_to(a.frequencies + first, left), minus_p = splat(-row.position);
-    const VecF64 e = rounded_off(minus_p, f, minus_p * f);
-    const Sines<VecF64> sines =
-        turn_by(turn(load_sines(a, row.origin, first, left), load_sines(a, row.step, first, left)), e);
-    sine[j] = sines.sine, cosine[j] = sines.cosine;
-  }
-  s = narrowed<T>(sine), c = narrowed<T>(cosine);
-}
+constexpr Index kColumnsAhead = 256;  // bytes
 
 // A vector of sines and one of cosines: from the same columns' frequencies, or from their own.
 struct Columns {
@@ -130,84 +112,163 @@ struct Columns {
   int sines, cosines;
 };
 
-template <class T, class At> TFCORE_INLINE void fill_columns(const Columns& columns, At at, Vec<T>& s, Vec<T>& c) {
-  Vec<T> unused;
-  at(columns.sine, columns.sines, s, c);
-  if (columns.cosine != columns.sine) at(columns.cosine, columns.cosines, unused, c);
+template <class T> TFCORE_INLINE bool columns_shared(const PositionArgs<T>& a) {
+  return a.columns == (a.model_width + 1) / 2;
 }
 
-template <class T, class F> TFCORE_INLINE void position_row(const PositionArgs<T>& a, T* out, F fill) {
+// visit(columns), all of a row.
+template <class T, class F> TFCORE_INLINE void each_columns(const PositionArgs<T>& a, F visit) {
   const Index sines = (a.model_width + 1) / 2, cosines = a.model_width / 2;
-  const Index first_cosine = a.columns == sines ? 0 : sines;
-  const bool split = a.split;
-  const auto vector = [&](Index i, int count, int cosine_count) TFCORE_LAMBDA {
-    Vec<T> s, c;
-    for (int line = 0; line < 2 * kVecBytes; line += kLineBytes)
-      __builtin_prefetch(reinterpret_cast<const char*>(out + 2 * i) + kFetchAhead + line, 1);
-    fill(Columns{i, first_cosine + i, count, cosine_count}, s, c);
-    if (split) {
-      store_first(out + i, s, count);
-      store_first(out + sines + i, c, cosine_count);
-      return;
-    }
-    const int both = count + cosine_count;
-    store_first(out + 2 * i, interleave<T, 0>(s, c), both < lanes<T> ? both : lanes<T>);
-    if (both > lanes<T>) store_first(out + 2 * i + lanes<T>, interleave<T, 1>(s, c), both - lanes<T>);
-  };
+  const Index first_cosine = columns_shared(a) ? 0 : sines;
   Index i = 0;
-  for (; i + lanes<T> <= cosines; i += lanes<T>) vector(i, lanes<T>, lanes<T>);
-  if (i < sines) vector(i, int(sines - i), int(cosines - i));
+  for (; i + lanes<T> <= cosines; i += lanes<T>) visit(Columns{i, first_cosine + i, lanes<T>, lanes<T>});
+  if (i < sines) visit(Columns{i, first_cosine + i, int(sines - i), int(cosines - i)});
+}
+
+// Asks for the lines of a row that the columns after the next are stored to. (Where each row lies on a page of its own,
+// nothing else runs ahead: float64 results out of memory 1.3 times as fast.)
+template <class T> TFCORE_INLINE void fetch_columns_ahead(const PositionArgs<T>& a, const Columns& at, Index row) {
+  const Index sines = (a.model_width + 1) / 2;
+  const T* const out = a.out + row * a.model_width + (a.split ? at.sine : 2 * at.sine) + kColumnsAhead / sizeof(T);
+  __builtin_prefetch(out, 1);
+  if (a.split) __builtin_prefetch(out + sines, 1);
+  else if (2 * kVecBytes > kLineBytes) __builtin_prefetch(out + lanes<T>, 1);
+}
+
+template <class T>
+TFCORE_INLINE void store_columns(const PositionArgs<T>& a, const Columns& at, Index row, const Sines<Vec<T>>& v) {
+  T* const out = a.out + row * a.model_width;
+  if (a.split) {
+    store_first(out + at.sine, v.sine, at.sines);
+    store_first(out + (a.model_width + 1) / 2 + at.sine, v.cosine, at.cosines);
+    return;
+  }
+  const int both = at.sines + at.cosines;
+  store_first(out + 2 * at.sine, interleave<T, 0>(v.sine, v.cosine), both < lanes<T> ? both : lanes<T>);
+  if (both > lanes<T>) store_first(out + 2 * at.sine + lanes<T>, interleave<T, 1>(v.sine, v.cosine), both - lanes<T>);
+}
+
+template <class T> TFCORE_INLINE Sines<Vec<T>> direct_at(const PositionArgs<T>& a, const Columns& at, Index row) {
+  const double position = double(a.offset + row);
+  Sines<Vec<T>> sines;
+  Vec<T> unused;
+  sines_at<T>(position, a.frequencies + at.sine, at.sines, sines.sine, sines.cosine);
+  if (at.cosine != at.sine) sines_at<T>(position, a.frequencies + at.cosine, at.cosines, unused, sines.cosine);
+  return sines;
 }
 
 template <class T> void direct_row(const PositionArgs<T>& a, Index row) {
-  const double position = double(a.offset + row);
-  const double* const frequencies = a.frequencies;
-  const auto direct = [=](Index i, int count, Vec<T>& s, Vec<T>& c)
-                          TFCORE_LAMBDA { sines_at<T>(position, frequencies + i, count, s, c); };
-  position_row(a, a.out + row * a.model_width, [=](const Columns& columns, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA {
-    fill_columns<T>(columns, direct, s, c);
-  });
+  each_columns(a, [&](const Columns& at) TFCORE_LAMBDA { store_columns(a, at, row, direct_at(a, at, row)); });
 }
 
-template <class T> void turned_row(const PositionArgs<T>& a, Index row, const double* origin) {
-  const TurnedRow parts{double(a.offset + row), origin, a.tables + row % kStepRows * a.table_size()};
-  const PositionArgs<T> args = a;  // a copy that no store can change
-  const auto turned = [=](Index i, int count, Vec<T>& s, Vec<T>& c)
-                          TFCORE_LAMBDA { turned_at(args, parts, i, count, s, c); };
-  const auto direct = [=](Index i, int count, Vec<T>& s, Vec<T>& c)
-                          TFCORE_LAMBDA { sines_at<T>(parts.position, args.frequencies + i, count, s, c); };
-  position_row(a, a.out + row * a.model_width, [=](const Columns& columns, Vec<T>& s, Vec<T>& c) TFCORE_LAMBDA {
-    fill_columns<T>(columns, turned, s, c);
-    const IntVec<T> filled = lane_index<T>() < IntVec<T>{} + Int<T>(columns.sines);
-    const IntVec<T> small = filled & IntVec<T>(min(abs<T>(s), abs<T>(c)) < splat(kSmallTurn<T>));
-    if (__builtin_expect(any(small), 0)) {
-      Vec<T> direct_s, direct_c;
-      fill_columns<T>(columns, direct, direct_s, direct_c);
-      s = small ? direct_s : s, c = small ? direct_c : c;
+struct TurnedRows {
+  Index begin, end;          // of one origin
+  const double *far, *near;  // its tables
+};
+
+// What they share in some columns.
+template <class T> struct Origin {
+  VecF64 frequency[kAngleVectors<T>];
+  TableSines<T> sines[kAngleVectors<T>];
+};
+
+template <class T>
+TFCORE_INLINE Origin<T> origin_at(const PositionArgs<T>& a, const TurnedRows& rows, Index i, int count) {
+  Origin<T> origin;
+  for (int j = 0; j < kAngleVectors<T>; ++j) {
+    const Index first = i + j * lanes<double>, left = count - j * lanes<double>;
+    origin.frequency[j] = load_up_to(a.frequencies + first, left);
+    origin.sines[j] = on_grid(turn(load_sines(a, rows.far, first, left), load_sines(a, rows.near, first, left)));
+  }
+  return origin;
+}
+
+template <bool both, class T> TFCORE_INLINE Sines<Vec<T>> turned_at(const PositionArgs<T>& a, const Origin<T>& origin,
+                                                                    const double* step, VecF64 minus_p, Index i,
+                                                                    int count) {
+  VecF64 sine[kAngleVectors<T>], cosine[kAngleVectors<T>];
+  for (int j = 0; j < kAngleVectors<T>; ++j) {
+    const VecF64 f = origin.frequency[j], e = rounded_off(minus_p, f, minus_p * f);
+    const TableSines<T> by = load_sines(a, step, i + j * lanes<double>, count - j * lanes<double>);
+    const Sines<VecF64> sines = turn<both>(origin.sines[j], by, e);
+    sine[j] = sines.sine, cosine[j] = sines.cosine;
+  }
+  return {narrowed<T>(sine), narrowed<T>(cosine)};
+}
+
+// Lanes of `sizes` below kSmallTurn; but not those of frequency 0, as past the last column: their sines are 0 exactly.
+template <class T> TFCORE_INLINE IntVec<T> small_lanes(const Origin<T>& origin, Vec<T> sizes) {
+  VecF64 turns[kAngleVectors<T>];
+  for (int j = 0; j < kAngleVectors<T>; ++j) turns[j] = origin.frequency[j] == 0.0 ? VecF64{} : splat(1.0);
+  return IntVec<T>(sizes < splat(kSmallTurn<T>)) & IntVec<T>(narrowed<T>(turns) > T(0));
+}
+
+// Rows of one origin in some columns: what they share stays in registers. Small lanes are replaced, or looked for.
+template <bool both, bool replace, class T>
+TFCORE_INLINE bool turned_columns(const PositionArgs<T>& a, const TurnedRows& rows, const Columns& at) {
+  const Origin<T> of_sines = origin_at(a, rows, at.sine, at.sines);
+  const Origin<T> of_cosines = both ? of_sines : origin_at(a, rows, at.cosine, at.cosines);
+  const auto small_of = [&](const Sines<Vec<T>>& sizes) TFCORE_LAMBDA -> IntVec<T> {
+    return small_lanes(of_sines, sizes.sine) | small_lanes(of_cosines, sizes.cosine);
+  };
+  const Vec<T> one = splat(T(1));
+  Sines<Vec<T>> least{one, one};
+  const Index first = a.offset + rows.begin;
+  const double* step = a.step_table(first);
+  VecF64 minus_p = splat(-double(first));
+  for (Index row = rows.begin; row < rows.end; ++row, minus_p -= 1.0, step += a.table_size()) {
+    Sines<Vec<T>> sines = turned_at<both>(a, of_sines, step, minus_p, at.sine, at.sines);
+    if (!both) sines.cosine = turned_at<both>(a, of_cosines, step, minus_p, at.cosine, at.cosines).cosine;
+    // Of the same angle, the product of both, which is no larger than either, tells as much.
+    const Sines<Vec<T>> sizes{abs<T>(both ? sines.sine * sines.cosine : sines.sine), both ? one : abs<T>(sines.cosine)};
+    least = {min(least.sine, sizes.sine), min(least.cosine, sizes.cosine)};
+    if (replace) {
+      const IntVec<T> small = small_of(sizes);
+      if (any(small)) {
+        const Sines<Vec<T>> direct = direct_at(a, at, row);
+        sines = {small ? direct.sine : sines.sine, small ? direct.cosine : sines.cosine};
+      }
+    } else {
+      fetch_columns_ahead(a, at, row);
     }
+    store_columns(a, at, row, sines);
+  }
+  return any(small_of(least));
+}
+
+template <bool both, class T>
+__attribute__((noinline)) void replace_small(const PositionArgs<T>& a, const TurnedRows& rows, const Columns& at) {
+  turned_columns<both, true>(a, rows, at);
+}
+
+template <bool both, class T> void turned_rows(const PositionArgs<T>& args, const TurnedRows& rows) {
+  const PositionArgs<T> a = args;  // a copy that no store can change
+  each_columns(a, [&](const Columns& at) TFCORE_LAMBDA {
+    if (__builtin_expect(turned_columns<both, false>(a, rows, at), 0)) replace_small<both>(a, rows, at);
   });
 }
 
-// scratch: two tables, of far + near and of far.
+// scratch: a table.
 template <class T> void positions(const PositionArgs<T>& a, Index row_begin, Index row_end, double* scratch) {
-  double *const at_origin = scratch, *const at_far = scratch + a.table_size();
-  Index last_origin = Index(1) << 62, last_far = last_origin;  // whose tables these are: of none yet
-  for (Index row = row_begin; row < row_end; ++row) {
-    const Index position = a.offset + row, origin = position - step_of(position), far = origin - near_of(origin);
+  const auto turns = [&](Index row) {
+    const Index position = a.offset + row;
     const bool first = position >= 0 && position < kFirstTurnedRow<T>;
-    if (first || !(__builtin_fabs(double(position)) * a.largest <= kSinCosLimit)) {
+    return !first && __builtin_fabs(double(position)) * a.largest <= kSinCosLimit;
+  };
+  Index last_far = Index(1) << 62;  // whose table this is: of none yet
+  for (Index row = row_begin, end; row < row_end; row = end) {
+    end = row + 1;
+    if (!turns(row)) {
       direct_row(a, row);
       continue;
     }
-    if (far != last_far) tabulate_position(a, double(far), at_far);
-    if (origin != last_origin) {
-      const double* const at_near = a.near_table(origin);
-      fill_table(a, at_origin, [&](Index i, int count) TFCORE_LAMBDA {
-        return turn(load_sines(a, at_far, i, count), load_sines(a, at_near, i, count));
-      });
-    }
-    last_far = far, last_origin = origin;
-    turned_row(a, row, at_origin);
+    const Index origin = origin_of(a.offset + row), far = origin - near_of(origin);
+    while (end < row_end && origin_of(a.offset + end) == origin && turns(end)) ++end;
+    if (far != last_far) tabulate_position(a, double(far), scratch);
+    last_far = far;
+    const TurnedRows rows{row, end, scratch, a.near_table(origin)};
+    if (columns_shared(a)) turned_rows<true>(a, rows);
+    else turned_rows<false>(a, rows);
   }
 }
 

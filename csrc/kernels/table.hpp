@@ -150,9 +150,10 @@ template <class T> constexpr Index kFirstTurnedRow = sizeof(T) == 4 ? kStepRows 
 inline __attribute__((always_inline)) Index step_of(Index position) {
   return (position % kStepRows + kStepRows) % kStepRows;
 }
+inline __attribute__((always_inline)) Index origin_of(Index position) { return position - step_of(position); }
 inline __attribute__((always_inline)) Index near_of(Index position) {
   constexpr Index period = kStepRows * kStepRows;
-  return (position % period + period) % period - step_of(position);
+  return origin_of((position % period + period) % period);
 }
 
 template <class T> struct PositionArgs {
@@ -163,18 +164,25 @@ template <class T> struct PositionArgs {
   const double* frequencies;
   double largest;  // of them
   T* out;          // (rows, C)
-  // What position_tables leaves: of the steps of the first rows, at most kStepRows; then of the near parts, as many.
+  // What position_tables leaves: a table for each of kStepRows steps, at most step_tables of them filled, those that
+  // the rows take; then of the near parts, as many.
   const double* tables;
   Index step_tables;
 
-  // The position whose sines table i holds.
+  // The position whose sines the i-th filled table holds, and that table's place.
   __attribute__((always_inline)) Index tabulated(Index i) const {
     if (i < step_tables) return step_of(offset + i);
     return near_of(offset + (i - step_tables) * kStepRows);
   }
-  __attribute__((always_inline)) const double* near_table(Index origin) const {
-    const Index i = (origin - (offset - step_of(offset))) / kStepRows % kStepRows;
-    return tables + (step_tables + i) * table_size();
+  __attribute__((always_inline)) Index place_of(Index i) const {
+    return i < step_tables ? step_of(offset + i) : kStepRows + (i - step_tables);
+  }
+  __attribute__((always_inline)) const double* step_table(Index position) const {
+    return tables + step_of(position) * table_size();
+  }
+  __attribute__((always_inline)) const double* near_table(Index position) const {
+    const Index i = (origin_of(position) - origin_of(offset)) / kStepRows % kStepRows;
+    return tables + (kStepRows + i) * table_size();
   }
   // A table's arrays, `array_size` apart: an odd number of lines, or they would share a set of the cache.
   __attribute__((always_inline)) Index array_size() const { return ((columns + 7) / 8 | 1) * 8; }
