@@ -197,7 +197,7 @@ template <class T> void rotary_tables(const RotaryArgs<T>& a, T* tables) {
 
 template <class T> void rotary(const RotaryArgs<T>& a) {
   const double flops_per_row = kSineFlops * double(a.rotary) + kCopyFlops * double(a.lead) * double(a.width);
-  parallel_rows(a.rows, flops_per_row, std::size_t(kRotaryRows * a.rotary) * sizeof(T),
+  parallel_rows(a.rows, flops_per_row, std::size_t(std::min(a.rows, kRotaryRows) * a.rotary) * sizeof(T),
                 [&](Index begin, Index end, void* scratch) {
                   kernels().of<T>().rotary(a, begin, end, static_cast<T*>(scratch));
                 });
