@@ -318,7 +318,7 @@ def test_an_extra_is_missing():
 
 
 def test_a_wrong_environment():
-    for name, value in (("TFCORE_ISA", "avx9"), ("TFCORE_NUM_THREADS", "many")):
+    for name, value in (("TFCORE_ISA", "avx9"), ("TFCORE_NUM_THREADS", "many"), ("TFCORE_NUM_THREADS", "9" * 40)):
         done = run("info", **{name: value})
         assert done.returncode != 0
         assert done.stderr.splitlines()[-1].startswith(f"ValueError: {name}")

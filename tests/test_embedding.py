@@ -599,6 +599,11 @@ def test_arguments_of_code_written_for_sentence_transformers(folder):
     tensor = encoder.encode(TEXTS, convert_to_tensor=True)
     assert isinstance(tensor, torch.Tensor)
     assert np.array_equal(tensor.numpy(), want)
+    tokens = encoder.encode(TEXTS, output_value="token_embeddings", convert_to_tensor=True)
+    assert [type(states) for states in tokens] == [torch.Tensor] * len(TEXTS)
+    whole = encoder.encode(TEXTS, output_value=None, convert_to_tensor=True)
+    assert np.array_equal(torch.stack([item["sentence_embedding"] for item in whole]).numpy(), want)
+    assert np.array_equal(whole[0]["token_embeddings"].numpy(), tokens[0].numpy())
 
 
 def test_a_generator_is_read_as_it_is_needed(folder):

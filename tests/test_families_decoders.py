@@ -109,6 +109,9 @@ def test_arguments_of_code_written_for_transformers(tmp_path):
         "stopping_criteria": [],
         "output_scores": False,
         "return_dict_in_generate": False,
+        "output_hidden_states": False,
+        "cache_implementation": "static",
+        "prefix_allowed_tokens_fn": None,
     }
     assert np.array_equal(model.generate(inputs=[[7, 8]], max_new_tokens=5, **neutral), want)
     assert np.array_equal(model.generate([[7, 8]], generation_config={"max_new_tokens": 5}), want)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from gguf_files import smollm2, write_gguf
+from tfcore import AutoTokenizer
 from tfcore.models.config import Config
-from tfcore.models.gguf import GgufFile
-from tfcore.models.gguf_tokenizer import read_tokenizer
 from tfcore.models.tokenizer import Tokenizer
+from tfcore.models.tokenizer_files import open_tokenizer
 
 pytest.importorskip("tokenizers")
 
@@ -50,7 +50,7 @@ SENTENCE_PIECE = {
 
 def read(folder, metadata, changed=(), without=()):
     keys = {name: value for name, value in {**metadata, **dict(changed)}.items() if name not in without}
-    return read_tokenizer(GgufFile(write_gguf(folder / "model.gguf", keys, {})))
+    return open_tokenizer(write_gguf(folder / "model.gguf", keys, {}), {})
 
 
 def tokens(backend, text: str, **settings) -> list[str]:
@@ -70,7 +70,7 @@ def transformers():
 
 @pytest.fixture(scope="module")
 def real():
-    return read_tokenizer(GgufFile(smollm2()))
+    return open_tokenizer(smollm2(), {})
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,13 @@ def test_a_real_file_makes_a_tokenizer_of_ours(real):
     assert list(batch) == ["input_ids", "attention_mask"]
     assert batch.attention_mask.tolist() == [[1, 0, 0, 0], [1, 1, 1, 1]]
     assert tokenizer.decode(batch.input_ids[0], skip_special_tokens=True) == "Hello"
+
+
+def test_the_callers_settings_win_over_the_files(real):
+    ids = real[0].encode("a").ids
+    for settings, want in (({"add_bos_token": True}, [1, *ids]), ({"add_eos_token": True}, [*ids, 2])):
+        tokenizer = AutoTokenizer.from_pretrained(smollm2(), **settings)
+        assert tokenizer("a").input_ids == want
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -89,6 +89,8 @@ def test_configs_say_what_is_returned(tmp_path, name):
     asked = model(**recording.whole())
     assert list(asked) == list(model(**recording.whole(), output_hidden_states=True)) != list(plain)
     assert list(model(**recording.whole(), output_hidden_states=False)) == list(plain)
+    when_opened = tfcore.AutoModel.from_pretrained(tmp_path, output_hidden_states=True)
+    assert list(when_opened(**recording.whole())) == list(asked)
     model.config.output_hidden_states = "yes"
     with pytest.raises(ValueError, match="field 'output_hidden_states' is \"yes\", expected true or false"):
         model(**recording.whole())

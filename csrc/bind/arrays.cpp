@@ -184,10 +184,12 @@ std::vector<Index> Door::cu_seqlens(py::handle value, const char* name, Index to
 }
 
 Index Door::integer(py::handle value, const char* name, Index least, Index most) const {
-  if (PyBool_Check(value.ptr()) || !PyIndex_Check(value.ptr()))
+  const bool whole = !PyBool_Check(value.ptr()) && PyIndex_Check(value.ptr());
+  const py::object index = py::reinterpret_steal<py::object>(whole ? PyNumber_Index(value.ptr()) : nullptr);
+  if (!index) {
+    PyErr_Clear();  // of an array of several numbers, which is an index by its type alone
     type_error(std::string(name) + " is of type " + type_name(value) + ", expected an integer");
-  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
-  if (!index) throw py::error_already_set();
+  }
   int overflow = 0;
   const long long n = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
   if (overflow || n < least || n > most)
@@ -199,9 +201,10 @@ Index Door::integer(py::handle value, const char* name, Index least, Index most)
 }
 
 double Door::number(py::handle value, const char* name) const {
-  const double x = PyFloat_AsDouble(value.ptr());
-  if (x == -1.0 && PyErr_Occurred()) {
-    const bool too_large = PyErr_ExceptionMatches(PyExc_OverflowError);
+  const bool truth = PyBool_Check(value.ptr());
+  const double x = truth ? -1.0 : PyFloat_AsDouble(value.ptr());
+  if (truth || (x == -1.0 && PyErr_Occurred())) {
+    const bool too_large = !truth && PyErr_ExceptionMatches(PyExc_OverflowError);
     PyErr_Clear();
     if (too_large) value_error(std::string(name) + " is beyond float64, expected a finite number");
     type_error(std::string(name) + " is of type " + type_name(value) + ", expected a number");

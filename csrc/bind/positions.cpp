@@ -48,9 +48,9 @@ py::object positional_encoding(py::handle seq_len, py::handle d_model, py::handl
   const bool split = door.one_of<bool>(layout, "layout", {{"interleaved", false}, {"split", true}});
   const bool linear = door.one_of<bool>(frequencies, "frequencies", {{"geometric", false}, {"linear", true}});
   PyArray_Descr* descr = nullptr;
-  if (!PyArray_DescrConverter(dtype.ptr(), &descr)) throw py::error_already_set();
-  const int type = descr->type_num;
-  Py_DECREF(descr);
+  const int type = PyArray_DescrConverter(dtype.ptr(), &descr) ? descr->type_num : NPY_NOTYPE;
+  Py_XDECREF(descr);
+  PyErr_Clear();
   if (type != NPY_HALF && type != NPY_FLOAT && type != NPY_DOUBLE)
     door.type_error("dtype is " + std::string(py::str(dtype)) + ", expected float16, float32 or float64");
   door.use_type(type);

@@ -11,11 +11,11 @@ template <class T> constexpr T kMinusInfinity = -__builtin_inf();
 
 constexpr bool kWide = kVecBytes == 64;  // what was measured on AVX-512 alone
 
-// Up to here lanes hold keys: a tile of queries would waste most of its lanes. Wide ones, 5 to 8 rows: 1.4 to 1.9 times
-// as fast as a tile, but with fewer keys than lanes up to 1.2 times as slow.
-constexpr int kFewRows = kWide ? 8 : 4;
+// Up to here lanes hold keys, or with fewer keys than lanes up to kFewestRows: a tile of queries would waste most of
+// its lanes. Wide ones, 5 to 8 rows: 1.4 to 1.9 times as fast as a tile, but with so few keys up to 1.2 times as slow.
+constexpr int kFewestRows = 4, kFewRows = kWide ? 8 : kFewestRows;
 template <class T> bool lanes_hold_keys(const AttentionArgs<T>& a, Index rows) {
-  return rows <= 4 || (rows <= kFewRows && a.keys >= lanes<T>);
+  return rows <= (a.keys >= lanes<T> ? kFewRows : kFewestRows);
 }
 
 // --- the rows in flight ----------------------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ def rotary_embedding(
 
     A pair is the columns i and i + rotary_dim / 2, or 2i and 2i + 1 when `interleaved`; columns from `rotary_dim` (D by
     default) on pass unchanged. `positions` are integers that broadcast to (..., L), 0 … L - 1 by default; for x of
-    (B, H, L, D) they may be (B, L). `scaling` is a checkpoint's `rope_scaling`, of type "linear", "dynamic", "yarn",
+    (B, H, L, D) two axes are (B, L). `scaling` is a checkpoint's `rope_scaling`, of type "linear", "dynamic", "yarn",
     "longrope" or "llama3"; the frequencies of "dynamic" and "longrope" follow from the largest of all positions given.
     `out` may be x itself.
 
@@ -246,7 +246,8 @@ def _position_rows(positions: ArrayLike | None, shape: tuple[int, ...]) -> Array
     try:
         full = np.broadcast_to(spread, shape)
     except ValueError:
-        message = f"rotary_embedding: positions has shape {given.shape}, expected one that broadcasts to {shape}"
+        expected = f"(B, L), here {(shape[0], shape[-1])}" if spread is not given else f"one that broadcasts to {shape}"
+        message = f"rotary_embedding: positions has shape {given.shape}, expected {expected}"
         raise ValueError(message) from None
     shared = 0  # trailing leading axes along which the positions do not change
     while shared < full.ndim - 1 and (full.strides[-2 - shared] == 0 or full.shape[-2 - shared] == 1):

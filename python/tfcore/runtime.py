@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,17 +106,23 @@ def default_threads(root: str | Path = "/") -> tuple[int, str]:
     """
     wanted = os.environ.get("TFCORE_NUM_THREADS")
     if wanted:
-        if not wanted.isdecimal() or not 1 <= int(wanted) <= 4096:
+        threads = _count(wanted)
+        if not 1 <= threads <= 4096:
             raise ValueError(f"TFCORE_NUM_THREADS is {wanted!r}, expected an integer from 1 to 4096")
-        return int(wanted), "TFCORE_NUM_THREADS"
+        return threads, "TFCORE_NUM_THREADS"
     limits = [(len(os.sched_getaffinity(0)), "CPU affinity")]
     quota = _cgroup_quota(Path(root))
     if quota is not None:
         limits.append((max(1, math.ceil(quota)), f"control group's quota of {quota:g} CPUs"))
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if first.isdecimal() and int(first) > 0:
-        limits.append((int(first), "OMP_NUM_THREADS"))
+    teams = _count(os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip())
+    if teams > 0:
+        limits.append((teams, "OMP_NUM_THREADS"))
     return min(limits)
+
+
+def _count(text: str) -> int:
+    """Up to nine digits as an integer; 0 for all else."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
 
 
 def _cgroup_quota(root: Path) -> float | None:

@@ -57,3 +57,10 @@ def converted(array: npt.NDArray[Any], to_numpy: bool, to_tensor: bool) -> Any:
     if to_tensor:
         return torch_tensor(np.ascontiguousarray(array), "convert_to_tensor=True")
     return array if to_numpy else list(array)
+
+
+def converted_item(item: Any) -> Any:
+    """What there is of one text, an array or arrays by name, as tensors of PyTorch."""
+    if isinstance(item, dict):
+        return {name: converted(array, False, True) for name, array in item.items()}
+    return converted(item, False, True)

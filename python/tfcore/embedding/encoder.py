@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..models.checkpoint import Float32Array
 from ..models.packing import IntArray
 from ..scalars import integer
-from .arguments import check_choice, check_run, converted, several
+from .arguments import check_choice, check_run, converted, converted_item, several
 from .batching import Window, prompted, run_in_passes
 from .modules import SENTENCE, TOKENS, DefaultPooling, Features, Module, normalizes, open_modules, read_entries
 from .opened import Opened, Options, Parts
@@ -260,6 +260,8 @@ class SentenceEncoder(Opened[_Parts]):
         result: Any = finish.in_items(items.values) if output_value is None else items.values
         if output_value == SENTENCE:
             result = converted(finish.all(vectors.array()), convert_to_numpy, convert_to_tensor)
+        elif convert_to_tensor:
+            result = [converted_item(item) for item in result]
         result = result[0] if alone else result
         return (result, tally.info()) if return_info else result
 

@@ -13,6 +13,7 @@ _NEW_TOKENS = 20  # where no length is asked for
 
 # Settings of Transformers that change its tokens and are not implemented, with the values that leave them alone.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "assistant_model": (None,),
     "constraints": (None,),
     "diversity_penalty": (None, 0.0),
     "dola_layers": (None,),
@@ -25,9 +26,12 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "guidance_scale": (None, 1.0),
     "logits_processor": (None, []),
     "max_time": (None,),
+    "negative_prompt_attention_mask": (None,),
+    "negative_prompt_ids": (None,),
     "num_beam_groups": (None, 1),
     "output_scores": (None, False),
     "penalty_alpha": (None, 0.0),
+    "prefix_allowed_tokens_fn": (None,),
     "remove_invalid_values": (None, False),
     "return_dict_in_generate": (None, False),
     "sequence_bias": (None,),
@@ -37,6 +41,12 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "typical_p": (None, 1.0),
     "watermarking_config": (None,),
 }
+
+# Those that change how it computes, or what it would return beside the tokens.
+_WITHOUT_EFFECT = (
+    *("cache_config", "cache_implementation", "compile_config", "disable_compile", "output_attentions"),
+    *("output_hidden_states", "output_logits", "synced_gpus"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +170,7 @@ class GenerationOptions:
                 raise ValueError(
                     f"{name} is {shown(settings[name])}, expected {_NEUTRAL[name][-1]!r}: it is not implemented"
                 )
-        return cls(**{name: value for name, value in settings.items() if name not in _NEUTRAL})
+        return cls(**{name: value for name, value in settings.items() if name in cls.__dataclass_fields__})
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -199,8 +209,8 @@ class GenerationOptions:
 
 
 def is_known(name: str) -> bool:
-    """Whether it is a setting, or one of Transformers' that has no effect as long as it is neutral."""
-    return name in _NEUTRAL or name in GenerationOptions.__dataclass_fields__
+    """Whether it is a setting, or one of Transformers' that has no effect, or none as long as it is neutral."""
+    return name in _NEUTRAL or name in _WITHOUT_EFFECT or name in GenerationOptions.__dataclass_fields__
 
 
 def check_known(names: Iterable[str]) -> None:

@@ -45,6 +45,8 @@ class AutoModel:
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         **held: Any,
     ) -> Any:
         """The model of a checkpoint folder, hub name or GGUF file.
@@ -66,6 +68,8 @@ class AutoModel:
             Your token for the hub, instead of HF_TOKEN.
         local_files_only : bool
             Whether to look in the cache alone, without asking the hub.
+        output_hidden_states, output_attentions : bool, optional
+            What calls return beside their result, instead of what the config says.
         **held
             `torch_dtype`, `device_map="cpu"` and the like, taken for the sake of code written for Transformers: models
             are float32 and on the CPU.
@@ -88,7 +92,12 @@ class AutoModel:
         opened = config, _ = open_checkpoint(path)
         both = len(find_family(config).read(config).stacks()) > 1
         kinds: dict[str | None, type[Pretrained]] = {CAUSAL_LM: CausalLM, SEQ2SEQ_LM: Seq2SeqLM}
-        return kinds.get(cls.task, EncoderDecoderModel if both else Model)(path, cls.task, opened)
+        model = kinds.get(cls.task, EncoderDecoderModel if both else Model)(path, cls.task, opened)
+        asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        for name, wish in asked.items():
+            if wish is not None:
+                setattr(model.config, name, wish)
+        return model
 
 
 class AutoModelForCausalLM(AutoModel):

@@ -14,7 +14,6 @@ from ..extras import extra
 from .config import Config
 from .gguf import GgufFile
 from .sentencepiece_files import halves
-from .tokenizer_families import put_ends
 from .word_splits import SPLITS
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # kinds of tokens
@@ -81,6 +80,8 @@ class _Vocabulary:
 def read_tokenizer(file: GgufFile) -> tuple[Any, dict[str, Any]]:
     """The file's `tokenizers.Tokenizer`, and the fields of a `tokenizer_config.json` that says what the file says.
 
+    The tokens that texts begin and end with are among the fields alone, not in the tokenizer.
+
     Raises
     ------
     ValueError
@@ -93,9 +94,7 @@ def read_tokenizer(file: GgufFile) -> tuple[Any, dict[str, Any]]:
         raise vocabulary.refuse("model", f"is {vocabulary.kind!r}, expected one of {', '.join(_KINDS)}")
     backend, add_bos = _KINDS[vocabulary.kind](vocabulary)
     _add_tokens(backend, vocabulary)
-    fields = _fields(vocabulary, add_bos)
-    _put_around(backend, fields)
-    return backend, fields
+    return backend, _fields(vocabulary, add_bos)
 
 
 def _fields(vocabulary: _Vocabulary, add_bos: bool) -> dict[str, Any]:
@@ -199,10 +198,3 @@ def _add_tokens(backend: Any, vocabulary: _Vocabulary) -> None:
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     own = [token for token in vocabulary.of_kind(_USER_DEFINED) if token not in control]
     backend.add_tokens([AddedToken(token, special=False, normalized=False) for token in own])
-
-
-def _put_around(backend: Any, fields: Mapping[str, Any]) -> None:
-    """The tokens that texts begin and end with."""
-    before, behind = ([fields[f"{end}_token"]] if fields[f"add_{end}_token"] else [] for end in ("bos", "eos"))
-    if before or behind:
-        put_ends(backend, before, behind)

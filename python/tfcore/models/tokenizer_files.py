@@ -52,7 +52,9 @@ def open_tokenizer(path: Path, settings: dict[str, Any]) -> tuple[Any, Config]:
     extra("tokenizers", "models", "a tokenizer")
     if path.is_file():
         backend, fields = read_tokenizer(GgufFile(path))
-        return backend, Config(fields | settings, path)
+        config = Config(fields | settings, path)
+        _add_ends(backend, config)
+        return backend, config
     config = _read_config(path, settings)
     if (path / "tokenizer.json").is_file():
         return _open_json(path / "tokenizer.json", config), config

@@ -117,7 +117,7 @@ class MultiHeadAttention(Layer):
             expect_divides("num_heads", num_heads, "embed_dim", embed_dim)
         self._check_positions(add_bias_kv)
 
-        rng = np.random.default_rng(seed)
+        rng = initial.generator(seed)
         self._draw_projections(rng, bias)
         self._draw_extra_keys(rng, add_bias_kv)
         self.out_proj = Linear(self.num_heads * self.head_dim, embed_dim, bias, dtype=dtype, seed=rng)

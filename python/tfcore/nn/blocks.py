@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..scalars import integer
+from . import initial
 from .arrays import Array, check_dropout, choice, expect_divides
 from .attention import MultiHeadAttention
 from .cache import LayerCache, expect_cache, step_of
@@ -53,7 +54,7 @@ class Block(Layer):
         self.norm_first, self.batch_first = norm_first, batch_first
         if head_dim is None:
             expect_divides("nhead", nhead, "d_model", d_model)
-        rng = np.random.default_rng(seed)
+        rng = initial.generator(seed)
         attention = partial(
             MultiHeadAttention, d_model, nhead, bias=bias, batch_first=batch_first, num_kv_heads=num_kv_heads,
             head_dim=head_dim, scale=scale, dtype=dtype, seed=rng,

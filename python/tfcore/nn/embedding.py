@@ -49,11 +49,10 @@ class Embedding(Layer):
         super().__init__(dtype)
         self.num_embeddings = integer("num_embeddings", num_embeddings)
         self.embedding_dim = integer("embedding_dim", embedding_dim)
-        table = initial.normal(np.random.default_rng(seed), (num_embeddings, embedding_dim), 1.0, self.dtype)
+        table = initial.normal(initial.generator(seed), (num_embeddings, embedding_dim), 1.0, self.dtype)
         if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ValueError(f"padding_idx is {padding_idx}, expected one of the {num_embeddings} rows")
-            table[padding_idx] = 0
+            rows = f"one of the {num_embeddings} rows"
+            table[integer("padding_idx", padding_idx, -num_embeddings, num_embeddings - 1, rows)] = 0
         self._put("weight", table)
 
     def __call__(self, ids: Any) -> Array:

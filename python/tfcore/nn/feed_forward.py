@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..scalars import integer
+from . import initial
 from .arrays import Array, as_array, choice
 from .layer import Layer, Seed
 from .linear import Linear
@@ -60,7 +61,7 @@ class FeedForward(Layer):
         super().__init__(dtype)
         self.activation = activation
         self._function, gated = choice("activation", activation, ACTIVATIONS)
-        rng = np.random.default_rng(seed)
+        rng = initial.generator(seed)
         inner = integer("dim_feedforward", dim_feedforward)
         self.linear1 = Linear(integer("d_model", d_model), inner, bias, dtype=dtype, seed=rng)
         self.linear2 = Linear(inner, d_model, bias, dtype=dtype, seed=rng)

@@ -10,9 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from ..scalars import shown
 from .arrays import Array
+from .layer import Seed
 
 DType = np.dtype[Any]
+
+
+def generator(seed: Seed) -> np.random.Generator:
+    """A generator as it is, or a new one.
+
+    >>> generator(-1)
+    Traceback (most recent call last):
+    ValueError: seed is -1, expected a non-negative integer, a numpy.random.Generator or None
+    """
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        expected = "a non-negative integer, a numpy.random.Generator or None"
+        raise type(error)(f"seed is {shown(seed)}, expected {expected}") from None
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float, dtype: DType) -> Array:

@@ -56,7 +56,7 @@ class Linear(Layer):
         super().__init__(dtype)
         self.in_features = integer("in_features", in_features)
         self.out_features = integer("out_features", out_features)
-        rng = np.random.default_rng(seed)
+        rng = initial.generator(seed)
         self._put("weight", initial.fan_in(rng, (out_features, in_features), in_features, self.dtype))
         self._put_optional("bias", bias, lambda: initial.fan_in(rng, (out_features,), in_features, self.dtype))
 

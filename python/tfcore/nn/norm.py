@@ -112,8 +112,11 @@ class RMSNorm(Norm):
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        eps = float(np.finfo(dtype).eps) if eps is None else eps
-        super().__init__(normalized_shape, eps, weight=elementwise_affine, bias=False, dtype=dtype)
+        super().__init__(
+            normalized_shape, 0.0 if eps is None else eps, weight=elementwise_affine, bias=False, dtype=dtype
+        )
+        if eps is None:
+            self.eps = float(np.finfo(self.dtype).eps)
 
     def _rows(self, x: Array, weight: Array | None, bias: Array | None) -> Array:
         return ops.rms_norm(x, weight, eps=self.eps)

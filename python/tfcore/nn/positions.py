@@ -75,7 +75,7 @@ class LearnedPositions(Layer):
     def __init__(self, max_length: int, d_model: int, *, dtype: DTypeLike = np.float32, seed: Seed = 0) -> None:
         super().__init__(dtype)
         self.max_length, self.d_model = integer("max_length", max_length), integer("d_model", d_model)
-        self._put("weight", initial.normal(np.random.default_rng(seed), (max_length, d_model), 0.02, self.dtype))
+        self._put("weight", initial.normal(initial.generator(seed), (max_length, d_model), 0.02, self.dtype))
 
     def __call__(self, x: Any, offset: int = 0) -> Array:
         """x (..., L, d_model), whose rows are at the positions offset, offset + 1, … → the same shape."""
@@ -146,6 +146,10 @@ class RotaryPositions(AttentionPositions):
         interleaved: bool = False,
         scaling: Mapping[str, Any] | None = None,
     ) -> None:
+        columns = 0 if rotary_dim is None else integer("rotary_dim", rotary_dim, 0)
+        ops.rotary_embedding(
+            np.empty((0, columns)), base=base, interleaved=interleaved
+        )  # refuses what no call could use
         self.base, self.rotary_dim, self.interleaved, self.scaling = base, rotary_dim, interleaved, scaling
 
     def turn(self, heads: Array, first: int) -> Array:
@@ -219,7 +223,7 @@ class BucketedPositions(AttentionPositions, Layer):
             raise ValueError(f"num_buckets is {num_buckets}, expected an even number: one half for each direction")
         one_sided = num_buckets // 2 if bidirectional else num_buckets
         self.max_distance = integer("max_distance", max_distance, one_sided // 2 + 1)
-        self._put("weight", initial.normal(np.random.default_rng(seed), (num_buckets, num_heads), 1.0, self.dtype))
+        self._put("weight", initial.normal(initial.generator(seed), (num_buckets, num_heads), 1.0, self.dtype))
 
     def bias(self, num_heads: int, queries: int, keys: int, first: int) -> Array:
         if num_heads != self.num_heads:

@@ -89,7 +89,7 @@ class Transformer(Layer):
     ) -> None:
         super().__init__(dtype)
         self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
-        rng = np.random.default_rng(seed)
+        rng = initial.generator(seed)
         options = {
             "activation": activation, "norm_first": norm_first, "layer_norm_eps": layer_norm_eps,
             "batch_first": batch_first, "bias": bias, "dtype": dtype, "seed": rng, **layer_options,
