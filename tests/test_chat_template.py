@@ -164,6 +164,8 @@ class Rich:
         ([{"content": Rich()}], {}, TypeError, "content holds Rich, expected text, numbers"),
         (SAY, {"tools": [Rich()]}, TypeError, "tools holds Rich"),
         (SAY, {"continue_final_message": True, "add_generation_prompt": True}, ValueError, "choose one"),
+        (SAY, {"tokenizer_kwargs": {"max_length": 3}}, ValueError, "tokenizer_kwargs is given.*not implemented"),
+        (SAY, {"return_assistant_tokens_mask": True}, ValueError, "return_assistant_tokens_mask is given"),
         (SAY, {"continue_final_message": True}, ValueError, "the chat template leaves the last message out"),
         ([{"role": "a"}], {"continue_final_message": True}, ValueError, "no content to continue"),
     ],

@@ -412,7 +412,7 @@ def test_the_warning_names_the_callers_line(folder, method):
 
 def test_options_that_sentence_transformers_takes_first(folder):
     encoder = SentenceEncoder(folder, truncate_dim=7, device="cpu", trust_remote_code=False)
-    assert encoder.eval().to("cpu") is encoder
+    assert encoder.eval().to(encoder.device) is encoder
     assert (encoder.dimension, encoder.get_sentence_embedding_dimension()) == (7, 7)
     assert encoder.get_max_seq_length() == encoder.max_seq_length
     want = SentenceEncoder(folder).encode(TEXTS)

@@ -116,6 +116,8 @@ def test_arguments_of_code_written_for_transformers(tmp_path):
     assert np.array_equal(model.generate(inputs=[[7, 8]], max_new_tokens=5, **neutral), want)
     assert np.array_equal(model.generate([[7, 8]], generation_config={"max_new_tokens": 5}), want)
     assert model.generate([[7, 8]], generation_config={"max_new_tokens": 5}, max_new_tokens=1).shape == (1, 3)
+    with pytest.raises(ValueError, match=r"input_ids\[0\] holds -2, expected token ids from 0 on"):
+        model.generate([[7, -2]])
     assert_same_bits(model([[7, 8]], use_cache=False).logits, model([[7, 8]]).logits)
     assert model.cpu() is model
     with pytest.raises(TypeError, match="input_ids and inputs are both given"):
@@ -576,6 +578,7 @@ REFUSED = [
         {"rope_scaling": {"type": "longrope"} | FACTORS | {"long_factor": [1, 1, 1, -1]}},
         "'long_factor' is .* expected 4 positive",
     ),
+    ("mistral", LLAMA, {"num_key_value_heads": 3}, "'num_key_value_heads' is 3, expected a divisor of 'num_attention"),
     ("gpt_neox", NEOX, {"rotary_pct": -0.25}, "rotary_pct"),
     ("bart", BART, {"normalize_before": True}, "normalize_before"),
     ("bart", BART, {"add_final_layer_norm": True}, "add_final_layer_norm"),

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from ..locks import ProcessLock
 from ..models.config import Config
-from ..models.device import check_device
+from ..models.device import CPU, check_device
 from ..models.hub import SENTENCE_FILES, Lookup, resolve
 from ..scalars import integer
 from .arguments import check_prompt
@@ -54,6 +54,7 @@ P = TypeVar("P", bound=Parts)
 class Opened(Generic[P]):
     """A checkpoint by name, its parts, made by `_open` once, and settings: what the caller has set instead of them."""
 
+    device = CPU
     _owner: ClassVar[str]  # of the hub's names that have none, as in sentence-transformers
 
     def __init__(

@@ -361,6 +361,9 @@ class Tokenizer(SpecialTokens):
 
         if continue_final_message and add_generation_prompt:
             raise ValueError("continue_final_message continues an answer, add_generation_prompt begins one: choose one")
+        for name in ("return_assistant_tokens_mask", "tokenizer_kwargs"):  # Transformers' own, no template's
+            if variables.pop(name, None):
+                raise ValueError(f"{name} is given, expected it left out: it is not implemented")
         template = choose_template(self.chat_template, chat_template, tools=variables.get("tools") is not None)
         conversations, batched = as_conversations(conversation)
         seen = {"tools": None, "documents": None, **self._special, **variables}

@@ -167,6 +167,8 @@ class CausalLM(Model, Writing):
         for row, prompt in enumerate(prompts):
             if not len(prompt):
                 raise ValueError(f"input_ids[{row}] has no real token, expected at least one")
+            if prompt.min() < 0:
+                raise ValueError(f"input_ids[{row}] holds {prompt.min()}, expected token ids from 0 on")
         longest = max(map(len, prompts), default=0)
         options = options.within(longest, self._positions)
         _check_room(self.stack, longest, options)

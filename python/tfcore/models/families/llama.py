@@ -37,9 +37,13 @@ def llama_block(
 ) -> Block:
     """Llama's block, and where a family differs: a head's `size`, `eps`, the activation's field and default, `turn`."""
     heads, size = config.positive_int("num_attention_heads"), head_size(config, default=size)
+    key_heads = config.positive_int("num_key_value_heads", default=heads)
+    if heads % key_heads:
+        divided = f"expected a divisor of 'num_attention_heads', {heads}"
+        raise ValueError(f"{config.path}: field 'num_key_value_heads' is {key_heads}, {divided}")
     return Block(
         heads=heads,
-        key_heads=config.positive_int("num_key_value_heads", default=heads),
+        key_heads=key_heads,
         head_size=size,
         inner=config.positive_int("intermediate_size"),
         norm="rms",
