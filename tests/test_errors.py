@@ -245,6 +245,15 @@ def name_of(case):
     return f"{getattr(call, '__name__', call)}-{'-'.join(arguments)}"
 
 
+def test_an_integers_own_error_is_the_callers_to_see():
+    class Unwilling:
+        def __index__(self):
+            raise RuntimeError("not today")
+
+    with pytest.raises(RuntimeError, match="not today"):
+        encoding(Unwilling())
+
+
 @pytest.mark.parametrize("case", BAD, ids=name_of)
 def test_bad_input(case):
     call, arguments, error, parts = case

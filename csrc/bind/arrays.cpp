@@ -187,6 +187,7 @@ Index Door::integer(py::handle value, const char* name, Index least, Index most)
   const bool whole = !PyBool_Check(value.ptr()) && PyIndex_Check(value.ptr());
   const py::object index = py::reinterpret_steal<py::object>(whole ? PyNumber_Index(value.ptr()) : nullptr);
   if (!index) {
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_TypeError)) throw py::error_already_set();
     PyErr_Clear();  // of an array of several numbers, which is an index by its type alone
     type_error(std::string(name) + " is of type " + type_name(value) + ", expected an integer");
   }

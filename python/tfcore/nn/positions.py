@@ -147,9 +147,7 @@ class RotaryPositions(AttentionPositions):
         scaling: Mapping[str, Any] | None = None,
     ) -> None:
         columns = 0 if rotary_dim is None else integer("rotary_dim", rotary_dim, 0)
-        ops.rotary_embedding(
-            np.empty((0, columns)), base=base, interleaved=interleaved
-        )  # refuses what no call could use
+        ops.rotary_embedding(np.empty((0, columns)), base=base, interleaved=interleaved)  # refuses what no call can use
         self.base, self.rotary_dim, self.interleaved, self.scaling = base, rotary_dim, interleaved, scaling
 
     def turn(self, heads: Array, first: int) -> Array:
