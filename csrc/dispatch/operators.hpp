@@ -190,10 +190,12 @@ template <class T, class Sizes, class At> void attention_by_spans(const Kernels<
 }
 
 // Small heads without gaps come one after another: the last task of one fetches the next.
-template <class T> void expect_next(AttentionArgs<T>& a, const AttentionArgs<T>& next) {
-  const bool small = a.keys <= kKeyBlock && a.keys > 0 && next.keys == a.keys;
-  if (!small || next.k_row != a.head_size || next.v_row != a.value_size || next.q_row != a.head_size) return;
-  if (next.out_row != a.value_size || next.queries != a.queries) return;
+template <class T, class At> void expect_next(AttentionArgs<T>& a, const At& at, Index next_group) {
+  const bool small = a.keys <= kKeyBlock && a.keys > 0;
+  if (!small || a.k_row != a.head_size || a.v_row != a.value_size || a.q_row != a.head_size) return;
+  if (a.out_row != a.value_size) return;
+  const AttentionArgs<T> next = at(next_group);
+  if (next.keys != a.keys || next.queries != a.queries) return;
   a.next_q = next.q, a.next_k = next.k, a.next_v = next.v, a.next_out = next.out;
 }
 
@@ -201,9 +203,9 @@ template <class T> void expect_next(AttentionArgs<T>& a, const AttentionArgs<T>&
 template <class T, class At>
 void attend_alone(const Kernels<T>& kernel, Index groups, const AttentionWork& work, const At& at) {
   run_tasks(1, 1, work.scratch * sizeof(T), TaskBody([&](Index, void* scratch) {
-              AttentionArgs<T> a = at(Index(0)), next{};
-              for (Index g = 0; g < groups; ++g, a = next) {
-                if (g + 1 < groups) expect_next(a, next = at(g + 1));
+              for (Index g = 0; g < groups; ++g) {
+                AttentionArgs<T> a = at(g);
+                if (g + 1 < groups) expect_next(a, at, g + 1);
                 kernel.attention(a, 0, rows_of(a), static_cast<T*>(scratch));
               }
             }));
@@ -227,7 +229,7 @@ template <class T, class Sizes, class At> void attention(Index groups, const Siz
   parallel_for(plan.tasks(), work.flops, work.scratch * sizeof(T), [&](Index task, void* scratch) {
     const Index group = plan.group_of(task);
     AttentionArgs<T> a = at(group);
-    if (task + 1 == plan.first[group + 1] && group + 1 < groups) expect_next(a, at(group + 1));
+    if (task + 1 == plan.first[group + 1] && group + 1 < groups) expect_next(a, at, group + 1);
     const Index begin = (task - plan.first[group]) * plan.rows_per_task;
     kernel.attention(a, begin, std::min(begin + plan.rows_per_task, rows_of(a)), static_cast<T*>(scratch));
   });

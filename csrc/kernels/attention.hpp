@@ -70,7 +70,8 @@ template <class T, class L> bool compute_scores(ScoreBlock<T>& b) {
   if (b.a.softcap > 0) cap_scores<T, L>(b);
   if (b.a.slopes) add_slopes<T, L>(b);
   if (b.a.mask_kind != MaskKind::none) add_mask<T, L>(b);
-  if (spans_differ || (L::key_stride == 1 && b.end % lanes<T>)) hide_outside<T, L>(b);
+  if (spans_differ) hide_outside<T, L>(b);
+  else L::hide_past_end(b);
   return true;
 }
 
@@ -83,7 +84,8 @@ template <class T, class L> void absorb(const ScoreBlock<T>& b) {
   for (Index r = 0; r < b.count; r += lanes<T>) store(rescale + r, load(max + r));
   L::take_max(b, max);
   for (Index r = 0; r < b.count; r += lanes<T>) store(max + r, nearest_even<T>(load(max + r)));
-  T block_sum[kQueryBlock] = {};
+  if (b.fresh) return L::exponentiate(b, max, sum);  // nothing to rescale
+  T block_sum[kQueryBlock];
   L::exponentiate(b, max, block_sum);
   for (Index r = 0; r < b.count; r += lanes<T>) {
     store(rescale + r, exp2_nonpositive<T>(load(rescale + r) - finite_or_zero<T>(load(max + r))));
@@ -112,16 +114,16 @@ template <class T> void invert_sums(const AttentionArgs<T>& a, RowState<T>& s) {
 }
 
 template <class T> void write_out(const AttentionArgs<T>& a, const RowState<T>& s, const T* out) {
-  for (Index r = 0; r < s.count; ++r) {
-    ask_for_next<T>(a.next_out, a.value_size, s, r, 1);
+  const Index size = a.value_size, width = padded<T>(size);  // of a they would be read again behind each store
+  for (Index r = 0; r < s.count; ++r, out += width) {
+    ask_for_next<T>(a.next_out, size, s, r, 1);
     const Vec<T> factor = splat(s.sum[r]);
-    T* to = a.out + s.head[r] * a.out_head + s.query[r] * a.out_row;
-    const T* from = out + r * padded<T>(a.value_size);
-    const auto at = [&](Index d) TFCORE_LAMBDA { return fma(load(from + d), factor, Vec<T>{}); };  // + 0: -0 becomes 0
+    T* const to = a.out + s.head[r] * a.out_head + s.query[r] * a.out_row;
+    const auto at = [&](Index d) TFCORE_LAMBDA { return fma(load(out + d), factor, Vec<T>{}); };  // + 0: -0 becomes 0
     Index d = 0;
 #pragma GCC unroll 4
-    for (; d + lanes<T> <= a.value_size; d += lanes<T>) store(to + d, at(d));
-    if (d < a.value_size) store_first(to + d, at(d), int(a.value_size - d));
+    for (; d + lanes<T> <= size; d += lanes<T>) store(to + d, at(d));
+    if (d < size) store_first(to + d, at(d), int(size - d));
   }
 }
 
@@ -249,10 +251,14 @@ template <class T, class L> struct Rows {
     return true;
   }
 
+  void swap_outputs() {
+    T* const out = w.out;
+    w.out = w.total, w.total = out;
+  }
+
   // What `attend` left of the first span is the total so far.
   void start_total() {
-    const Workspace<T> before = w;
-    w.out = before.total, w.total = before.out;
+    swap_outputs();
     for (Index r = 0; r < s.count; r += lanes<T>)
       store(s.total_max + r, load(s.max + r)), store(s.total_sum + r, load(s.sum + r));
   }
@@ -274,18 +280,26 @@ template <class T, class L> struct Rows {
       }
   }
 
-  void finish() {
+  void take_total() {
+    swap_outputs();
     for (Index r = 0; r < s.count; r += lanes<T>)
       store(s.max + r, load(s.total_max + r)), store(s.sum + r, load(s.total_sum + r));
+  }
+
+  void finish() {
     invert_sums(a, s);
-    write_out(a, s, w.total);
+    write_out(a, s, w.out);
   }
 
   void run() {
     load_queries();
     Index span = seen.begin / kKeySpan;
-    attend(keys_of(span)), start_total();
-    while (++span * kKeySpan < seen.end) attend(keys_of(span)), merge();
+    attend(keys_of(span));
+    if (++span * kKeySpan < seen.end) {
+      start_total();
+      for (; span * kKeySpan < seen.end; ++span) attend(keys_of(span)), merge();
+      take_total();
+    }
     finish();
     if (a.weights) for_each_block(a, s, w, tile, seen, [](Index, KeySpan) {}, write_weights<T, L>);
   }
@@ -336,6 +350,7 @@ template <class T> void merge_spans(const AttentionArgs<T>& a, Index spans, cons
     if (span == 0) rows.start_total();
     else rows.merge();
   }
+  rows.take_total();
   rows.finish();
 }
 

@@ -191,7 +191,8 @@ void multiply_panels(const GemmArgs<T>& g, const GemmRange& range, Index first, 
       t.a = g.a + i * g.a_row + k0, t.a_stride = g.a_row;
       t.c = g.c + i * g.n + first * kPanel<T>, t.c_stride = g.n;
       t.accumulate = k0 > 0;
-      multiply_tiles<T, Adjacent::depth>(t, rows, (whole - first) * kPanelVectors<T>, source);
+      Tile<T> tile = t;
+      multiply_tiles<T, Adjacent::depth>(tile, rows, (whole - first) * kPanelVectors<T>, source);
       if (whole < last) {
         Tile<T> ragged = t;
         ragged.b += (whole - first) * t.panel_stride;
@@ -244,7 +245,8 @@ void multiply_narrow_panels(const GemmArgs<float>& g, const GemmRange& range, In
       }
       read_panel(g, p, k0, k0 + t.depth, panel);
       t.b = panel, t.b_stride = kColumns, t.panel_stride = t.depth * kColumns;
-      multiply_tiles<float, Adjacent::depth>(t, rows, kColumnVectors);
+      Tile<float> tile = t;
+      multiply_tiles<float, Adjacent::depth>(tile, rows, kColumnVectors);
     }
     for (Index i = 0; ragged && i < rows; ++i)
       __builtin_memcpy(c + i * g.n, buffer + i * t.c_stride, std::size_t(g.n - column) * sizeof(float));

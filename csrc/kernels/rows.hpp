@@ -24,6 +24,7 @@ template <class T> struct RowState {
   Index count;
   Index head[kQueryBlock], query[kQueryBlock];       // query head and position of a row
   Index first[kQueryBlock], last[kQueryBlock];       // the keys a row may see: first <= j < last
+  bool alike;                                        // in all rows the same
   T max[kQueryBlock], sum[kQueryBlock];              // of the span's scores in base 2 so far, and of 2^(score - max)
   T total_max[kQueryBlock], total_sum[kQueryBlock];  // of the spans before it
   T rescale[2][kQueryBlock];                         // 2^(old max - new max) of the one or two blocks at hand
@@ -32,16 +33,20 @@ template <class T> struct RowState {
 
 template <class T> void start_rows(const AttentionArgs<T>& a, Index row_begin, Index row_end, RowState<T>& s) {
   s.count = row_end - row_begin;
+  s.alike = a.queries - 1 + a.offset <= a.left && a.offset + a.right + 1 >= a.key_count;
   Index head = row_begin / a.queries, query = row_begin % a.queries;
   for (Index r = 0; r < s.count; ++r) {
-    const Index position = query + a.offset, first = position - a.left, last = position + a.right + 1;
     s.head[r] = head, s.query[r] = query;
-    s.first[r] = max(first, Index(0));
-    s.last[r] = min(last, a.key_count);
-    s.slope[r] = a.slopes ? in_base_2(a.slopes[head]) : T(0);
-    s.position[r] = T(position);
     if (++query == a.queries) query = 0, ++head;
   }
+  for (Index r = 0; r < s.count; ++r) {
+    const Index position = s.query[r] + a.offset;
+    s.first[r] = max(position - a.left, Index(0));
+    s.last[r] = min(position + a.right + 1, a.key_count);
+  }
+  if (!a.slopes) return;
+  for (Index r = 0; r < s.count; ++r)
+    s.slope[r] = in_base_2(a.slopes[s.head[r]]), s.position[r] = T(s.query[r] + a.offset);
   for (Index r = s.count; r % lanes<T>; ++r) s.slope[r] = s.position[r] = T(0);
 }
 
@@ -56,7 +61,7 @@ struct TileSpan {
 template <class T> TileSpan tile_span(const RowState<T>& s, Index row, Index count) {
   constexpr Index beyond = Index(1) << 62;  // of a row that sees nothing, the last key may be before key 0
   TileSpan t{{beyond, 0}, {0, s.last[row]}};
-  for (Index r = row; r < row + count; ++r) {
+  for (Index r = row; r < row + (s.alike ? 1 : count); ++r) {
     const Index first = s.first[r], last = s.last[r];
     t.every.begin = max(first, t.every.begin);
     t.every.end = min(last, t.every.end);

@@ -77,6 +77,8 @@ template <class T> struct QueryLanes {
     multiply_tiles<T, Adjacent::depth>(t, keys, vectors);
   }
 
+  static void hide_past_end(const ScoreBlock<T>&) {}
+
   // values[r][key] into an area laid out as the scores are.
   static void store_square(const ScoreBlock<T>& b, Vec<T> (&values)[lanes<T>], Index row, int, Index key, int keys,
                            T* area) {
@@ -179,13 +181,14 @@ template <class T> struct KeyLanes {
     constexpr int keys = squares * lanes<T>, streams = keys < 8 ? keys : 8;
     using S = Step<squares, streams>;
     const Index length = (b.end - b.begin) / S::streams & ~Index(S::together - 1);
-    for (Index i = 0; i < length; i += S::together) score_step<R, S>(b, b.begin + i, length);
+    for (Index i = 0; i < length; i += S::together) score_step<R, S, false>(b, b.begin + i, length);
     for (Index key = b.begin + length * S::streams; key < b.end; key += lanes<T>)
-      score_step<R, Step<1, lanes<T>>>(b, key, 1);
+      score_step<R, Step<1, lanes<T>>, true>(b, key, 1);
   }
 
-  // Keys past the end repeat the last one and are hidden afterwards.
-  template <int R, class S> TFCORE_INLINE static void score_step(const ScoreBlock<T>& b, Index first, Index stream) {
+  // Keys past the end repeat the last one and are hidden afterwards. In the last steps they are adjacent.
+  template <int R, class S, bool last>
+  TFCORE_INLINE static void score_step(const ScoreBlock<T>& b, Index first, Index stream) {
     const T* q = b.w.queries;
     const T* const all = keys_of(b.a, b.block);
     const Index size = b.a.head_size;
@@ -201,10 +204,14 @@ template <class T> struct KeyLanes {
     };
     Index left = size;
     for (; left >= lanes<T>; left -= lanes<T>) {
-      if (kWide) streams.ask_ahead();
+      if (kWide && !last) streams.ask_ahead();
       add_depths(lanes<T>);
     }
     if (left > 0) add_depths(int(left));
+    if (last) {
+      for (int r = 0; r < R; ++r) store(b.scores + r * row_stride + first - b.block, sum[0][r]);
+      return;
+    }
     for (int r = 0; r < R; ++r)
       for (int i = 0; i < S::keys; ++i) {
         const Index key = first + i / S::together * stream + i % S::together;
@@ -235,32 +242,51 @@ template <class T> struct KeyLanes {
     else score_as_many(b);
   }
 
+  // In the last vector of keys.
+  static void hide_past_end(const ScoreBlock<T>& b) {
+    const Index left = b.end % lanes<T>;
+    for (Index r = 0; left > 0 && r < b.count; ++r) {
+      T* const last = b.scores + r * row_stride + b.end - left - b.block;
+      store(last, lane_index<T>() < IntVec<T>{} + Int<T>(left) ? load(last) : splat(kMinusInfinity<T>));
+    }
+  }
+
   static void store_square(const ScoreBlock<T>& b, Vec<T> (&values)[lanes<T>], Index row, int rows, Index key, int,
                            T* area) {
     for (int r = 0; r < rows; ++r) store(area + (row + r) * row_stride + key - b.block, values[r]);
   }
 
   static void take_max(const ScoreBlock<T>& b, T* max) {
-    for (Index r = 0; r < b.count; ++r) {
+    for_each_row(b.count, max, [&](Index r) TFCORE_LAMBDA {
       Vec<T> m = splat(max[r]);
       for (Index key = b.begin; key < b.end; key += lanes<T>)
         m = tfcore::max(m, load(b.scores + r * row_stride + key - b.block));
-      max[r] = largest_lane<T>(m);
-    }
+      return largest_lane<T>(m);
+    });
   }
 
   static void exponentiate(const ScoreBlock<T>& b, const T* max, T* sum) {
-    for (Index r = 0; r < b.count; ++r) {
+    for_each_row(b.count, sum, [&](Index r) TFCORE_LAMBDA {
       const Reference<T> reference(splat(max[r]));
       const Exp2Less<T> weight_of(reference.even);
       T* score = b.scores + r * row_stride - b.block;
       for (Index key = b.begin; key < b.end; key += lanes<T>)
         store(score + key, weight_of(load(score + key) - reference.rest));
-      sum[r] = sum_in_chains(score + b.begin, b.end - b.begin);
-    }
+      return sum_in_chains(score + b.begin, b.end - b.begin);
+    });
   }
 
  private:
+  // out[r] = f(r), in whole vectors, as they are read next: a vector of single stores would be waited for.
+  template <class F> TFCORE_INLINE static void for_each_row(Index rows, T* out, F f) {
+    for (Index first = 0; first < rows; first += lanes<T>) {
+      Vec<T> all{};
+      for (Index r = first; r < min(rows, first + lanes<T>); ++r)
+        all = lane_index<T>() == IntVec<T>{} + Int<T>(r - first) ? splat(f(r)) : all;
+      store(out + first, all);
+    }
+  }
+
   // Four chains in one register: in an array they went through memory, 10 % of a step with four rows.
   static T sum_in_chains(const T* weights, Index count) {
     typedef T Chains __attribute__((vector_size(4 * sizeof(T))));

@@ -105,20 +105,23 @@ template <class T> class NextColumn {
 // 8,12,128,128,64, 2 to 7 % at 32,12,32,32,64, 1 % elsewhere; over more depths, nothing (Zen 4).
 constexpr Index kShortDepth = 128;
 
-// All of c. What is not packed asks for `t.ahead`, one tile after the other.
+// All of c; `t` is its first tile and becomes the others. (A copy, read as soon as it is put together, waits for all
+// its fields: 3 % of a small call.) What is not packed asks for `t.ahead`, one tile after the other.
 // (To ask for the lines of c before a strip writes them, and for the next strip's first lines of a, is 4 to 6 % for a
 // thread by itself beside another program's, and between -2 and 4 % for the threads of a product, differently each
 // day.)
 template <class T, Adjacent adjacent>
-void multiply_tiles(Tile<T> t, std::int64_t rows, std::int64_t vectors, const Source<T>& source = {}) {
+void multiply_tiles(Tile<T>& t, std::int64_t rows, std::int64_t vectors, const Source<T>& source = {}) {
   const Strips strips(rows, vectors);
+  const Asks asks = t.ahead.asks = choose_asks<T, adjacent>(source, rows, strips.count);
+  if (!t.ahead.from) t.ahead.from = reinterpret_cast<const char*>(t.b);  // at hand; 0 would be looked for each time
+  if (strips.count == 1 && !source.packed && vectors <= kTileVectors)
+    if (const TileFunction<T> all = kTiles<T, adjacent>.at[rows][vectors]) return all(t);
   const T* const a = t.a;
   const T* const b = t.b;
   T* const c = t.c;
   const T* const c_scale = t.c_scale;
   const Index a_step = adjacent == Adjacent::depth ? t.a_stride : 1;
-  const Asks asks = t.ahead.asks = choose_asks<T, adjacent>(source, rows, strips.count);
-  if (!t.ahead.from) t.ahead.from = reinterpret_cast<const char*>(b);  // at hand, where 0 would be looked for each time
   const bool two = !kAsksForOwn && asks >= Asks::two_ahead;
   const bool of_next = two || (source.packed && strips.count > 1 && t.depth > 0);
   const Index widest = two ? kPanelVectors<T> : kTileVectors;
