@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from checkpoints import write_bert
 from embedding_checkpoints import RERANKERS, write_case
+from gguf_files import METADATA, model, write_gguf
 from tfcore import AutoModel, AutoTokenizer
 
 NAME = "someone/small-bert"
@@ -202,6 +203,33 @@ def test_a_cache_of_its_own_that_is_asked_alone(hub, ask, tmp_path, opened, cach
     assert not hub.asked_by
 
 
+def test_a_checkpoint_in_a_subfolder(hub, ask):
+    want = from_folder(hub.folder)
+    inner = hub.folder / "of" / "several"
+    inner.mkdir(parents=True)
+    for name in MODEL_FILES | TOKENIZER_FILES:
+        (hub.folder / name).rename(inner / name)
+    given = ', subfolder="of/several")'
+    code = EMBED.replace(f'"{NAME}")', f'"{NAME}"' + given)
+    assert np.array_equal(np.array(ask(code), np.float32), want)
+    assert set(hub.fetched) == {f"of/several/{name}" for name in MODEL_FILES | TOKENIZER_FILES}
+    assert np.array_equal(np.array(ask(code.replace(NAME, str(hub.folder))), np.float32), want)
+
+
+def test_one_gguf_file_of_several(hub, ask):
+    for name in ("small.gguf", "large.gguf"):
+        write_gguf(hub.folder / name, METADATA["llama"], model("llama")[1])
+    code = f"""
+import json
+model = AutoModel.from_pretrained({NAME!r}, gguf_file="small.gguf")
+print(json.dumps(model([[1, 2, 3]]).last_hidden_state.tolist()))
+"""
+    want = AutoModel.from_pretrained(hub.folder / "small.gguf")([[1, 2, 3]]).last_hidden_state
+    assert np.array_equal(np.array(ask(code), np.float32), want)
+    assert hub.fetched == ["small.gguf"]
+    assert np.array_equal(np.array(ask(code.replace(NAME, str(hub.folder))), np.float32), want)
+
+
 def test_a_tokenizer_from_a_cache_of_its_own(hub, ask, tmp_path):
     code = f"AutoTokenizer.from_pretrained({NAME!r}, cache_dir={str(tmp_path / 'cache')!r}{{}}); print('null')"
     ask(code.format(", token='mine'"))
@@ -315,6 +343,9 @@ def test_a_repository_of_pickles_says_how_to_convert(hub, ask):
         (NAME, ", cache_dir=1", False, "TypeError", "cache_dir is int, expected a folder"),
         (NAME, ", token=1", False, "TypeError", "token is int, expected a string or a bool"),
         (NAME, ", local_files_only='no'", False, "TypeError", "local_files_only is str, expected a bool"),
+        (NAME, ", subfolder=None", False, "TypeError", "subfolder is NoneType, expected a string"),
+        (NAME, ", subfolder='deep'", False, "FileNotFoundError", "someone/small-bert has no folder deep"),
+        (NAME, ", gguf_file='x.gguf'", False, "FileNotFoundError", "someone/small-bert has no file x.gguf"),
         ("no such name!", "", False, "ValueError", "'no such name!' is neither a folder nor a hub name"),
         ("./nowhere", "", False, "FileNotFoundError", "nowhere: no such folder"),
         ("x" * 300, "", False, "ValueError", "xxx' is neither a folder nor a hub name"),

@@ -39,12 +39,14 @@ class AutoModel:
     @classmethod
     def from_pretrained(
         cls,
-        name: str | os.PathLike[str],
+        pretrained_model_name_or_path: str | os.PathLike[str],
         *,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        subfolder: str = "",
+        gguf_file: str | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         **held: Any,
@@ -57,7 +59,7 @@ class AutoModel:
 
         Parameters
         ----------
-        name : str or path
+        pretrained_model_name_or_path : str or path
             A folder in Hugging Face's layout (`config.json`, `model.safetensors` or its shards), a `.gguf` file, a name
             in the local Hugging Face cache, or a name on the hub.
         revision : str, optional
@@ -68,6 +70,8 @@ class AutoModel:
             Your token for the hub, instead of HF_TOKEN.
         local_files_only : bool
             Whether to look in the cache alone, without asking the hub.
+        subfolder, gguf_file : str, optional
+            Where in the folder or repository the checkpoint lies, and which GGUF file there it is.
         output_hidden_states, output_attentions : bool, optional
             What calls return beside their result, instead of what the config says.
         **held
@@ -88,7 +92,8 @@ class AutoModel:
             field or tensor is missing or wrong, a file lies about itself. The message names file and field or tensor.
         """
         check_ways_to_hold(held)
-        path = resolve(name, MODEL_FILES, Lookup(revision, cache_dir, token, local_files_only))
+        source = Lookup(revision, cache_dir, token, local_files_only, subfolder, gguf_file)
+        path = resolve(pretrained_model_name_or_path, MODEL_FILES, source)
         opened = config, _ = open_checkpoint(path)
         both = len(find_family(config).read(config).stacks()) > 1
         kinds: dict[str | None, type[Pretrained]] = {CAUSAL_LM: CausalLM, SEQ2SEQ_LM: Seq2SeqLM}
@@ -141,12 +146,14 @@ class AutoTokenizer:
 
     @staticmethod
     def from_pretrained(
-        name: str | os.PathLike[str],
+        pretrained_model_name_or_path: str | os.PathLike[str],
         *,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        subfolder: str = "",
+        gguf_file: str | None = None,
         use_fast: bool = True,
         trust_remote_code: bool = False,
         **settings: Any,
@@ -159,11 +166,11 @@ class AutoTokenizer:
 
         Parameters
         ----------
-        name : str or path
+        pretrained_model_name_or_path : str or path
             A folder, a `.gguf` file, or a name in the cache or on the hub. A folder has `tokenizer.json`, or the files
             of older checkpoints: `vocab.txt`; `vocab.json` and `merges.txt`; `spiece.model`, `sentencepiece.bpe.model`
             or `tokenizer.model`; `source.spm`, `target.spm` and `vocab.json` (which take `tfcore[sentencepiece]`).
-        revision, cache_dir, token, local_files_only
+        revision, cache_dir, token, local_files_only, subfolder, gguf_file
             How a name is looked up, as for `AutoModel`.
         use_fast, trust_remote_code : bool
             Taken for the sake of code written for Transformers; there is only the fast one, and no code of a checkpoint
@@ -182,5 +189,6 @@ class AutoTokenizer:
         unknown = sorted(settings.keys() - set(_SETTINGS))
         if unknown:
             raise TypeError(f"unknown setting {unknown[0]!r}, expected one of {', '.join(_SETTINGS)}")
-        path = resolve(name, TOKENIZER_FILES, Lookup(revision, cache_dir, token, local_files_only))
+        source = Lookup(revision, cache_dir, token, local_files_only, subfolder, gguf_file)
+        path = resolve(pretrained_model_name_or_path, TOKENIZER_FILES, source)
         return Tokenizer(*open_tokenizer(path, settings))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -71,12 +71,18 @@ class Lookup:
         What the hub knows its reader by, instead of HF_TOKEN and of what a login saved; False for neither of them.
     local_files_only : bool
         Whether the cache alone is asked.
+    subfolder : str
+        Where in the folder or repository the checkpoint lies.
+    gguf_file : str, optional
+        The GGUF file there that is the checkpoint.
     """
 
     revision: str | None = None
     cache_dir: str | os.PathLike[str] | None = None
     token: str | bool | None = None
     local_files_only: bool = False
+    subfolder: str = ""
+    gguf_file: str | None = None
 
     def __post_init__(self) -> None:
         for name, kinds, wanted in (
@@ -84,9 +90,16 @@ class Lookup:
             ("cache_dir", str | os.PathLike | None, "a folder"),
             ("token", str | bool | None, "a string or a bool"),
             ("local_files_only", bool, "a bool"),
+            ("subfolder", str, "a string"),
+            ("gguf_file", str | None, "a string"),
         ):
             if not isinstance(getattr(self, name), kinds):
                 raise TypeError(f"{name} is {type(getattr(self, name)).__name__}, expected {wanted}")
+
+    @property
+    def inside(self) -> Path:
+        """Where in its folder or repository a checkpoint lies."""
+        return Path(self.subfolder, self.gguf_file or "")
 
     @property
     def cache(self) -> str:
@@ -128,6 +141,8 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Lookup, 
     if not os.fspath(name):
         raise ValueError("name is empty, expected a checkpoint's folder or hub name")
     folder = Path(os.path.expanduser(name))  # unlike Path's own, leaves the home of a user who is not there alone
+    if source.inside != Path():
+        return _inside(name, files, source)
     if os.path.isdir(folder) or (os.path.isfile(folder) and folder.suffix == GGUF):  # unlike Path's, for any length
         return folder
     if os.path.exists(folder):
@@ -138,6 +153,15 @@ def resolve(name: str | os.PathLike[str], files: Sequence[str], source: Lookup, 
         with suppress(FileNotFoundError, ConnectionError, ValueError):
             return _fetch(f"{owner}/{os.fspath(name)}", files, source)
     return _fetch(os.fspath(name), files, source)
+
+
+def _inside(name: str | os.PathLike[str], files: Sequence[str], source: Lookup) -> Path:
+    parts = [source.inside] if source.gguf_file else [source.inside / file for file in files]
+    whole = resolve(name, [part.as_posix() for part in parts], replace(source, subfolder="", gguf_file=None))
+    found = whole / source.inside
+    if not found.exists():
+        raise FileNotFoundError(f"{os.fspath(name)} has no {'file' if source.gguf_file else 'folder'} {source.inside}")
+    return found
 
 
 def _is_path(name: str) -> bool:
