@@ -401,6 +401,9 @@ def rms_norm(x: ArrayLike, weight: ArrayLike | None = None, *, eps: float = 1e-6
 def gelu(x: ArrayLike, *, approximate: str = "none", out: Array | None = None) -> Array:
     """x * Φ(x) (Hendrycks & Gimpel 2016), or its form with tanh when approximate="tanh". `out` may be x itself.
 
+    The error of x * Φ(x) is at most three roundings of x: far below 0, where results are tiny beside it, fewer of their
+    digits are right.
+
     >>> gelu([-1.0, 0.0, 1.0]).round(3).tolist()
     [-0.159, 0.0, 0.841]
     """
