@@ -129,6 +129,9 @@ def test_csv_that_is_wrong(tmp_path, monkeypatch):
     cut = read(tmp_path / "c.csv", 'text\nfirst\n"second\nthird\n')
     assert texts(cut[:1]) == ["first"]
     assert faults(cut) == {"line 3": "not CSV (a quote is open at the end)"}
+    stray = read(tmp_path / "c.tsv", 'id\ttext\n1\t"hello\n2\tmid\n3\tworld" he said\n4\tz\n')
+    assert faults(stray) == {"line 2": "not CSV ('\t' expected after '\"')"}
+    assert texts(stray[1:]) == ["z"]
     with pytest.raises(ValueError, match="header cannot be read"):
         read(tmp_path / "c.csv", '"text\nfirst\n')
 

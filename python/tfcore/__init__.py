@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np  # first, for Ctrl-C while the core imports it would be an ImportError  # noqa: F401
+
 try:
     from . import _core
 except ImportError as error:

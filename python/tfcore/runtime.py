@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,6 +212,17 @@ def show_config() -> None:
 
 
 def _start() -> tuple[int, str]:
+    """Does as the environment says. Of what it cannot do, the command says so in its way: importing it ends it."""
+    try:
+        return _follow_environment()
+    except ValueError as error:
+        script_or_flag, module = [*sys.orig_argv[1:3], "", ""][:2]
+        if os.path.basename(script_or_flag) == "tfcore" or (script_or_flag, module) == ("-m", "tfcore"):
+            raise SystemExit(f"tfcore: {error}") from None
+        raise
+
+
+def _follow_environment() -> tuple[int, str]:
     wanted = os.environ.get("TFCORE_ISA")
     if wanted:
         try:

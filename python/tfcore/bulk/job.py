@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..embedding.arguments import check_choice
+from ..runtime import isa
 from ..scalars import integer
 from .engines import ENGINES, compute
 from .outputs import Shape, writer_for
@@ -26,8 +27,9 @@ from .readers import Corpus
 from .recipe import Embedded, Recipe, embed
 from .rows import Part, Row, parts_of
 from .stopping import Stop, stop_on_signals
-from .store import Store, Stored, replacing
+from .store import Store, Stored, followed, replacing
 
+_WITHOUT_FMA = "x86-64-v2"  # its bits are its own; all other instruction sets have those of one another
 _MOST_REPORTS = 20  # bad rows that are told one by one
 _KINDS = (
     ("corpus", Corpus, "a Corpus"),
@@ -38,11 +40,12 @@ _KINDS = (
 
 
 class Stopped(Exception):  # noqa: N818 - a wish that was heard, not an error
-    """A signal came, and everything that was done is kept."""
+    """A signal came. The parts that were done are kept, as far as there are any: `kept`."""
 
-    def __init__(self, signal: int) -> None:
+    def __init__(self, signal: int, kept: bool) -> None:
         super().__init__(f"stopped by signal {signal}")
         self.signal = signal
+        self.kept = kept
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class Job:
             SIGINT or SIGTERM came. The same job, run again, goes on.
         """
         started = time.monotonic()
-        output = Path(self.output)
+        output = followed(Path(self.output))
         write = writer_for(output)
         if not self.corpus.piped and output.exists() and output.samefile(self.corpus.source):
             raise ValueError(f"{output}: is the corpus itself, expected another file")
@@ -187,6 +190,7 @@ class Job:
             "tfcore": __version__,
             "input": self.corpus.fingerprint(),
             "model": checkpoint,
+            "fused multiply-adds": isa() != _WITHOUT_FMA,
             **self.recipe.options(),
             "part rows": self.part_rows,
         }
@@ -242,7 +246,7 @@ class _Work:
         show(State(self._done, self._done - self.earlier, None if share is None else share * ahead))
 
     def _rows(self) -> Iterator[Row]:
-        for row in self._job.corpus.rows():
+        for row in self._stop.until(self._job.corpus.rows()):
             if row.text is None:
                 self._tell_bad(row)
             self.rows += 1
@@ -265,4 +269,4 @@ class _Work:
 
     def _check_stop(self) -> None:
         if self._stop:
-            raise Stopped(self._stop.signal)
+            raise Stopped(self._stop.signal, kept=self._store.has_parts())

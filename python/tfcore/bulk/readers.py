@@ -260,21 +260,18 @@ def _csv_records(lines: Iterator[Line], delimiter: str) -> Iterator[tuple[int, l
         ended = True
 
     text = read_text()
-    reader = csv.reader(text, delimiter=delimiter)
+    reader = csv.reader(text, delimiter=delimiter, strict=True)  # a stray quote would join rows
     while True:
         start, quotes = reached + 1, 0
         try:
             with _long_fields():
                 record = next(reader, None)
         except csv.Error as error:
+            yield start, "a quote is open at the end" if ended else str(error)
             while quotes % 2 and next(text, None) is not None:  # the rest of a field that was given up
                 pass
-            yield start, str(error)
             continue
         if record is None:
-            return
-        if ended:  # within a record, which asked for a further line
-            yield start, "a quote is open at the end"
             return
         yield start, record
 

@@ -75,6 +75,9 @@ class Store:
                 _check_same_job(earlier, job, output)
             yield cls(folder, earlier is not None)
 
+    def has_parts(self) -> bool:
+        return _has_parts(self.folder)
+
     def find(self, part: Part) -> Stored | None:
         """The record of a part that is done; None for one that is not.
 
@@ -145,6 +148,11 @@ def working_folder(output: Path) -> Path:
     return output.with_name(f".{output.name}.tfcore")
 
 
+def followed(path: Path) -> Path:
+    """Where a link leads: what it stands for is to be replaced, and not the link."""
+    return path.resolve() if path.is_symlink() else path
+
+
 @contextmanager
 def replacing(path: Path, unfinished: Path | None = None) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` once it is complete and on the disk; until then it is `unfinished`."""
@@ -199,7 +207,7 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                if _is_at(lock.fileno(), folder / _LOCK) and not any(folder.glob("part-*")):
+                if _is_at(lock.fileno(), folder / _LOCK) and not _has_parts(folder):
                     _remove(folder)
             return
 
@@ -209,6 +217,10 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _has_parts(folder: Path) -> bool:
+    return any(folder.glob("part-*"))
 
 
 def _clear(folder: Path) -> None:

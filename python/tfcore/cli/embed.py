@@ -51,7 +51,9 @@ def add_embed(commands: Any) -> None:
 
 def _add_corpus(corpus: argparse._ArgumentGroup) -> None:
     corpus.add_argument(
-        "--input", metavar="FILE", help="texts from .txt (a line each), .jsonl, .csv, .tsv, .parquet; -: standard input"
+        "--input",
+        metavar="FILE",
+        help="texts from .txt (a line each), .jsonl, .csv and .tsv (a header first), .parquet; -: standard input",
     )
     corpus.add_argument("--format", choices=("txt", "jsonl", "csv", "tsv", "parquet"), help="default: the name's end")
     corpus.add_argument(
@@ -161,8 +163,9 @@ def _embed_corpus(options: argparse.Namespace) -> int:
     try:
         outcome = job.run()
     except Stopped as stopped:
-        again = "" if not options.force else ", without --force"
-        _tell(f"tfcore: stopped; what is done is kept: the same command{again} goes on from there")
+        again = "the same command, without --force," if options.force else "the same command"
+        done = f"what is done is kept: {again} goes on from there" if stopped.kept else "nothing is done yet"
+        _tell(f"tfcore: stopped; {done}")
         return 128 + stopped.signal
     if not options.quiet:
         _tell(f"{options.output}: {outcome}")
@@ -181,7 +184,7 @@ def _model(options: argparse.Namespace) -> str:
 
 
 def _embed_texts(options: argparse.Namespace) -> None:
-    from ..bulk.store import replacing
+    from ..bulk.store import followed, replacing
     from ..embedding import SentenceEncoder
 
     encoder = SentenceEncoder(_model(options))
@@ -189,7 +192,7 @@ def _embed_texts(options: argparse.Namespace) -> None:
     settings = {name: value for name, value in settings.items() if value is not None}
     vectors = encoder.encode(options.texts, normalize_embeddings=options.normalize, **settings)
     if options.output:
-        with replacing(options.output) as file:
+        with replacing(followed(options.output)) as file:
             np.save(file, vectors)
         _tell(f"{options.output}: {vectors.shape[0]} x {vectors.shape[1]} float32")
     similarity = encoder.similarity(vectors, vectors)

@@ -72,7 +72,8 @@ class GenerationOptions:
         Draws tokens instead of taking the best: from the `top_k` most probable (0: all), of these from the fewest that
         hold `top_p` of the probability, of these from those of at least `min_p` times the highest. With a seed, the
         same prompts give the same text again. Without one, a seed is drawn from NumPy's global random state: after
-        `np.random.seed(42)`, as after Transformers' `set_seed(42)`, the same calls give the same texts.
+        `np.random.seed(42)`, as after Transformers' `set_seed(42)`, the same calls give the same texts; forked
+        processes begin with copies of that state, so let each set its own.
     repetition_penalty, no_repeat_ngram_size, bad_words_ids, suppress_tokens, begin_suppress_tokens
         What makes a token less probable, or impossible: that it came before, that it would repeat n tokens, that it
         would complete a list of tokens, that it is named, that it is named and would be the first.
