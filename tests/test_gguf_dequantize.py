@@ -167,7 +167,7 @@ def test_nothing_gives_nothing():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("Q3_K", np.zeros(110, np.uint8), 256), ValueError, "kind is 'Q3_K', expected one of F16, BF16, Q8_0"),
+        (("Q3_K", np.zeros(110, np.uint8), 256), ValueError, "kind is 'Q3_K', expected 'F16', 'BF16', 'Q8_0'"),
         ((8, np.zeros(34, np.uint8), 32), TypeError, "kind is of type int"),
         (("Q8_0", np.zeros(34, np.int8), 32), TypeError, "data has dtype int8, expected uint8"),
         (("Q8_0", np.zeros(34, np.uint8), 33), ValueError, "count is 33, expected a multiple of 32"),

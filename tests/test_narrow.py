@@ -170,7 +170,7 @@ BAD = [
     (
         ("Q4_7", BYTES),
         ValueError,
-        "the kind of tensor 'head.weight' as stored is 'Q4_7', expected one of F16, BF16, Q8_0",
+        "the kind of tensor 'head.weight' as stored is 'Q4_7', expected 'F16', 'BF16', 'Q8_0'",
     ),
     ((4, BYTES), TypeError, "kind"),
     (("Q4_1", BYTES.tolist()), TypeError, "numpy.ndarray"),

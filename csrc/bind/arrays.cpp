@@ -115,7 +115,7 @@ Array Door::take(py::handle value, const char* name) {
   return a;
 }
 
-void Door::promote(int type) {
+void Door::use_type(int type) {
   if (type_ == NPY_NOTYPE || type_ == type) {
     type_ = type;
     return;
@@ -134,7 +134,7 @@ Array Door::array(py::handle value, const char* name, bool promotes) {
   if (!is_real(a.type()))
     type_error(std::string(name) + " has dtype " + a.dtype() +
                ", expected float16, float32, float64, integers or bool");
-  if (promotes) promote(a.type());
+  if (promotes) use_type(a.type());
   return a;
 }
 

@@ -141,7 +141,7 @@ class Door {
   void expect_rank(const Array& a, const char* name, int least) const;
   void expect_vector(const Array& a, const char* name, Index n, const char* what = "") const;  // (n,), or no array
 
-  void use_type(int type) { promote(type); }
+  void use_type(int type);  // as of a further array
   int result_type() const;  // of the arrays so far: half, float or double
   int compute_type() const { return result_type() == NPY_DOUBLE ? NPY_DOUBLE : NPY_FLOAT; }
   bool in_double() const { return compute_type() == NPY_DOUBLE; }
@@ -152,7 +152,6 @@ class Door {
   Output output(py::handle out, const Shape& shape, Overlap overlap = Overlap::none) const;
 
  private:
-  void promote(int type);
   Array take(py::handle value, const char* name);
   Array made(py::handle value, const char* name) const;
   void expect_no_overlap(const Array& out, Overlap overlap) const;

@@ -122,6 +122,7 @@ struct Mask {
   Index head = 0, row = 0, column = 0;
   MaskKind kind = MaskKind::none;
 
+  Mask() = default;
   Mask(Door& door, const Array& given, const Sizes& n) {
     if (!given) return;
     kind = PyTypeNum_ISBOOL(given.type()) ? MaskKind::boolean : MaskKind::additive;
@@ -163,11 +164,16 @@ struct AttentionInputs {
   Array q, k, v, slopes, sinks;
 };
 
-template <class T> void run_attention(const Sizes& n, const AttentionInputs& in, const Mask& mask,
-                                      const Restrictions& restrictions, const Output& out, const Output* weights) {
+// Where heads lie: elements from one to the next, and from a row of the result to the next.
+struct HeadStrides {
+  Index q, k, v, out, out_row;
+};
+
+template <class T> void run_attention(const Sizes& n, const HeadStrides& heads, const AttentionInputs& in,
+                                      const Mask& mask, const Restrictions& restrictions, const Output& out,
+                                      const Output* weights = nullptr) {
   const int trailing = n.heads ? 3 : 2;
   const LeadingOffsets q_at(in.q, n.batch, trailing), k_at(in.k, n.batch, trailing), v_at(in.v, n.batch, trailing);
-  const auto head_stride = [&](const Array& a) { return n.heads ? a.stride(-3) : 0; };
   const Index shared = n.G ? n.H / n.G : 0;  // query heads that share a key head
   if (out.array().size() == 0 && (!weights || weights->array().size() == 0)) return;
   const WithoutGil released(attention_flops(n));
@@ -176,10 +182,11 @@ template <class T> void run_attention(const Sizes& n, const AttentionInputs& in,
   attention<T>(n.B * n.G, sizes_of, [&](Index group) {
     const Index batch = group / n.G, key_head = group % n.G, head = key_head * shared;
     AttentionArgs<T> a = sized<T>(sizes_of(group));
-    a.q_head = head_stride(in.q), a.q_row = in.q.stride(-2), a.q = in.q.data<T>() + q_at(batch) + head * a.q_head;
-    a.k_row = in.k.stride(-2), a.k = in.k.data<T>() + k_at(batch) + key_head * head_stride(in.k);
-    a.v_row = in.v.stride(-2), a.v = in.v.data<T>() + v_at(batch) + key_head * head_stride(in.v);
-    a.out_head = n.L * n.Dv, a.out_row = n.Dv, a.out = out.data<T>() + (batch * n.H + head) * n.L * n.Dv;
+    a.q_head = heads.q, a.q_row = in.q.stride(-2), a.q = in.q.data<T>() + q_at(batch) + head * heads.q;
+    a.k_row = in.k.stride(-2), a.k = in.k.data<T>() + k_at(batch) + key_head * heads.k;
+    a.v_row = in.v.stride(-2), a.v = in.v.data<T>() + v_at(batch) + key_head * heads.v;
+    a.out_head = heads.out, a.out_row = heads.out_row;
+    a.out = out.data<T>() + batch * n.H * n.L * n.Dv + head * heads.out;
     if (weights) {
       a.weights_head = n.L * n.S, a.weights_row = n.S;
       a.weights = weights->data<T>() + (batch * n.H + head) * n.L * n.S;
@@ -220,7 +227,10 @@ py::object scaled_dot_product_attention(py::handle query, py::handle key, py::ha
   const Output output = door.output(out, n.with(n.L, n.Dv));
   const bool wants_weights = door.flag(return_weights, "return_weights");
   const Output weights = wants_weights ? door.output(py::none(), n.with(n.L, n.S)) : output;
-  door.in_type([&](auto t) { run_attention<decltype(t)>(n, in, mask, r, output, wants_weights ? &weights : nullptr); });
+  const auto stride = [&](const Array& a) { return n.heads ? a.stride(-3) : 0; };
+  const HeadStrides heads{stride(in.q), stride(in.k), stride(in.v), n.L * n.Dv, n.Dv};
+  door.in_type(
+      [&](auto t) { run_attention<decltype(t)>(n, heads, in, mask, r, output, wants_weights ? &weights : nullptr); });
   if (wants_weights) return py::make_tuple(output.finish(), weights.finish());
   return output.finish();
 }
@@ -292,24 +302,6 @@ py::object attention_varlen(py::handle query, py::handle key, py::handle value, 
 
 // --- one head, or equal slices of the last axis ----------------------------------------------------------------------
 
-template <class T> void run_sliced(const Sizes& n, const AttentionInputs& in, const Output& out) {
-  const LeadingOffsets q_at(in.q, n.batch, 2), k_at(in.k, n.batch, 2), v_at(in.v, n.batch, 2);
-  Restrictions r;
-  r.scale = 1.0 / std::sqrt(double(std::max<Index>(n.D, 1)));
-  const WithoutGil released(attention_flops(n));
-  const auto sizes_of = [&](Index) { return AttentionSizes{1, n.L, n.S, n.D, n.Dv}; };
-  attention<T>(n.B * n.H, sizes_of, [&](Index group) {
-    const Index batch = group / n.H, head = group % n.H;
-    AttentionArgs<T> a = sized<T>(sizes_of(group));
-    a.q_row = in.q.stride(-2), a.q = in.q.data<T>() + q_at(batch) + head * n.D;
-    a.k_row = in.k.stride(-2), a.k = in.k.data<T>() + k_at(batch) + head * n.D;
-    a.v_row = in.v.stride(-2), a.v = in.v.data<T>() + v_at(batch) + head * n.Dv;
-    a.out_row = n.H * n.Dv, a.out = out.data<T>() + batch * n.L * a.out_row + head * n.Dv;
-    restrict(a, r, batch);
-    return a;
-  });
-}
-
 py::object sliced_attention(Door door, py::handle query, py::handle key, py::handle value, py::handle num_heads) {
   AttentionInputs in{door.array(query, "query"), door.array(key, "key"), door.array(value, "value"), {}, {}};
   door.expect_rank(in.q, "query", 2), door.expect_rank(in.k, "key", 2), door.expect_rank(in.v, "value", 2);
@@ -326,6 +318,7 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
   if (value_width % n.H != 0)
     door.value_error(shaped("value", in.v) + ", expected a last axis that num_heads, " + std::to_string(n.H) +
                      ", divides");
+  n.G = n.H, n.heads = false;
   n.L = in.q.dim(-2), n.S = in.k.dim(-2), n.D = width / n.H, n.Dv = value_width / n.H;
   n.batch = broadcast(door, broadcast(door, leading(in.q, 2), in.q, "key", in.k, 2), in.q, "value", in.v, 2);
   n.B = product(n.batch);
@@ -333,7 +326,10 @@ py::object sliced_attention(Door door, py::handle query, py::handle key, py::han
   Shape shape = n.batch;
   shape.push_back(n.L), shape.push_back(value_width);
   const Output output = door.output(py::none(), shape);
-  if (output.array().size() > 0) door.in_type([&](auto t) { run_sliced<decltype(t)>(n, in, output); });
+  Restrictions r;
+  r.scale = 1.0 / std::sqrt(double(std::max<Index>(n.D, 1)));
+  const HeadStrides heads{n.D, n.D, n.Dv, n.Dv, value_width};
+  door.in_type([&](auto t) { run_attention<decltype(t)>(n, heads, in, Mask(), r, output); });
   return output.finish();
 }
 

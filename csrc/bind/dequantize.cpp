@@ -30,15 +30,17 @@ py::object dequantize_bytes(py::handle kind_in, py::handle data_in, py::handle c
 }  // namespace
 
 Stored stored_kind(const Door& door, py::handle word, const char* label) {
-  constexpr const char* kKinds[] = {"F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",
-                                    "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};  // as the enum counts behind f32
-  const std::string given = door.word(word, label);
-  std::string known;
-  for (int i = 0; i < int(std::size(kKinds)); ++i) {
-    if (given == kKinds[i]) return Stored(i + 1);
-    known += (i ? ", " : "") + std::string(kKinds[i]);
-  }
-  door.value_error(std::string(label) + " is '" + given + "', expected one of " + known);
+  return door.one_of<Stored>(word, label,
+                             {{"F16", Stored::f16},
+                              {"BF16", Stored::bf16},
+                              {"Q8_0", Stored::q8_0},
+                              {"Q4_0", Stored::q4_0},
+                              {"Q4_1", Stored::q4_1},
+                              {"Q5_0", Stored::q5_0},
+                              {"Q5_1", Stored::q5_1},
+                              {"Q4_K", Stored::q4_k},
+                              {"Q5_K", Stored::q5_k},
+                              {"Q6_K", Stored::q6_k}});
 }
 
 void bind_dequantize(py::module_& m) {

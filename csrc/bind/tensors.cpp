@@ -208,7 +208,7 @@ class Spec {
     if (!std::isfinite(x)) door_.value_error(label(name) + " is beyond float32");
     return x;
   }
-  float positive(const char* name) const {  // or zero
+  float non_negative(const char* name) const {
     const float x = number(name);
     if (!(x >= 0)) door_.value_error(label(name) + " is " + std::to_string(x) + ", expected at least 0");
     return x;
@@ -245,7 +245,7 @@ BlockSpec read_spec(const Spec& f) {
   BlockSpec s{};
   s.inner = f.integer("inner", 1), s.heads = f.integer("heads", 1);
   s.key_heads = f.integer("key_heads", 1), s.head_size = f.integer("head_size", 1);
-  s.norm = f.norm(), s.eps = f.positive("eps"), s.parallel = f.flag("parallel");
+  s.norm = f.norm(), s.eps = f.non_negative("eps"), s.parallel = f.flag("parallel");
   s.activation = f.activation();
   f.read_scale(s);
   s.causal = f.flag("causal"), s.left = f.integer("left", -1), s.right = f.integer("right", -1);
@@ -258,7 +258,7 @@ Block read_block(const Tensors& t, const BlockSpec& s, Index width) {
   const Index q = s.query_width(), k = s.key_width(), inner = s.inner;
   const bool gated = ff.has("gate.weight");
   if (self.has("query_norm.weight") != self.has("key_norm.weight"))
-    t.get(self.has("query_norm.weight") ? "attention.key_norm.weight" : "attention.query_norm.weight", {s.head_size});
+    for (const char* norm : {"query_norm.weight", "key_norm.weight"}) self.get(norm, {s.head_size});
   Block block{
       s,
       {self.norms(width), below_one_another(self, {{"query", q}, {"key", k}, {"value", k}}, width),
@@ -301,7 +301,7 @@ StackParts read_stack(const Door& door, py::dict spec, py::object tensors, py::o
   HugePages storage(kWeightsTogether);
   const Tensors t(door, std::move(tensors), std::move(stored), storage);
   StackParts parts;
-  parts.width = f.integer("width", 1), parts.norm = f.norm(), parts.eps = f.positive("eps");
+  parts.width = f.integer("width", 1), parts.norm = f.norm(), parts.eps = f.non_negative("eps");
   if (t.has("head.weight")) parts.head = t.linear("head", -1, parts.width);
   else if (!t.has("embeddings.word.weight")) door.value_error("tensor 'embeddings.word.weight' is missing");
   parts.embeddings = read_embeddings(t.part("embeddings"), parts, f.number("embedding_scale"));

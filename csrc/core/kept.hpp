@@ -1,7 +1,6 @@
 #pragma once
 // Storage that stays when its user is done, for the next one to find as it was: fresh pages cost the system a fault and
-// a clearing each, 3 to 6 % of a small encoder's pass on two threads and far more on 16. (Huge pages gained nothing
-// beside that, neither here nor for weights.)
+// a clearing each, 3 to 6 % of a small encoder's pass on two threads and far more on 16.
 #include <atomic>
 #include <cstddef>
 

@@ -10,7 +10,7 @@ namespace tfcore {
 // Names this machine and build offer, best first.
 std::vector<std::string> available_isas();
 
-// The table in use; the best available unless use_isa chose another.
+// The table that use_isa chose.
 const KernelTable& kernels();
 
 // False when `name` is not among available_isas(), nor one of a test build's that this CPU can run.

@@ -55,8 +55,7 @@ template <class T, class L> bool read_mask(ScoreBlock<T>& b) {
                 ? square[0]
                 : mask_lanes(a, b.rows.head[row] * a.mask_head + b.rows.query[row] * a.mask_row + key * a.mask_column,
                              keys);
-        const IntVec<T> hidden = IntVec<T>(square[r] == splat(kMinusInfinity<T>)),
-                        used = lane_index<T>() < Int<T>(keys);
+        const IntVec<T> hidden = IntVec<T>(square[r] == splat(kMinusInfinity<T>)), used = first_lanes<T>(keys);
         b.hides |= any(hidden);
         shows |= any(IntVec<T>(~hidden & used));
       }

@@ -99,7 +99,7 @@ template <class T> TFCORE_INLINE T sum_of_squares(const T* x, Index n) {
 
 // v with zeros beyond `count`.
 template <class T> TFCORE_INLINE Vec<T> first_of(Vec<T> v, int count) {
-  return count < lanes<T> ? lane_index<T>() < IntVec<T>{} + Int<T>(count) ? v : Vec<T>{} : v;
+  return count < lanes<T> ? first_lanes<T>(count) ? v : Vec<T>{} : v;
 }
 
 template <class T> TFCORE_INLINE T sum_of_squares_around(T mean, const T* x, Index n) {

@@ -247,7 +247,7 @@ template <class T> struct KeyLanes {
     const Index left = b.end % lanes<T>;
     for (Index r = 0; left > 0 && r < b.count; ++r) {
       T* const last = b.scores + r * row_stride + b.end - left - b.block;
-      store(last, lane_index<T>() < IntVec<T>{} + Int<T>(left) ? load(last) : splat(kMinusInfinity<T>));
+      store(last, first_lanes<T>(left) ? load(last) : splat(kMinusInfinity<T>));
     }
   }
 

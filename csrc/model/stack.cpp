@@ -5,7 +5,7 @@
 namespace tfcore {
 namespace {
 
-// Every linear layer of a stack, in the order of a forward pass.
+// The linear layers that every pass reads: keys and values of an encoder's result are made once.
 template <class F> void for_each_linear(StackParts& parts, F f) {
   if (parts.embeddings.projection) f(*parts.embeddings.projection);
   for (Block& block : parts.blocks) {

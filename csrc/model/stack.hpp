@@ -1,7 +1,7 @@
 #pragma once
 // A stack of transformer blocks between embeddings and a last norm: an encoder or a decoder, in one call.
 //
-//   x = norm((word[id] + token_type[t]) * scale + position[p]) [W]
+//   x = norm(word[id] * scale + token_type[t] + position[p])   [W]
 //   x = block_i(x)  for every block
 //   x = norm(x)
 //

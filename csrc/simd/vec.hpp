@@ -69,6 +69,10 @@ template <class T> TFCORE_INLINE IntVec<T> lane_index() {  // {0, 1, 2, …}
   return v;
 }
 
+template <class T> TFCORE_INLINE IntVec<T> first_lanes(std::int64_t n) {
+  return lane_index<T>() < IntVec<T>{} + Int<T>(n);
+}
+
 TFCORE_INLINE std::int64_t min(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 TFCORE_INLINE std::int64_t max(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 
@@ -81,7 +85,7 @@ template <class T> TFCORE_INLINE Vec<T> load_first(const T* p, int n) {
   if constexpr (sizeof(T) == 4) return _mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p);
   else return _mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p);
 #elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
-  const IntVec<T> mask = lane_index<T>() < IntVec<T>{} + Int<T>(n);
+  const IntVec<T> mask = first_lanes<T>(n);
   if constexpr (sizeof(T) == 4) return _mm256_maskload_ps(p, __m256i(mask));
   else return _mm256_maskload_pd(p, __m256i(mask));
 #elif TFCORE_VEC_BYTES == 16  // lane by lane: a call of memcpy would take longer
@@ -104,7 +108,7 @@ template <class V> TFCORE_INLINE void store_first(Element<V>* p, V v, int n) {
   else _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), v);
 #elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
   if (n == lanes<T>) return store(p, v);  // the masked one takes Zen 3 some 40 operations, whatever the mask
-  const IntVec<T> mask = lane_index<T>() < IntVec<T>{} + Int<T>(n);
+  const IntVec<T> mask = first_lanes<T>(n);
   if constexpr (sizeof(T) == 4) _mm256_maskstore_ps(p, __m256i(mask), v);
   else _mm256_maskstore_pd(p, __m256i(mask), v);
 #elif TFCORE_VEC_BYTES == 16

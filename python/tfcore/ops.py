@@ -314,7 +314,7 @@ def feed_forward(
     w2: ArrayLike,
     b2: ArrayLike | None,
     *,
-    activation: str = "gelu",
+    activation: str | None = "gelu",
 ) -> Array:
     """activation(x @ w1.T + b1) @ w2.T + b2: x (..., C), w1 (F, C), w2 (C, F) → (..., C); activations as in `linear`.
 

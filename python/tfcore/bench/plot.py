@@ -27,8 +27,10 @@ _STYLE = {  # rival → colour, marker
     "onnxruntime": ("#009e73", "D"),
     "openvino": ("#cc79a7", "v"),
     "ctranslate2": ("#e69f00", "P"),
+    "llama.cpp": ("#56b4e9", "X"),
+    "sentence-transformers": ("#000000", "*"),
 }
-_UNKNOWN = ("#56b4e9", "X")
+_UNKNOWN = ("#f0e442", "p")
 _INK, _FAINT, _GRID = "#24292f", "#57606a", "#d8dee4"
 _ROW_INCHES, _WIDTH_INCHES = 0.27, 8.5
 _CHART_POINTS = 205  # the height of a chart of growth

@@ -58,8 +58,8 @@ class DefaultPooling:
 
     def __init__(self, transformer: Transformer, widths: Widths) -> None:
         config = transformer.model.config
-        architectures = config.get("architectures") or [""]
-        writes = str(architectures[0]).endswith("ForCausalLM") and config.get("is_causal") is not False
+        made_to_write = any(name.endswith("ForCausalLM") for name in config.texts("architectures")[:1])
+        writes = made_to_write and config.get("is_causal") is not False
         self._pooling = Pooling(("lasttoken" if writes else "mean",))
         widths[SENTENCE] = widths[TOKENS]
 

@@ -84,6 +84,9 @@ class MultiVectorEncoder(Opened[_Parts]):
         A branch, tag or commit of the hub's.
     cache_folder, token, local_files_only
         How a name is looked up: `cache_dir`, `token` and `local_files_only` of `AutoModel`.
+    device, trust_remote_code
+        Taken for the sake of code written for sentence-transformers: the device is "cpu", and no code of a checkpoint
+        ever runs.
     prompts, default_prompt_name : optional
         The attributes of these names from the beginning; `prompts` are added to the checkpoint's.
 
@@ -122,7 +125,7 @@ class MultiVectorEncoder(Opened[_Parts]):
                 "config_sentence_transformers.json, expected a multi-vector checkpoint"
             )
         if pylate:
-            mask = _Mask(_words(options.config, "skiplist_words", list(string.punctuation)))
+            mask = _Mask(options.config.texts("skiplist_words", string.punctuation))
             modules.append(Normalize(folder / "Normalize", widths, source=TOKENS))
         settings = options.config if pylate else transformer.settings
         tokenizer = transformer.tokenizer
@@ -280,9 +283,9 @@ class _Mask:
         """Reads the module's config; the vectors themselves it leaves as they are."""
         config = Config.read(folder / "config.json")
         config.expect("keep_only_token_ids", None)
-        self.words = _words(config, "skiplist_words", [])
+        self.words = config.texts("skiplist_words")
         sides = config.get("skiplist_tasks")
-        self.sides = [sides] if isinstance(sides, str) else _words(config, "skiplist_tasks", ["document"])
+        self.sides = [sides] if isinstance(sides, str) else config.texts("skiplist_tasks", ["document"])
         self.found = True
         return lambda features: None
 
@@ -295,15 +298,6 @@ class _Mask:
             if token is not None and (token != tokenizer.unk_token_id or word == tokenizer.unk_token)
         ]
         return np.array(known, np.int64)
-
-
-def _words(config: Config, field: str, default: list[str]) -> list[str]:
-    words = config.get(field)
-    if words is None:
-        return default
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"{config.path}: field {field!r} is {words!r}, expected a list of strings")
-    return words
 
 
 def _optional_length(config: Config, field: str) -> int | None:

@@ -87,6 +87,8 @@ class AutoModel:
         ------
         FileNotFoundError
             There is no such folder or name, or it lacks a file.
+        TypeError
+            An argument is of another kind, or none that there is.
         ValueError
             The config's `model_type` is not known (the message lists those that are) or has no such head, a config
             field or tensor is missing or wrong, a file lies about itself. The message names file and field or tensor.
@@ -183,6 +185,8 @@ class AutoTokenizer:
         ------
         FileNotFoundError
             There is no such folder or name, or it holds no tokenizer.
+        TypeError
+            An argument is of another kind, or none that there is.
         ValueError
             A file is broken; the message names it.
         """

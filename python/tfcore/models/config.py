@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,9 +76,11 @@ class Config(Mapping[str, Any]):
             self.refuse(name, "a token's id or several")
         return ids
 
-    def texts(self, name: str) -> list[str]:
-        """The field's strings; [] where it is missing."""
-        value = self._fields.get(name) or []
+    def texts(self, name: str, default: Sequence[str] = ()) -> list[str]:
+        """The field's strings, or the default ones where it is missing."""
+        value = self._fields.get(name)
+        if value is None:
+            return list(default)
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
             self.refuse(name, "a list of strings")
         return value

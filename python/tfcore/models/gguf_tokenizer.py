@@ -13,10 +13,9 @@ from typing import Any
 from ..extras import extra
 from .config import Config
 from .gguf import GgufFile
-from .sentencepiece_files import halves
+from .sentencepiece_files import CONTROL, SPACE, UNKNOWN, USER_DEFINED, halves
 from .word_splits import SPLITS
 
-_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # kinds of tokens
 _SPECIAL = {
     "bos_token": "bos_token_id",
     "eos_token": "eos_token_id",
@@ -25,7 +24,6 @@ _SPECIAL = {
     "sep_token": "seperator_token_id",
     "mask_token": "mask_token_id",
 }
-_SPACE = "\u2581"  # stands for a space in SentencePiece's tokens
 
 # ---- the vocabulary
 
@@ -135,13 +133,13 @@ def _sentence_piece(vocabulary: _Vocabulary) -> tuple[Any, bool]:
     """SentencePiece's BPE: the best-scored pair first, bytes for what is in no token."""
     from tokenizers import Tokenizer, decoders, normalizers
 
-    unknown = vocabulary.special.get("unk_token") or next(iter(vocabulary.of_kind(_UNKNOWN)), None)
+    unknown = vocabulary.special.get("unk_token") or next(iter(vocabulary.of_kind(UNKNOWN)), None)
     merges = _stated_merges(vocabulary) if vocabulary.has("merges") else _scored_merges(vocabulary)
     backend = Tokenizer(_bpe(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
-    decoding: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    spaces: list[Any] = [normalizers.Replace(" ", _SPACE)]
+    decoding: list[Any] = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    spaces: list[Any] = [normalizers.Replace(" ", SPACE)]
     if vocabulary.flag("add_space_prefix", True):  # before what follows a special token, too
-        spaces.insert(0, normalizers.Prepend(_SPACE))
+        spaces.insert(0, normalizers.Prepend(SPACE))
         decoding.append(decoders.Strip(" ", 1, 0))
     backend.normalizer = normalizers.Sequence(spaces)
     backend.decoder = decoders.Sequence(decoding)
@@ -194,7 +192,7 @@ def _add_tokens(backend: Any, vocabulary: _Vocabulary) -> None:
     """Tokens that are found whole in a text: control tokens, which `decode` can leave out, and a user's own."""
     from tokenizers import AddedToken
 
-    control = dict.fromkeys([*vocabulary.of_kind(_CONTROL), *vocabulary.special.values()])
+    control = dict.fromkeys([*vocabulary.of_kind(CONTROL), *vocabulary.special.values()])
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
-    own = [token for token in vocabulary.of_kind(_USER_DEFINED) if token not in control]
+    own = [token for token in vocabulary.of_kind(USER_DEFINED) if token not in control]
     backend.add_tokens([AddedToken(token, special=False, normalized=False) for token in own])

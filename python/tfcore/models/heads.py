@@ -21,17 +21,14 @@ class Head:
     """
 
     def __init__(self, data: HeadSpec, tensors: Mapping[str, Float32Array], words: str, config: Config) -> None:
-        def find(name: str) -> Float32Array | None:
-            return tensors.get(name)
-
         def packed(name: str, weight: str) -> ops.PackedLinear:
-            return ops.PackedLinear(tensors[weight], find(f"{name}.bias"))
+            return ops.PackedLinear(tensors[weight], tensors.get(f"{name}.bias"))
 
         self.data = data
         self._config = config
         self._pooler = packed("pooler", "pooler.weight") if data.rows == "pooler" else None
         self._dense = packed("head.dense", "head.dense.weight") if data.dense else None
-        self._norm = (tensors["head.norm.weight"], find("head.norm.bias")) if data.norm else None
+        self._norm = (tensors["head.norm.weight"], tensors.get("head.norm.bias")) if data.norm else None
         self._out = packed("head.out", words if data.tied else "head.out.weight")
 
     def __call__(self, states: Float32Array, tokens: PackedTokens) -> Float32Array:

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..extras import extra
 from .config import Config, read_json
+from .sentencepiece_files import SPACE
 from .tokenizer_families import LibraryErrors, TokenizerFamily, token_text
 
-_SPACE = "▁"
 _LANGUAGE = re.compile(r">>.*?<<", re.DOTALL)  # a target language, named at the front of a text
 
 
@@ -82,7 +82,7 @@ class MarianSide:
                 run.append(token)
             elif not skip_special_tokens:
                 text, run = f"{text}{self._pieces.decode_pieces(run)}{token} ", []
-        return f"{text}{self._pieces.decode_pieces(run)}".replace(_SPACE, " ").strip()
+        return f"{text}{self._pieces.decode_pieces(run)}".replace(SPACE, " ").strip()
 
     def _whole(self) -> re.Pattern[str]:
         """Matches the tokens that are found whole in a text."""

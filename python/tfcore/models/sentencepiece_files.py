@@ -16,7 +16,7 @@ from .tokenizer_families import LibraryErrors
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # the types of pieces
 _UNIGRAM, _BPE = 1, 2
-_SPACE = "▁"
+SPACE = "▁"  # stands for a space
 _FLOATS = {1: ("<d", 8), 5: ("<f", 4)}  # kinds of field → layout and size
 
 
@@ -121,10 +121,10 @@ def llama_tokenizer(
 
     tokenizer = _byte_fallback_bpe(model, "Llama", special)
     scheme = ("always" if legacy else "first") if add_prefix_space else "never"
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, prepend_scheme=scheme, split=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=False)
     own_space = [decoders.Strip(content=" ", left=1)] if add_prefix_space else []
     tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *own_space]
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *own_space]
     )
     return tokenizer
 
@@ -134,9 +134,9 @@ def gemma_tokenizer(model: SentencePieces, special: Iterable[str] = ()) -> Any:
     from tokenizers import decoders, normalizers, pre_tokenizers
 
     tokenizer = _byte_fallback_bpe(model, "Gemma", special)
-    tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
+    tokenizer.normalizer = normalizers.Replace(" ", SPACE)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
-    tokenizer.decoder = decoders.Sequence([decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
     return tokenizer
 
 
@@ -168,9 +168,9 @@ def _word_wise(model: SentencePieces, vocabulary: list[tuple[str, float]], unk_i
         with LibraryErrors(f"{model.path}: its table of characters is broken"):
             tokenizer.normalizer = normalizers.Precompiled(model.characters)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(_SPACE, prepend_scheme="always")]
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(SPACE, prepend_scheme="always")]
     )
-    tokenizer.decoder = decoders.Metaspace(_SPACE, prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(SPACE, prepend_scheme="always")
     return tokenizer
 
 

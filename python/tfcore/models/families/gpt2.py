@@ -63,7 +63,7 @@ GPT2 = Family(
         **CLASSIFIERS,
     },
     prefixes=("transformer.",),
-    ignored=(r"h\.\d+\.attn\.(masked_)?bias",),  # buffers that old versions saved,
+    ignored=(r"h\.\d+\.attn\.(masked_)?bias",),  # buffers that old versions saved
     aliases={
         "hidden_size": "n_embd",
         "num_hidden_layers": "n_layer",
