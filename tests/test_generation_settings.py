@@ -38,6 +38,20 @@ def test_fields_of_an_object_replace_the_checkpoints(writer, config_of):
     assert not np.array_equal(found, writer.generate([[7, 8]], **given, **plain))
 
 
+def test_an_object_in_transformers_place(writer, config_of):
+    for config in (config_of(max_new_tokens=2), tfcore.GenerationConfig(max_new_tokens=2)):
+        assert np.array_equal(writer.generate([[7, 8]], config), writer.generate([[7, 8]], max_new_tokens=2))
+
+
+def test_an_object_as_a_dict():
+    config = tfcore.GenerationConfig(top_k=5)
+    config.update(top_k=7, top_p=0.5)
+    everything = config.to_dict()
+    assert (everything["top_k"], everything["top_p"], everything["num_beams"]) == (7, 0.5, None)
+    with pytest.raises(TypeError, match="generate has no setting tops"):
+        config.update(tops=1)
+
+
 def test_settings_of_the_call_come_before_an_objects(writer, config_of):
     for config in (config_of(max_new_tokens=9, num_beams=2), {"max_new_tokens": 9, "num_beams": 2}):
         options = writer._options({"max_new_tokens": 6}, config)
@@ -137,6 +151,14 @@ def test_numpys_seed_repeats_a_draw(writer):
     pytest.importorskip("transformers").set_seed(42)
     assert [writer.generate([[7, 8]], **options).tolist() for _ in range(2)] == [first, second]
     assert first != second
+
+
+def test_a_seed_set_beforehand_repeats_a_draw(writer):
+    drawn = []
+    for seed in (3, 3, 4):
+        tfcore.set_seed(seed)
+        drawn.append(writer.generate([[7, 8]], do_sample=True, num_beams=1, max_new_tokens=12).tolist())
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_lengths_count_a_texts_own_tokens(writer):

@@ -96,6 +96,23 @@ def test_configs_say_what_is_returned(tmp_path, name):
         model(**recording.whole())
 
 
+def test_settings_instead_of_the_configs(tmp_path):
+    opened(tmp_path, "llama.causal_lm")
+    given = {"pad_token_id": 5, "eos_token_id": 7, "id2label": {0: "good"}}
+    model = tfcore.AutoModelForCausalLM.from_pretrained(tmp_path, **given)
+    assert (model.config.pad_token_id, model.config.eos_token_id, model.config.id2label) == (5, 7, {0: "good"})
+    assert (model.generation_config.pad_token_id, model.generation_config.eos_token_id) == (5, 7)
+    with pytest.raises(TypeError, match=r"unknown argument 'num_layers', expected a setting of the config \(b"):
+        tfcore.AutoModelForCausalLM.from_pretrained(tmp_path, num_layers=3)
+
+
+def test_what_a_config_usually_says(tmp_path):
+    config = AutoModel.from_pretrained(write_bert(tmp_path)).config
+    assert (config.output_hidden_states, config.output_attentions, config.return_dict) == (False, False, True)
+    assert config.problem_type is None
+    assert config.name_or_path == config._name_or_path == str(tmp_path)
+
+
 # ---- answers
 
 
@@ -131,6 +148,16 @@ def test_inputs_without_their_stars(model):
         model(inputs)
 
 
+@pytest.mark.parametrize("name", ["bert.base", "t5.base"])
+def test_what_is_none_and_what_a_tokenizer_adds_are_passed_over(tmp_path, name):
+    recording, model = opened(tmp_path, name)
+    inputs = recording.whole()
+    beside = {"inputs_embeds": None, "labels": None, "offset_mapping": [], "special_tokens_mask": [], "length": [3]}
+    assert np.array_equal(model(**inputs, **beside).last_hidden_state, model(**inputs).last_hidden_state)
+    with pytest.raises(TypeError, match=r"unknown argument 'labels', expected one of input_ids, .* use_cache$"):
+        model(**inputs, labels=[1])
+
+
 def test_an_encoder_decoder_takes_use_cache(tmp_path):
     recording, model = opened(tmp_path, "t5.base")
     got, want = model(**recording.whole(), use_cache=False), model(**recording.whole())
@@ -151,6 +178,8 @@ def test_the_device_is_pytorchs(model):
     torch = pytest.importorskip("torch")
     theirs = torch.zeros(1, device=model.device).device
     assert (theirs.type, theirs.index) == (model.device.type, model.device.index)
+    assert model.device == theirs
+    assert model.device != torch.device("meta")
     assert model.to(theirs) is model
 
 

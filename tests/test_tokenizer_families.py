@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from checkpoints import minilm
 from tfcore import AutoTokenizer
 from tfcore.models import Tokenizer
 from tfcore.models.config import Config
@@ -205,6 +206,36 @@ def test_a_space_before_the_first_word(folders):
     for name in ("gpt2", "gpt2-json"):
         plain_, spaced = (AutoTokenizer.from_pretrained(folders / name, add_prefix_space=on) for on in (False, True))
         assert spaced.encode("the fox") == plain_.encode(" the fox") != plain_.encode("the fox")
+
+
+def test_where_words_begin_behind_a_space_that_was_added(folders, copy):
+    """As Transformers does, the processor that takes spaces out of offsets follows the setting, too."""
+    folder = copy("gpt2-json")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    ends = {"sep": ["<|endoftext|>", 0], "cls": ["<|endoftext|>", 0]}
+    content["post_processor"] = {"type": "RobertaProcessing", **ends, "trim_offsets": True, "add_prefix_space": False}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer = AutoTokenizer.from_pretrained(folder, add_prefix_space=True)
+    offsets = tokenizer("the fox", return_offsets_mapping=True, add_special_tokens=False).offset_mapping
+    assert "".join("the fox"[begin:end] for begin, end in offsets) == "thefox"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"clean_up_tokenization_spaces": True},
+        {"do_lower_case": False},
+        {"strip_accents": False},
+        {"additional_special_tokens": ["<x>"]},
+    ],
+)
+def test_settings_beside_transformers(settings):
+    theirs = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(minilm(), **settings)
+    ours = AutoTokenizer.from_pretrained(minilm(), **settings)
+    text = "Hello <x> Wörld , isn't it ?"
+    assert ours(text).input_ids == theirs(text).input_ids
+    assert ours.decode(ours(text).input_ids) == theirs.decode(theirs(text).input_ids)
+    assert len(ours) == len(theirs)
 
 
 def test_a_ready_backend(folders):

@@ -92,6 +92,7 @@ _LATER = {
     "SentenceEncoder": "embedding",
     "TextIteratorStreamer": "models",
     "TextStreamer": "models",
+    "set_seed": "generation",
 }
 
 __all__ = [
@@ -130,6 +131,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "self_attention",
     "set_num_threads",
+    "set_seed",
     "show_config",
     "silu",
     "softmax",

@@ -2,7 +2,7 @@
 
 from .api import Generated, generate, stream
 from .config import GenerationConfig
-from .loop import Step
+from .loop import Step, set_seed
 from .options import GenerationOptions
 from .protocol import Decode, Session, Streamer
 
@@ -15,5 +15,6 @@ __all__ = [
     "Step",
     "Streamer",
     "generate",
+    "set_seed",
     "stream",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .options import check_known, is_known
+from .options import GenerationOptions, check_known, is_known
 
 
 class GenerationConfig:
@@ -29,8 +29,7 @@ class GenerationConfig:
     """
 
     def __init__(self, **settings: Any) -> None:
-        for name, value in settings.items():
-            setattr(self, name, value)
+        self.update(**settings)
 
     def __setattr__(self, name: str, value: Any) -> None:
         check_known([name])
@@ -44,6 +43,15 @@ class GenerationConfig:
     def to_diff_dict(self) -> dict[str, Any]:
         """What is set."""
         return dict(vars(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting, None where it is not set."""
+        return {name: getattr(self, name) for name in GenerationOptions.__dataclass_fields__}
+
+    def update(self, **settings: Any) -> None:
+        """Sets several at once."""
+        for name, value in settings.items():
+            setattr(self, name, value)
 
     def __repr__(self) -> str:
         return f"GenerationConfig({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"

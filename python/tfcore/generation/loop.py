@@ -69,6 +69,14 @@ def seed_of(options: GenerationOptions) -> int:
     return int.from_bytes(np.random.bytes(16), "little")  # noqa: NPY002 (it is what `np.random.seed` sets)
 
 
+def set_seed(seed: int) -> None:
+    """What texts drawn from here on follow from, where `generate` is given no seed of its own: NumPy's global state.
+
+    >>> set_seed(42)
+    """
+    np.random.seed(seed)  # noqa: NPY002
+
+
 def random_stream(seed: int, *place: int) -> np.random.Generator:
     """The random numbers that belong to a place, such as a row of the batch, and to no other."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=place)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
-from .device import check_ways_to_hold
+from .device import CONFIG_SETTINGS, check_ways_to_hold
 from .encoder_decoder import EncoderDecoderModel
 from .families import find_family
 from .hub import MODEL_FILES, TOKENIZER_FILES, Lookup, resolve
@@ -23,11 +23,12 @@ from .pretrained import (
 from .tokenizer import Tokenizer
 from .tokenizer_families import SPECIAL
 from .tokenizer_files import open_tokenizer
-from .writing import CausalLM, Seq2SeqLM
+from .writing import CausalLM, Seq2SeqLM, Writing
 
 _SETTINGS = (
-    *SPECIAL,
-    *("model_max_length", "padding_side", "truncation_side", "add_bos_token", "add_eos_token", "add_prefix_space"),
+    *(*SPECIAL, "additional_special_tokens", "model_max_length", "padding_side", "truncation_side"),
+    *("add_bos_token", "add_eos_token", "add_prefix_space", "legacy", "clean_up_tokenization_spaces"),
+    *("do_lower_case", "strip_accents", "tokenize_chinese_chars"),
 )
 
 
@@ -47,9 +48,7 @@ class AutoModel:
         local_files_only: bool = False,
         subfolder: str = "",
         gguf_file: str | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        **held: Any,
+        **settings: Any,
     ) -> Any:
         """The model of a checkpoint folder, hub name or GGUF file.
 
@@ -72,11 +71,10 @@ class AutoModel:
             Whether to look in the cache alone, without asking the hub.
         subfolder, gguf_file : str, optional
             Where in the folder or repository the checkpoint lies, and which GGUF file there it is.
-        output_hidden_states, output_attentions : bool, optional
-            What calls return beside their result, instead of what the config says.
-        **held
-            `torch_dtype`, `device_map="cpu"` and the like, taken for the sake of code written for Transformers: models
-            are float32 and on the CPU.
+        **settings
+            `output_hidden_states`, `output_attentions`, `pad_token_id`, `bos_token_id`, `eos_token_id`, `id2label` and
+            `label2id`, instead of the config's. `torch_dtype`, `device_map="cpu"` and the like are taken for the sake
+            of code written for Transformers: models are float32 and on the CPU.
 
         Returns
         -------
@@ -93,17 +91,17 @@ class AutoModel:
             The config's `model_type` is not known (the message lists those that are) or has no such head, a config
             field or tensor is missing or wrong, a file lies about itself. The message names file and field or tensor.
         """
-        check_ways_to_hold(held)
+        check_ways_to_hold({name: value for name, value in settings.items() if name not in CONFIG_SETTINGS})
         source = Lookup(revision, cache_dir, token, local_files_only, subfolder, gguf_file)
         path = resolve(pretrained_model_name_or_path, MODEL_FILES, source)
         opened = config, _ = open_checkpoint(path)
         both = len(find_family(config).read(config).stacks()) > 1
         kinds: dict[str | None, type[Pretrained]] = {CAUSAL_LM: CausalLM, SEQ2SEQ_LM: Seq2SeqLM}
         model = kinds.get(cls.task, EncoderDecoderModel if both else Model)(path, cls.task, opened)
-        asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        for name, wish in asked.items():
-            if wish is not None:
-                setattr(model.config, name, wish)
+        for name in CONFIG_SETTINGS & settings.keys():
+            setattr(model.config, name, settings[name])
+            if name.endswith("token_id") and isinstance(model, Writing):
+                setattr(model.generation_config, name, settings[name])
         return model
 
 
@@ -179,7 +177,8 @@ class AutoTokenizer:
             ever runs.
         **settings
             `padding_side`, `truncation_side`, `model_max_length`, `add_bos_token`, `add_eos_token` and special tokens
-            (`pad_token="[PAD]"`), instead of the files'; `add_prefix_space` for files without a `tokenizer.json`.
+            (`pad_token="[PAD]"`), instead of the files'; `add_prefix_space`, `legacy`, `do_lower_case`,
+            `strip_accents`, `tokenize_chinese_chars` and `clean_up_tokenization_spaces`.
 
         Raises
         ------

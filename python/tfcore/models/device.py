@@ -13,6 +13,10 @@ _HELD = (
     *("attn_implementation", "device_map", "dtype", "low_cpu_mem_usage", "torch_dtype", "trust_remote_code"),
     "use_safetensors",
 )
+CONFIG_SETTINGS = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id"),
+    *("output_attentions", "output_hidden_states"),
+}
 
 
 class Device(str):
@@ -24,6 +28,11 @@ class Device(str):
 
     type = "cpu"
     index = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:  # a torch.device of that name, too
+        return str(other) == str(self)
+
+    __hash__ = str.__hash__
 
 
 CPU = Device("cpu")
@@ -68,12 +77,16 @@ def check_ways_to_hold(arguments: dict[str, Any]) -> None:
     >>> check_ways_to_hold({"torch_dtype": "auto", "device_map": "cpu"})
     >>> check_ways_to_hold({"tensor_type": "auto"})
     Traceback (most recent call last):
-    TypeError: unknown argument 'tensor_type', expected one of attn_implementation, device_map, dtype, \
+    TypeError: unknown argument 'tensor_type', expected a setting of the config (bos_token_id, eos_token_id, id2label, \
+label2id, output_attentions, output_hidden_states, pad_token_id) or one of attn_implementation, device_map, dtype, \
 low_cpu_mem_usage, torch_dtype, trust_remote_code, use_safetensors
     """
     for name, value in arguments.items():
         if name not in _HELD:
-            raise TypeError(f"unknown argument {name!r}, expected one of {', '.join(_HELD)}")
+            settings = ", ".join(sorted(CONFIG_SETTINGS))
+            raise TypeError(
+                f"unknown argument {name!r}, expected a setting of the config ({settings}) or one of {', '.join(_HELD)}"
+            )
         if name == "device_map" and value not in (None, "auto"):
             for device in value.values() if isinstance(value, Mapping) else [value]:
                 check_device(device)

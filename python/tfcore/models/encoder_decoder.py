@@ -39,6 +39,7 @@ class EncoderDecoderModel(Pretrained):
         return_dict: bool = True,
         *,
         use_cache: bool | None = None,
+        **others: Any,
     ) -> Any:
         """What the model makes of a batch of texts and of what the decoder is given.
 
@@ -59,6 +60,8 @@ class EncoderDecoderModel(Pretrained):
             Whether to return every layer's hidden states, attention weights. Default: as the config says, or not.
         use_cache : bool, optional
             Taken for the sake of code written for Transformers: a call returns no cache, `generate` always has one.
+        **others
+            Taken and passed over, as there: what is None, and what a tokenizer returns beside these.
         return_dict : bool
             False returns the tuple of the output's values.
 
@@ -76,6 +79,7 @@ class EncoderDecoderModel(Pretrained):
         ValueError
             A shape does not fit, an id is outside its table, a text is longer than the model has positions.
         """
+        self._pass_over(others)
         tokens, batch = self._pack(self.encoder, input_ids, attention_mask)
         texts = len(batch.real)
         if decoder_input_ids is None:

@@ -49,6 +49,7 @@ class Model(Pretrained):
         return_dict: bool = True,
         *,
         use_cache: bool | None = None,
+        **others: Any,
     ) -> Any:
         """What the model makes of a batch of texts.
 
@@ -73,6 +74,8 @@ class Model(Pretrained):
             Whether to return every layer's hidden states, attention weights. Default: as the config says, or not.
         use_cache : bool, optional
             Taken for the sake of code written for Transformers: a call returns no cache, `generate` always has one.
+        **others
+            Taken and passed over, as there: what is None, and what a tokenizer returns beside these.
         return_dict : bool
             False returns the tuple of the output's values.
 
@@ -90,6 +93,7 @@ class Model(Pretrained):
         ValueError
             A shape does not fit, an id is outside its table, a text is longer than the model has positions.
         """
+        self._pass_over(others)
         if input_ids is None:
             raise TypeError("input_ids is missing")
         ids = integers("input_ids", input_ids)

@@ -9,7 +9,8 @@ from .architecture import Architecture
 from .config import Config
 from .family import Family
 
-_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
+_USUAL = {"output_hidden_states": False, "output_attentions": False, "return_dict": True, "problem_type": None}
+_USUAL |= dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))
 
 
 class ModelConfig(Config):
@@ -34,6 +35,13 @@ class ModelConfig(Config):
             self._fields[name] = value
             self._unset.pop(name, None)
 
+    @property
+    def name_or_path(self) -> str:
+        """The checkpoint's folder or GGUF file, from which its tokenizer comes, too."""
+        return str(self.path.parent if self.path.name == "config.json" else self.path)
+
+    _name_or_path = name_or_path
+
     def changes(self) -> dict[str, Any]:
         """The fields that were set or changed in place, and to what."""
         old = self._unset
@@ -53,7 +61,7 @@ class ModelConfig(Config):
             return {label: number for number, label in self._labels().items()}
         if name == "is_encoder_decoder":
             return self._is_encoder_decoder
-        return None if name in _TOKENS else super().__getattr__(name)
+        return _USUAL[name] if name in _USUAL else super().__getattr__(name)
 
     def _labels(self) -> dict[int, Any]:
         labels = self.get("id2label")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from .weights import Weights
 
 CAUSAL_LM, SEQ2SEQ_LM, MASKED_LM = "causal_lm", "seq2seq_lm", "masked_lm"
 SEQUENCE, TOKEN, QUESTION = "sequence_classification", "token_classification", "question_answering"
+_BESIDE_INPUTS = ("length", "offset_mapping", "overflow_to_sample_mapping", "special_tokens_mask")
 _CORE_HEADS = (CAUSAL_LM, SEQ2SEQ_LM)  # the core has these itself: a step of generation wants one row of logits
 
 
@@ -93,6 +95,13 @@ class Pretrained:
         """What a call is to return beside its result, where the caller says nothing as the config says."""
         asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         return {name: self.config.flag(name, default=False) if wish is None else wish for name, wish in asked.items()}
+
+    def _pass_over(self, others: dict[str, Any]) -> None:
+        """Refuses unknown arguments of a call, but for None and for what a tokenizer returns beside the inputs."""
+        for name, value in others.items():
+            if value is not None and name not in _BESIDE_INPUTS:
+                _, *known, _ = inspect.signature(type(self).__call__).parameters  # without `self` and `others`
+                raise TypeError(f"unknown argument {name!r}, expected one of {', '.join(known)}")
 
     def num_parameters(self) -> int:
         """How many numbers the checkpoint holds for this model."""

@@ -132,6 +132,8 @@ class Tokenizer(SpecialTokens):
             Rows of different lengths cannot be a tensor (padding=True makes them equal), an option is unknown, or
             `max_length` has no room for the text.
         """
+        if not isinstance(add_special_tokens, bool):
+            raise TypeError(f"add_special_tokens is {type(add_special_tokens).__name__}, expected a bool")
         layout = self._layout(
             padding, truncation, max_length, pad_to_multiple_of, padding_side, stride, return_overflowing_tokens
         )
@@ -252,7 +254,7 @@ class Tokenizer(SpecialTokens):
         ids = as_lists(ids)
         if not isinstance(ids, list):
             return self._backend.id_to_token(_checked("ids", [ids])[0])
-        skip = set(self.all_special_ids) if skip_special_tokens else set()
+        skip = self.special_ids if skip_special_tokens else frozenset()
         return [self._backend.id_to_token(token) for token in _checked("ids", ids) if token not in skip]
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:

@@ -106,6 +106,8 @@ class Writing(Pretrained):
         ValueError
             A setting is out of range, an id is outside the vocabulary, the model has too few positions.
         """
+        if _is_config(attention_mask):  # Transformers' second argument
+            attention_mask, generation_config = None, attention_mask
         if inputs is not None:
             if input_ids is not None:
                 raise TypeError("input_ids and inputs are both given, and are the same argument: expected one")
