@@ -42,6 +42,7 @@ _BERT_NORMALIZER = {  # fields of tokenizer_config.json → its attributes
 _STEPS = (
     ("normalizer", "BertNormalizer", _BERT_NORMALIZER),
     ("pre_tokenizer", "ByteLevel", {"add_prefix_space": "add_prefix_space"}),
+    ("post_processor", "RobertaProcessing", {"add_prefix_space": "add_prefix_space"}),  # which puts offsets right
 )
 _MOST_EXTRA_IDS = 100_000
 _PIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
