@@ -98,10 +98,11 @@ def test_configs_say_what_is_returned(tmp_path, name):
 
 def test_settings_instead_of_the_configs(tmp_path):
     opened(tmp_path, "llama.causal_lm")
-    given = {"pad_token_id": 5, "eos_token_id": 7, "id2label": {0: "good"}}
+    given = {"pad_token_id": 5, "eos_token_id": 7, "id2label": {0: "good"}, "output_attentions": None}
     model = tfcore.AutoModelForCausalLM.from_pretrained(tmp_path, **given)
     assert (model.config.pad_token_id, model.config.eos_token_id, model.config.id2label) == (5, 7, {0: "good"})
     assert (model.generation_config.pad_token_id, model.generation_config.eos_token_id) == (5, 7)
+    assert model([[1, 2]]).attentions is None
     with pytest.raises(TypeError, match=r"unknown argument 'num_layers', expected a setting of the config \(b"):
         tfcore.AutoModelForCausalLM.from_pretrained(tmp_path, num_layers=3)
 
@@ -179,6 +180,7 @@ def test_the_device_is_pytorchs(model):
     theirs = torch.zeros(1, device=model.device).device
     assert (theirs.type, theirs.index) == (model.device.type, model.device.index)
     assert model.device == theirs
+    assert (model.device != theirs) is False
     assert model.device != torch.device("meta")
     assert model.to(theirs) is model
 

@@ -98,10 +98,12 @@ class AutoModel:
         both = len(find_family(config).read(config).stacks()) > 1
         kinds: dict[str | None, type[Pretrained]] = {CAUSAL_LM: CausalLM, SEQ2SEQ_LM: Seq2SeqLM}
         model = kinds.get(cls.task, EncoderDecoderModel if both else Model)(path, cls.task, opened)
-        for name in CONFIG_SETTINGS & settings.keys():
-            setattr(model.config, name, settings[name])
+        for name, value in settings.items():
+            if name not in CONFIG_SETTINGS or value is None:
+                continue
+            setattr(model.config, name, value)
             if name.endswith("token_id") and isinstance(model, Writing):
-                setattr(model.generation_config, name, settings[name])
+                setattr(model.generation_config, name, value)
         return model
 
 

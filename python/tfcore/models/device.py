@@ -32,6 +32,9 @@ class Device(str):
     def __eq__(self, other: object) -> bool:  # a torch.device of that name, too
         return str(other) == str(self)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     __hash__ = str.__hash__
 
 
