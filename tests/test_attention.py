@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tfcore
 from arrays import FLOATS, OnlyDLPack, around, layouts, normal, read_only
-from closeness import as_accurate_as_numpy, assert_close, attention_bound
+from closeness import as_accurate_as_numpy, assert_close, assert_same_bits, attention_bound
 from tfcore import reference
 
 attend = tfcore.scaled_dot_product_attention
@@ -109,6 +109,15 @@ def test_leading_dimensions(rng, dtype):
         else:
             got = check(q, k, v, what=f"lead {lead}")
             assert got.shape == (*lead, 5, 8)
+
+
+def test_weights_of_heads_without_values(rng):
+    """What a head asks for of the next one is counted in vectors of values: here there are none."""
+    q = rng.standard_normal((2, 2, 5, 8), dtype=np.float32)
+    got = tfcore.scaled_dot_product_attention(q, q, np.zeros((2, 2, 5, 0), np.float32), return_weights=True)
+    want = tfcore.scaled_dot_product_attention(q, q, q, return_weights=True)
+    assert got[0].shape == (2, 2, 5, 0)
+    assert_same_bits(got[1], want[1])
 
 
 def test_zero_sizes(rng):

@@ -191,7 +191,7 @@ template <class T, class Sizes, class At> void attention_by_spans(const Kernels<
 
 // Small heads without gaps come one after another: the last task of one fetches the next.
 template <class T, class At> void expect_next(AttentionArgs<T>& a, const At& at, Index next_group) {
-  const bool small = a.keys <= kKeyBlock && a.keys > 0;
+  const bool small = a.keys <= kKeyBlock && a.keys > 0 && a.value_size > 0;
   if (!small || a.k_row != a.head_size || a.v_row != a.value_size || a.q_row != a.head_size) return;
   if (a.out_row != a.value_size) return;
   const AttentionArgs<T> next = at(next_group);

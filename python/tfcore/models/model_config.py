@@ -40,14 +40,14 @@ class ModelConfig(Config):
         """The checkpoint's folder or GGUF file, from which its tokenizer comes, too."""
         return str(self.path.parent if self.path.name == "config.json" else self.path)
 
-    _name_or_path = name_or_path
-
     def changes(self) -> dict[str, Any]:
         """The fields that were set or changed in place, and to what."""
         old = self._unset
         return {name: value for name, value in self._fields.items() if name not in old or value != old[name]}
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_name_or_path" and name not in self:
+            return self.name_or_path
         if name.startswith("_"):
             return super().__getattr__(name)
         if name == "id2label":
