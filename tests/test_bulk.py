@@ -251,11 +251,11 @@ def test_wrong_values(tmp_path, model, monkeypatch, capsys, arguments, message):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"on_error": "skp"}, ValueError, "on_error is 'skp', expected 'fail', 'skip'"),
+        ({"on_error": "skp"}, ValueError, "on_error is 'skp', expected one of 'fail', 'skip'"),
         ({"on_error": None}, TypeError, "on_error is None"),
         ({"part_rows": 0}, ValueError, "part_rows is 0, expected a positive integer"),
         ({"part_rows": "4"}, TypeError, "part_rows is '4', expected a positive integer"),
-        ({"engine": "spark"}, ValueError, "engine is 'spark', expected 'local', 'dask', 'ray'"),
+        ({"engine": "spark"}, ValueError, "engine is 'spark', expected one of 'local', 'dask', 'ray'"),
         ({"engine": "dask", "workers": 0}, ValueError, "workers is 0, expected a positive integer"),
         ({"engine": "dask", "workers": 1.5}, TypeError, "workers is 1.5"),
         ({"engine": "dask", "address": 8786}, TypeError, "address is int, expected a string"),

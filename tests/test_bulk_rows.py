@@ -251,7 +251,7 @@ def test_what_is_no_corpus(tmp_path):
         Corpus("")
     with pytest.raises(FileNotFoundError, match="nothing: no such file"):
         Corpus(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="kind is 'xml', expected 'txt', 'jsonl', 'csv', 'tsv', 'parquet'"):
+    with pytest.raises(ValueError, match="kind is 'xml', expected one of 'txt', 'jsonl', 'csv', 'tsv', 'parquet'"):
         Corpus(tmp_path / "c.txt", "xml")
     with pytest.raises(TypeError, match="source is int, expected a file's name"):
         Corpus(0)

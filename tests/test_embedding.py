@@ -319,9 +319,9 @@ def test_a_progress_bar_on_request(folder, capsys):
         ({"batch_size": np.int64(0)}, ValueError, r"batch_size is (np.int64\(0\)|0), expected"),
         ({"truncate_dim": 33}, ValueError, "truncate_dim is 33, expected a positive integer up to 32"),
         ({"truncate_dim": -1}, ValueError, "truncate_dim is -1"),
-        ({"output_value": "tokens"}, ValueError, "output_value is 'tokens', expected 'sentence_embedding'"),
-        ({"output_value": 3}, TypeError, "output_value is 3, expected 'sentence_embedding'"),
-        ({"precision": None}, TypeError, "precision is None, expected 'float32'"),
+        ({"output_value": "tokens"}, ValueError, "output_value is 'tokens', expected one of 'sentence_embedding'"),
+        ({"output_value": 3}, TypeError, "output_value is 3, expected one of 'sentence_embedding'"),
+        ({"precision": None}, TypeError, "precision is None, expected one of 'float32'"),
     ],
 )
 def test_wrong_arguments_are_named(folder, arguments, error, message):
@@ -503,7 +503,7 @@ def test_what_a_checkpoint_truncates_can_be_had_whole(folder):
         ({"prompts": ["a"]}, TypeError, "prompts is list, expected a dict of names and prompts"),
         ({"prompts": {"query": 3}}, TypeError, r"prompts\['query'\] is int, expected a string"),
         ({"default_prompt_name": 3}, TypeError, "default_prompt_name is int, expected a string"),
-        ({"similarity_fn_name": "near"}, ValueError, "similarity_fn_name is 'near', expected 'cosine', 'dot'"),
+        ({"similarity_fn_name": "near"}, ValueError, "similarity_fn_name is 'near', expected one of 'cosine', 'dot'"),
     ],
 )
 def test_what_cannot_be_set(folder, settings, error, message):
@@ -665,7 +665,7 @@ def test_values_beyond_the_ranges_stay_within_a_byte():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"precision": "int4"}, ValueError, "precision is 'int4', expected 'float32', 'int8'"),
+        ({"precision": "int4"}, ValueError, "precision is 'int4', expected one of 'float32', 'int8'"),
         (
             {"precision": "int8", "ranges": np.zeros((2, 3))},
             ValueError,

@@ -256,7 +256,7 @@ def test_mean_maxsim_counts_a_querys_tokens(tmp_path):
 def test_the_side_of_texts_can_be_an_argument(multi):
     for task, method in (("query", multi.encode_query), ("document", multi.encode_document)):
         assert np.array_equal(multi.encode("the cut, b", task=task), method("the cut, b"))
-    with pytest.raises(ValueError, match="task is 'answer', expected 'query', 'document', None"):
+    with pytest.raises(ValueError, match="task is 'answer', expected one of 'query', 'document', None"):
         multi.encode("cut", task="answer")
     with pytest.raises(TypeError, match=r"encode\(\) got an unexpected keyword argument 'side'"):
         multi.encode_query("cut", side="query")

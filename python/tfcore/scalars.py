@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from numbers import Real
 from typing import Any
 
@@ -49,6 +49,25 @@ def number(name: str, value: Any, most: float = math.inf) -> float:
     except OverflowError:
         raise ValueError(f"{name} is beyond float64, expected {expected}") from None
     raise (ValueError if of_kind else TypeError)(f"{name} is {shown(given)}, expected {expected}")
+
+
+def choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
+    """What `choices` holds under `value`.
+
+    >>> choose("norm", "batch", {"layer": 1, "rms": 2})
+    Traceback (most recent call last):
+    ValueError: norm is 'batch', expected one of 'layer', 'rms'
+    """
+    try:
+        return choices[value]
+    except (KeyError, TypeError):
+        kind = ValueError if isinstance(value, tuple(map(type, choices))) else TypeError
+        raise kind(f"{name} is {shown(value)}, expected one of {', '.join(map(repr, choices))}") from None
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
+    """Refuses all but `choices`."""
+    choose(name, value, dict.fromkeys(choices))
 
 
 def plain(value: Any) -> Any:

@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
-from ..embedding.arguments import check_choice
 from ..runtime import isa
-from ..scalars import integer
+from ..scalars import check_choice, integer
 from .engines import ENGINES, compute
 from .outputs import Shape, writer_for
 from .progress import Show, State, progress

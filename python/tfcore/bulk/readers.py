@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..embedding.arguments import check_choice
 from ..extras import extra
 from ..locks import ProcessLock
+from ..scalars import check_choice
 from .edges import size_and_edges
 from .rows import Row
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,6 @@ import numpy.typing as npt
 from ..models.batch_encoding import torch_tensor
 from ..models.device import check_device
 from ..scalars import half_a_pair, integer
-
-
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Refuses all but `choices`."""
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        kind = ValueError if isinstance(value, tuple(map(type, choices))) else TypeError
-        raise kind(f"{name} is {value!r}, expected {', '.join(map(repr, choices))}")
 
 
 def check_run(batch_size: int | None, device: Any) -> None:

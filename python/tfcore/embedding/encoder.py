@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ..models.checkpoint import Float32Array
 from ..models.packing import IntArray
-from ..scalars import integer
-from .arguments import check_choice, check_run, converted, converted_item, several
+from ..scalars import check_choice, integer
+from .arguments import check_run, converted, converted_item, several
 from .batching import Window, prompted, run_in_passes
 from .modules import SENTENCE, TOKENS, DefaultPooling, Features, Module, normalizes, open_modules, read_entries
 from .opened import Opened, Options, Parts

@@ -23,7 +23,8 @@ import numpy.typing as npt
 from ..models.batch_encoding import torch_tensor
 from ..models.checkpoint import Float32Array
 from ..models.config import Config
-from .arguments import check_choice, check_run, several
+from ..scalars import check_choice
+from .arguments import check_run, several
 from .batching import Tokenized, Window, prompted, run_in_passes
 from .modules import TOKENS, Features, Module, Normalize, dense_of_tokens, normalized, open_modules, read_entries
 from .opened import Opened, Options, Parts

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import check_choice
+from ..scalars import check_choice
 
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 _STORED = {"float32": np.float32, "int8": np.int8, "uint8": np.uint8, "binary": np.int8, "ubinary": np.uint8}

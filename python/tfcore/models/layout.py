@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..scalars import integer, shown
+from ..scalars import choose, integer
 
 _MOST_COLUMNS = 1 << 24  # that a text is padded to
 _LARGE = int(1e20)  # from here on Transformers takes a length for none
@@ -116,18 +116,3 @@ def lay_out(
     return Layout(
         cut, pad, max_length, multiple, side, stride if overflow else 0, overflow, cut_side, pad_id, pad_token
     )
-
-
-def choose(name: str, value: Any, choices: Mapping[Any, Any]) -> Any:
-    """What a value stands for.
-
-    >>> choose("padding_side", "up", SIDES)
-    Traceback (most recent call last):
-    ...
-    ValueError: padding_side is 'up', expected one of 'right', 'left'
-    """
-    try:
-        return choices[value]
-    except (KeyError, TypeError):
-        kind = ValueError if isinstance(value, tuple(map(type, choices))) else TypeError
-        raise kind(f"{name} is {shown(value)}, expected one of {', '.join(repr(c) for c in choices)}") from None

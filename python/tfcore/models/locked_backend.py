@@ -9,7 +9,7 @@ from .batch_encoding import Text
 from .layout import Layout
 from .long_texts import within_bounds
 from .marian_tokenizer import MarianSide
-from .tokenizer_families import LibraryErrors, ends_of, put_ends
+from .tokenizers_library import LibraryErrors, ends_of, put_ends
 
 
 class LockedBackend:

@@ -13,7 +13,8 @@ from typing import Any
 from ..extras import extra
 from .config import Config, read_json
 from .sentencepiece_files import SPACE
-from .tokenizer_families import LibraryErrors, TokenizerFamily, token_text
+from .tokenizer_families import TokenizerFamily
+from .tokenizers_library import LibraryErrors, token_text
 
 _LANGUAGE = re.compile(r">>.*?<<", re.DOTALL)  # a target language, named at the front of a text
 

@@ -110,14 +110,11 @@ class Model(Pretrained):
         tokens = batch.pack(ids, types, positions)
         wanted = self._wanted(output_hidden_states, output_attentions)
         hidden = self.stack.run(tokens, **wanted)
-        rest = {
-            "hidden_states": tuple(batch.unpack_tokens(states) for states in hidden.states)
-            if wanted["output_hidden_states"]
-            else None,
-            "attentions": tuple(batch.unpack_attention(weights) for weights in hidden.attentions)
-            if wanted["output_attentions"]
-            else None,
-        }
+        rest: dict[str, Any] = {}
+        if wanted["output_hidden_states"]:
+            rest["hidden_states"] = tuple(map(batch.unpack_tokens, hidden.states))
+        if wanted["output_attentions"]:
+            rest["attentions"] = tuple(map(batch.unpack_attention, hidden.attentions))
         output = self._output(hidden, tokens, batch, rest)
         return output if return_dict else output.to_tuple()
 
@@ -161,7 +158,7 @@ class Model(Pretrained):
     def _output(self, hidden: Hidden, tokens: PackedTokens, batch: PaddedBatch, rest: dict[str, Any]) -> ModelOutput:
         last = hidden.states[-1]
         if self.task is None:
-            states = rest["hidden_states"][-1] if rest["hidden_states"] else batch.unpack_tokens(last)
+            states = rest["hidden_states"][-1] if "hidden_states" in rest else batch.unpack_tokens(last)
             pooled = pool(self._pooler, last, tokens) if self._pooler is not None else None
             return BaseModelOutput(states, pooled, **rest)
         if self._head is None:

@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .tokenizer_families import LibraryErrors
+from .tokenizers_library import LibraryErrors
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # the types of pieces
 _UNIGRAM, _BPE = 1, 2

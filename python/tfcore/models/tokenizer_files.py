@@ -21,17 +21,8 @@ from .sentencepiece_files import (
     t5_tokenizer,
     xlm_roberta_tokenizer,
 )
-from .tokenizer_families import (
-    BERT,
-    FAMILIES,
-    SPECIAL,
-    LibraryErrors,
-    TokenizerFamily,
-    added_token,
-    family_of,
-    put_ends,
-    token_text,
-)
+from .tokenizer_families import BERT, FAMILIES, SPECIAL, TokenizerFamily, family_of
+from .tokenizers_library import LibraryErrors, added_token, put_ends, token_text
 from .word_splits import SPLITS
 
 _BERT_NORMALIZER = {  # fields of tokenizer_config.json → its attributes

@@ -96,11 +96,3 @@ def expect_divides(name: str, value: int, of_name: str, of: int) -> None:
 def check_dropout(dropout: Any) -> None:
     """Refuses what is no probability; layers are for inference, where dropout does nothing."""
     number("dropout", dropout, 1)
-
-
-def choice(name: str, value: Any, known: Any) -> Any:
-    """What `known` holds under `value`."""
-    if not isinstance(value, str) or value not in known:
-        kind = ValueError if isinstance(value, str) else TypeError
-        raise kind(f"{name} is {value!r}, expected one of {', '.join(map(repr, known))}")
-    return known[value]

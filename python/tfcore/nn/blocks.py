@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..scalars import integer
+from ..scalars import choose, integer
 from . import initial
-from .arrays import Array, check_dropout, choice, expect_divides
+from .arrays import Array, check_dropout, expect_divides
 from .attention import MultiHeadAttention
 from .cache import LayerCache, expect_cache, step_of
 from .entry import Target, TargetMasks, enter_source, enter_target
@@ -94,7 +94,7 @@ class Block(Layer):
 
 def make_norm(kind: str, width: int, eps: float, bias: bool, dtype: DTypeLike) -> Norm:
     """The norm of a block: "layer" or "rms"."""
-    if choice("norm", kind, {"layer": LayerNorm, "rms": RMSNorm}) is RMSNorm:
+    if choose("norm", kind, {"layer": LayerNorm, "rms": RMSNorm}) is RMSNorm:
         return RMSNorm(width, eps, dtype=dtype)
     return LayerNorm(width, eps, bias=bias, dtype=dtype)
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..scalars import integer
+from ..scalars import choose, integer
 from . import initial
-from .arrays import Array, as_array, choice
+from .arrays import Array, as_array
 from .layer import Layer, Seed
 from .linear import Linear
 
@@ -60,7 +60,7 @@ class FeedForward(Layer):
     ) -> None:
         super().__init__(dtype)
         self.activation = activation
-        self._function, gated = choice("activation", activation, ACTIVATIONS)
+        self._function, gated = choose("activation", activation, ACTIVATIONS)
         rng = initial.generator(seed)
         inner = integer("dim_feedforward", dim_feedforward)
         self.linear1 = Linear(integer("d_model", d_model), inner, bias, dtype=dtype, seed=rng)
