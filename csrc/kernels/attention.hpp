@@ -202,14 +202,15 @@ template <class T, class L> struct Rows {
     for (Index row = 0; row < s.count; row += tile) fresh[row] = true;
     for (Index r = 0; r < s.count; r += lanes<T>)
       store(s.max + r, splat(kMinusInfinity<T>)), store(s.sum + r, Vec<T>{});
-    if constexpr (L::adjacent == Adjacent::depth && !kWide) attend_pairs(keys, fresh[0]);
-    else attend_blocks(keys, fresh);
+    attend_blocks(keys, fresh);
     for (Index row = 0; row < s.count; row += tile)
       if (fresh[row])
         __builtin_memset(w.out + row * width, 0, std::size_t(min(s.count - row, tile) * width) * sizeof(T));
   }
 
   void attend_blocks(KeySpan keys, bool (&fresh)[kQueryBlock]) {
+    if constexpr (L::adjacent == Adjacent::depth && !kWide)
+      if (keys.end - keys.begin > kKeyBlock) return attend_pairs(keys, fresh[0]);
     const bool pack = packs_values(a, s.count);
     for_each_block(
         a, s, w, tile, keys,

@@ -182,8 +182,9 @@ template <class T> struct KeyLanes {
     using S = Step<squares, streams>;
     const Index length = (b.end - b.begin) / S::streams & ~Index(S::together - 1);
     for (Index i = 0; i < length; i += S::together) score_step<R, S, false>(b, b.begin + i, length);
-    for (Index key = b.begin + length * S::streams; key < b.end; key += lanes<T>)
-      score_step<R, Step<1, lanes<T>>, true>(b, key, 1);
+    Index key = b.begin + length * S::streams;
+    for (; squares > 1 && key + lanes<T> < b.end; key += keys) score_step<R, Step<squares, keys>, true>(b, key, 1);
+    for (; key < b.end; key += lanes<T>) score_step<R, Step<1, lanes<T>>, true>(b, key, 1);
   }
 
   // Keys past the end repeat the last one and are hidden afterwards. In the last steps they are adjacent.
@@ -209,7 +210,9 @@ template <class T> struct KeyLanes {
     }
     if (left > 0) add_depths(int(left));
     if (last) {
-      for (int r = 0; r < R; ++r) store(b.scores + r * row_stride + first - b.block, sum[0][r]);
+      for (int r = 0; r < R; ++r)
+        for (int s = 0; s < S::squares; ++s)
+          store(b.scores + r * row_stride + first - b.block + s * lanes<T>, sum[s][r]);
       return;
     }
     for (int r = 0; r < R; ++r)

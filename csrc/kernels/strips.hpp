@@ -105,6 +105,18 @@ template <class T> class NextColumn {
 // 8,12,128,128,64, 2 to 7 % at 32,12,32,32,64, 1 % elsewhere; over more depths, nothing (Zen 4).
 constexpr Index kShortDepth = 128;
 
+// One strip, which asks for nothing of a next one.
+template <class T, Adjacent adjacent> TFCORE_INLINE void multiply_strip(Tile<T>& t, int rows, Index vectors) {
+  const T* const b = t.b;
+  for (Index j = 0; j < vectors;) {
+    const int v = widest_tile<T, adjacent>(rows, vectors - j);
+    kTiles<T, adjacent>.at[rows][v](t);
+    j += v;
+    t.b = b + j / kPanelVectors<T> * t.panel_stride + j % kPanelVectors<T> * lanes<T>, t.c += v * lanes<T>;
+    t.ahead.from += t.ahead.step * t.depth;
+  }
+}
+
 // All of c; `t` is its first tile and becomes the others. (A copy, read as soon as it is put together, waits for all
 // its fields: 3 % of a small call.) What is not packed asks for `t.ahead`, one tile after the other.
 // (To ask for the lines of c before a strip writes them, and for the next strip's first lines of a, is 4 to 6 % for a
@@ -115,8 +127,7 @@ void multiply_tiles(Tile<T>& t, std::int64_t rows, std::int64_t vectors, const S
   const Strips strips(rows, vectors);
   const Asks asks = t.ahead.asks = choose_asks<T, adjacent>(source, rows, strips.count);
   if (!t.ahead.from) t.ahead.from = reinterpret_cast<const char*>(t.b);  // at hand; 0 would be looked for each time
-  if (strips.count == 1 && !source.packed && vectors <= kTileVectors)
-    if (const TileFunction<T> all = kTiles<T, adjacent>.at[rows][vectors]) return all(t);
+  if (strips.count == 1 && !source.packed) return multiply_strip<T, adjacent>(t, int(rows), vectors);
   const T* const a = t.a;
   const T* const b = t.b;
   T* const c = t.c;
