@@ -11,7 +11,12 @@ namespace {
 
 // square[i][j] = row(j)[i] for i < count
 template <class T, class Row> TFCORE_INLINE void load_square(Row row, int count, Vec<T> (&square)[lanes<T>]) {
-  if (count == lanes<T>) return load_columns<T>(row, square);
+  if (count == lanes<T>) {
+#pragma GCC unroll 8
+    for (int i = 0; i < lanes<T>; i += kSquare<T>)
+      load_columns<T>([&](int j) TFCORE_LAMBDA { return row(j) + i; }, square + i);
+    return;
+  }
   for (int i = 0; i < lanes<T>; ++i) square[i] = load_first(row(i), count);
   transpose<T>(square);
 }
@@ -147,15 +152,12 @@ template <class T> struct KeyLanes {
       for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, s, r)[d];
   }
 
-  // Squares of k are turned, then each of their depths meets every row: two at a time where few lanes, or a single row
-  // in a cache, would wait for their chain (out of memory two are 20 % slower). The keys of a step are a few streams
-  // apart, and each stream is read on by the next step: out of memory the hardware runs ahead of several streams at
-  // once (Zen 3, on each of two cores: 13 GB/s, where one stream gives 10, with instructions that ask for it too). Wide
-  // vectors ask for the step after the next as well, 1.1 to 1.2 times as fast out of memory (Zen 4).
+  // A step turns a few squares of k, lanes keys and kSquare depths each; every depth then meets every row. Two squares
+  // in turn where one would wait for its chain, and registers are enough. The keys of a step are a few streams of
+  // adjacent rows.
   template <int squares_, int streams_> struct Step {
     static constexpr int squares = squares_, keys = squares * lanes<T>, streams = streams_, together = keys / streams;
   };
-  static constexpr int kSquares = lanes<T> <= 4 ? 2 : 1;
 
   // Where a step reads: a pointer to each stream, which the empty asm keeps from being derived from another one with an
   // instruction for every load.
@@ -171,78 +173,99 @@ template <class T> struct KeyLanes {
         asm("" : "+r"(at[i]));
       }
     }
-    TFCORE_INLINE void ask_ahead() const {
-#pragma GCC unroll 16
-      for (int key = 0; key < S::keys; ++key) __builtin_prefetch(row(key) + 2 * S::together * k_row, 0, 2);
+    TFCORE_INLINE void ask_ahead(Index rows) const {
+#pragma GCC unroll 32
+      for (int key = 0; key < S::keys; ++key) __builtin_prefetch(row(key) + rows * k_row, 0, 2);
     }
   };
 
+  // Out of memory the streams lie apart, and each is read on by the next step: the hardware runs ahead of several
+  // streams at once (Zen 3, on each of two cores: 13 GB/s, where one stream gives 10, with instructions that ask for it
+  // too); wide vectors ask for the step after the next as well, 1.1 to 1.2 times as fast (Zen 4). Out of a cache the
+  // streams lie side by side, and a step asks for the next one: whole vectors of scores, 1.08 times as fast (Zen 4).
   template <int R, int squares> static void score_rows(const ScoreBlock<T>& b) {
     constexpr int keys = squares * lanes<T>, streams = keys < 8 ? keys : 8;
     using S = Step<squares, streams>;
-    const Index length = (b.end - b.begin) / S::streams & ~Index(S::together - 1);
-    for (Index i = 0; i < length; i += S::together) score_step<R, S, false>(b, b.begin + i, length);
-    Index key = b.begin + length * S::streams;
-    for (; squares > 1 && key + lanes<T> < b.end; key += keys) score_step<R, Step<squares, keys>, true>(b, key, 1);
-    for (; key < b.end; key += lanes<T>) score_step<R, Step<1, lanes<T>>, true>(b, key, 1);
+    Index key = b.begin;
+    if (b.a.far) {
+      const Index length = (b.end - b.begin) / S::streams & ~Index(S::together - 1);
+      for (Index i = 0; i < length; i += S::together)
+        score_step<R, S>(b, b.begin + i, length, kWide ? 2 * S::together : 0);
+      key += length * S::streams;
+    }
+    for (; key + keys <= b.end; key += keys) score_step<R, S>(b, key, S::together, keys);
+    for (; squares > 1 && key + lanes<T> < b.end; key += keys) score_step<R, Step<squares, keys>>(b, key, 1, 0);
+    for (; key < b.end; key += lanes<T>) score_step<R, Step<1, lanes<T>>>(b, key, 1, 0);
   }
 
-  // Keys past the end repeat the last one and are hidden afterwards. In the last steps they are adjacent.
-  template <int R, class S, bool last>
-  TFCORE_INLINE static void score_step(const ScoreBlock<T>& b, Index first, Index stream) {
+  // The scores of the keys from `first` on, in streams so many rows apart. It asks for what comes so many rows later.
+  // Keys past the end repeat the last one and are hidden afterwards.
+  template <int R, class S>
+  TFCORE_INLINE static void score_step(const ScoreBlock<T>& b, Index first, Index stream, Index ahead) {
     const T* q = b.w.queries;
     const T* const all = keys_of(b.a, b.block);
     const Index size = b.a.head_size;
     Streams<S> streams{{}, b.a.k_row};
     for (int i = 0; i < S::streams; ++i) streams.at[i] = all + min(first + i * stream, b.end - 1) * b.a.k_row;
     Vec<T> sum[S::squares][R] = {};
-    const auto add_depths = [&](int count) TFCORE_LAMBDA {
+    const auto add_depths = [&](int depths) TFCORE_LAMBDA {
+#pragma GCC unroll 8
+      for (int d = 0; d < depths; d += kSquare<T>)
 #pragma GCC unroll 2
-      for (int s = 0; s < S::squares; ++s)
-        add_square<R>([&](int i) TFCORE_LAMBDA { return streams.row(s * lanes<T> + i); }, q, size, count, sum[s]);
-      q += count;
-      streams.advance(count);
+        for (int s = 0; s < S::squares; ++s) {
+          Vec<T> columns[kSquare<T>];
+          load_columns<T>([&](int j) TFCORE_LAMBDA { return streams.row(s * lanes<T> + j) + d; }, columns);
+          add_columns<R>(columns, kSquare<T>, q + d, size, sum[s]);
+        }
+      q += depths;
+      streams.advance(depths);
     };
+    constexpr int line = int(kPanel<T>);
     Index left = size;
-    for (; left >= lanes<T>; left -= lanes<T>) {
-      if (kWide && !last) streams.ask_ahead();
-      add_depths(lanes<T>);
+    for (; left >= line; left -= line) {
+      if (ahead) streams.ask_ahead(ahead);
+      add_depths(line);
     }
-    if (left > 0) add_depths(int(left));
-    if (last) {
-      for (int r = 0; r < R; ++r)
-        for (int s = 0; s < S::squares; ++s)
-          store(b.scores + r * row_stride + first - b.block + s * lanes<T>, sum[s][r]);
-      return;
+    for (; left >= kSquare<T>; left -= kSquare<T>) add_depths(kSquare<T>);
+#pragma GCC unroll 2
+    for (int s = 0; left > 0 && s < S::squares; ++s) {
+      Vec<T> square[lanes<T>];
+      load_square<T>([&](int j) TFCORE_LAMBDA { return streams.row(s * lanes<T> + j); }, int(left), square);
+      add_columns<R>(square, int(left), q, size, sum[s]);
     }
-    for (int r = 0; r < R; ++r)
-      for (int i = 0; i < S::keys; ++i) {
-        const Index key = first + i / S::together * stream + i % S::together;
-        b.scores[r * row_stride + key - b.block] = sum[i / lanes<T>][r][i % lanes<T>];
+    store_scores<R, S>(sum, b.scores + first - b.block, stream);
+  }
+
+  // Whole vectors where the streams of a step lie side by side.
+  template <int R, class S>
+  TFCORE_INLINE static void store_scores(const Vec<T> (&sum)[S::squares][R], T* scores, Index stream) {
+    const bool side_by_side = stream == S::together;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r, scores += row_stride)
+#pragma GCC unroll 2
+      for (int s = 0; s < S::squares; ++s) {
+        if (side_by_side) store(scores + s * lanes<T>, sum[s][r]);
+#pragma GCC unroll 16
+        for (int i = s * lanes<T>; !side_by_side && i < (s + 1) * lanes<T>; ++i)
+          scores[i / S::together * stream + i % S::together] = sum[s][r][i % lanes<T>];
       }
   }
 
-  // The next `count` depths of lanes keys.
-  template <int R, class Row>
-  TFCORE_INLINE static void add_square(Row row, const T* q, Index size, int count, Vec<T> (&sum)[R]) {
-    Vec<T> square[lanes<T>];
-    load_square<T>(row, count, square);
+  // sum[r] += q[r][i] * columns[i] for i < count
+  template <int R, int most> TFCORE_INLINE static void add_columns(const Vec<T> (&columns)[most], int count, const T* q,
+                                                                   Index size, Vec<T> (&sum)[R]) {
 #pragma GCC unroll 16
-    for (int i = 0; i < lanes<T>; ++i) {
+    for (int i = 0; i < most; ++i) {
       if (i == count) break;
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) sum[r] = fma(square[i], q[r * size + i], sum[r]);
+      for (int r = 0; r < R; ++r) sum[r] = fma(columns[i], q[r * size + i], sum[r]);
     }
   }
 
-  template <int R = 1> static void score_as_many(const ScoreBlock<T>& b) {
-    if (b.count == R) return score_rows<R, kSquares>(b);
-    if constexpr (R < kFewRows) score_as_many<R + 1>(b);
-  }
-
-  static void score(const ScoreBlock<T>& b) {
-    if (b.count == 1 && !b.a.far && !kWide) score_rows<1, 2>(b);
-    else score_as_many(b);
+  template <int R = 1> static void score(const ScoreBlock<T>& b) {
+    constexpr int far = lanes<T> <= 4 ? 2 : 1, near = !kWide && R <= 2 ? 2 : far;
+    if (b.count == R) return b.a.far ? score_rows<R, far>(b) : score_rows<R, near>(b);
+    if constexpr (R < kFewRows) score<R + 1>(b);
   }
 
   // In the last vector of keys.

@@ -361,27 +361,25 @@ template <class T> TFCORE_INLINE void transpose(Vec<T> (&rows)[lanes<T>]) {
   exchange_blocks<T, kSquare<T>>(rows);
 }
 
-// columns[i][j] = row(j)[i], lanes x lanes. In wide registers the blocks of 16 bytes are put in their places as they
-// are loaded, and half of the shuffles are left: a decode step that has its keys in a cache is 1.2 times as fast (Zen
-// 4). In narrow ones loads are the scarcer.
-template <class T, class Row> TFCORE_INLINE void load_columns(Row row, Vec<T> (&columns)[lanes<T>]) {
-#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
+// columns[i][j] = row(j)[i] for i < kSquare. Blocks of 16 bytes are put in their places as they are loaded, and of a
+// transposition's shuffles those within them are left.
+template <class T, class Row> TFCORE_INLINE void load_columns(Row row, Vec<T>* columns) {
   constexpr int q = kSquare<T>;
-#pragma GCC unroll 8
-  for (int d = 0; d < lanes<T>; d += q) {
 #pragma GCC unroll 4
-    for (int i = 0; i < q; ++i) {
-      const auto block = [&](int j) TFCORE_LAMBDA { return reinterpret_cast<const float*>(row(q * j + i) + d); };
-      const __m256 low = _mm256_loadu2_m128(block(1), block(0)), high = _mm256_loadu2_m128(block(3), block(2));
-      columns[d + i] = Vec<T>(_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1));
-    }
-    transpose_within<T>(columns + d);
-  }
+  for (int i = 0; i < q; ++i) {
+    const auto block = [&](int j) TFCORE_LAMBDA { return reinterpret_cast<const float*>(row(q * j + i)); };
+#if defined(__AVX512F__) && TFCORE_VEC_BYTES == 64
+    const __m256 low = _mm256_loadu2_m128(block(1), block(0)), high = _mm256_loadu2_m128(block(3), block(2));
+    columns[i] = Vec<T>(_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1));
+#elif defined(__AVX2__) && TFCORE_VEC_BYTES == 32
+    columns[i] = Vec<T>(_mm256_loadu2_m128(block(1), block(0)));
 #else
-#pragma GCC unroll 16
-  for (int i = 0; i < lanes<T>; ++i) columns[i] = load(row(i));
-  transpose<T>(columns);
+#pragma GCC unroll 4
+    for (int j = 0; j < lanes<T> / q; ++j)
+      __builtin_memcpy(reinterpret_cast<char*>(columns + i) + 16 * j, block(j), 16);
 #endif
+  }
+  transpose_within<T>(columns);
 }
 
 // Sixteen logical lanes whatever the register width, so that a reduction adds in the same order on every ISA.
