@@ -129,6 +129,16 @@ def test_truncated_texts_are_counted(tmp_path, model):
     assert f" {outcome.truncated} truncated" in str(outcome)
 
 
+def test_the_column_is_told(tmp_path, model):
+    """A file without a header has lost its first row, and whoever reads this line sees it."""
+    corpus = write_corpus(tmp_path / "c.csv", ["I love cats", "Dogs bark"])
+    outcome = job(corpus, tmp_path / "v.npy", model).run()
+    assert str(outcome).startswith("1 rows of column 'I love cats', 0 skipped")
+    assert str(job(write_corpus(tmp_path / "c.txt", TEXTS), tmp_path / "w.npy", model).run()).startswith(
+        f"{len(TEXTS)} rows, "
+    )
+
+
 # ---- bad rows
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..runtime import isa
-from ..scalars import check_choice, integer
+from ..scalars import check_choice, integer, shown
 from .engines import ENGINES, compute
 from .outputs import Shape, writer_for
 from .progress import Show, State, progress
@@ -50,7 +50,7 @@ class Stopped(Exception):  # noqa: N818 - a wish that was heard, not an error
 @dataclass(frozen=True)
 class Outcome:
     """What a job has done. `rows` counts all, `skipped` the bad ones, `truncated` those longer than the model
-    takes, `earlier` those that an earlier run had done."""
+    takes, `earlier` those that an earlier run had done; `column` is the column that they were read from, if any."""
 
     rows: int
     skipped: int
@@ -58,9 +58,11 @@ class Outcome:
     earlier: int
     dim: int
     seconds: float
+    column: str | None = None
 
     def __str__(self) -> str:
-        words = [f"{self.rows} rows", f"{self.skipped} skipped", f"{self.truncated} truncated"]
+        source = "" if self.column is None else f" of column {shown(self.column)}"
+        words = [f"{self.rows} rows{source}", f"{self.skipped} skipped", f"{self.truncated} truncated"]
         if self.earlier:
             words.append(f"{self.earlier} done earlier")
         rate = (self.rows - self.earlier) / max(self.seconds, 1e-9)
@@ -181,7 +183,7 @@ class Job:
                 ) from error
             store.remove()
         seconds = time.monotonic() - started
-        return Outcome(work.rows, work.skipped, work.truncated, work.earlier, dim, seconds)
+        return Outcome(work.rows, work.skipped, work.truncated, work.earlier, dim, seconds, self.corpus.column)
 
     def _manifest(self, checkpoint: str) -> dict[str, Any]:
         """What two runs must have in common to be one job."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,6 +49,11 @@ class Corpus:
     field : str, optional
         The member or column with the text. Default: "text", or a file's only column.
 
+    Attributes
+    ----------
+    column : str or None
+        The column that rows are read from, once one has been: a file without a header is known by it.
+
     Raises
     ------
     FileNotFoundError
@@ -78,6 +83,7 @@ class Corpus:
             raise ValueError(f"{self.name}: Parquet cannot be read from a pipe, only from a file")
         if self.kind == "txt" and field is not None:
             raise ValueError(f"field is {field!r}, but lines of text have no fields")
+        self.column: str | None = None
         self._stream: Any = None
         self._share_read = 0.0
 
@@ -111,8 +117,12 @@ class Corpus:
             elif self.kind == "jsonl":
                 yield from _json_rows(lines, self.field or "text")
             else:
-                yield from _csv_rows(lines, self.name, self.field, "\t" if self.kind == "tsv" else ",")
+                yield from _csv_rows(lines, self.name, self._choose_column, "\t" if self.kind == "tsv" else ",")
             self._share_read = 1.0
+
+    def _choose_column(self, columns: list[str]) -> str:
+        self.column = _column(self.name, columns, self.field)
+        return self.column
 
     def _open(self) -> BinaryIO:
         if self.source != "-":
@@ -129,7 +139,7 @@ class Corpus:
         except arrow.ArrowException as error:
             raise ValueError(f"{self.name}: not a Parquet file that can be read ({error})") from error
         with file:
-            column = _column(self.name, list(file.schema_arrow.names), self.field)
+            column = self._choose_column(list(file.schema_arrow.names))
             kind = file.schema_arrow.field(column).type
             value = kind.value_type if arrow.types.is_dictionary(kind) else kind
             if not (arrow.types.is_string(value) or arrow.types.is_large_string(value) or str(value) == "string_view"):
@@ -234,7 +244,9 @@ def _json_row(line: str, field: str, place: str) -> Row:
 # ---- CSV, whose first row names the columns
 
 
-def _csv_rows(lines: Iterator[Line], name: str, field: str | None, delimiter: str) -> Iterator[Row]:
+def _csv_rows(
+    lines: Iterator[Line], name: str, choose_column: Callable[[list[str]], str], delimiter: str
+) -> Iterator[Row]:
     """Empty lines are not rows, quoted fields may run over lines; bytes that are not UTF-8 spoil their own field."""
     records = ((start, record) for start, record in _csv_records(lines, delimiter) if record)
     _, header = next(records, (0, None))
@@ -242,7 +254,7 @@ def _csv_rows(lines: Iterator[Line], name: str, field: str | None, delimiter: st
         return
     if isinstance(header, str):
         raise ValueError(f"{name}: the header cannot be read ({header})")
-    place = header.index(_column(name, header, field))
+    place = header.index(choose_column(header))
     for start, record in records:
         yield _csv_row(record, header, place, f"line {start}")
 
