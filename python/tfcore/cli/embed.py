@@ -149,14 +149,11 @@ def _embed_corpus(options: argparse.Namespace) -> int:
         Corpus(options.input, options.format, options.field),
         options.output,
         Recipe(_model(options), options.batch_size, options.prompt, options.normalize, options.truncate_dim),
-        on_error=options.on_error or "fail",
-        part_rows=options.part_rows or 1024,
-        engine=options.engine or "local",
         address=options.scheduler,
-        workers=options.workers,
         force=options.force,
         quiet=options.quiet,
         report=_tell,
+        **_given(options, "on_error", "part_rows", "engine", "workers"),
     )
     if not options.quiet and job.engine != "local" and job.address is None:
         _tell(f"no address was given: {job.engine} runs on this machine, for this job alone")
@@ -170,6 +167,11 @@ def _embed_corpus(options: argparse.Namespace) -> int:
     if not options.quiet:
         _tell(f"{options.output}: {outcome}")
     return 0
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options among `names` that have no default here, where they were given."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def _tell(line: str) -> None:
@@ -188,8 +190,7 @@ def _embed_texts(options: argparse.Namespace) -> None:
     from ..embedding import SentenceEncoder
 
     encoder = SentenceEncoder(_model(options))
-    settings = {"batch_size": options.batch_size, "prompt": options.prompt, "truncate_dim": options.truncate_dim}
-    settings = {name: value for name, value in settings.items() if value is not None}
+    settings = _given(options, "batch_size", "prompt", "truncate_dim")
     vectors = encoder.encode(options.texts, normalize_embeddings=options.normalize, **settings)
     if options.output:
         with replacing(followed(options.output)) as file:
