@@ -386,6 +386,13 @@ def test_fewer_texts_than_beams(mode):
     assert again == best
 
 
+@pytest.mark.parametrize("mode", [{}, {"do_sample": True, "seed": 0}])
+def test_what_has_ended_stays_where_no_beam_can_run_on(mode):
+    only = [token for token in range(V) if token not in (1, 7)]
+    options = {"num_beams": 2, "no_repeat_ngram_size": 1, "eos_token_id": 7, "bad_words_ids": [[1, 7]], **mode}
+    assert run([[5]], max_new_tokens=5, suppress_tokens=only, **options) == [[5, 7]]
+
+
 @pytest.mark.parametrize("mode", [{}, {"do_sample": True, "seed": 0}, {"num_beams": 2}])
 def test_repetition_penalties_beyond_float32(mode):
     """They go as far as it does, without a warning."""

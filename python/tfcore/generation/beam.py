@@ -56,6 +56,9 @@ class Search:
             scores += self._scores[:, None]
         places = self._continuations(scores)
         reached = scores.ravel()[places]
+        if self._finished and reached[0] == -np.inf:  # none can run on, and some have ended
+            self.ended = True
+            return
         if not np.isfinite(reached[0]):
             refuse(float(reached[0]), self.tokens.shape[1])
         beams, tokens = places // scores.shape[1], places % scores.shape[1]

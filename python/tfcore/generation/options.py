@@ -65,7 +65,8 @@ class GenerationOptions:
     ----------
     max_new_tokens, max_length
         The most tokens to add, and the most with the prompt, of which padding is no part; where both are given the
-        first counts, where neither is, 20 are added.
+        first counts, where neither is, 20 are added. What a call gives of either replaces what a checkpoint says of
+        both, and likewise below.
     min_new_tokens, min_length
         No end token comes before so many; where both are given the first counts.
     do_sample, temperature, top_k, top_p, min_p, seed
