@@ -237,8 +237,10 @@ def test_a_step_that_fails_leaves_the_cache_as_it_was(rng, monkeypatch):
     model = decoder_of({}, np.float32, layers=3)
     tgt, memory = normal(rng, 2, 8, 32), normal(rng, 2, 5, 32)
     want = model(tgt, memory, tgt_is_causal=True)
-    for done in (0, 4):
+    for done, looked_at in ((0, 0), (0, 2), (0, 5), (4, 0)):
         cache = nn.KVCache()
+        for number in range(looked_at):
+            assert cache.layer(number).length == 0
         if done:
             model(tgt[:, :done], memory, cache=cache)
         with monkeypatch.context() as patch:
@@ -731,7 +733,15 @@ BAD = [
     (nn.SinusoidalPositions, {"d_model": 6, "layout": "mixed"}, ValueError, ["layout", "mixed"]),
     (nn.BucketedPositions, {"num_heads": 2, "num_buckets": 7}, ValueError, ["num_buckets", "7", "even"]),
     (nn.BucketedPositions, {"num_heads": 2, "max_distance": 8}, ValueError, ["max_distance", "8"]),
-    (nn.EncoderLayer(8, 2, positions=nn.BucketedPositions(3)), {"src": SRC}, ValueError, ["positions", "3", "2"]),
+    (nn.EncoderLayer, {"d_model": 8, "nhead": 2, "positions": nn.BucketedPositions(3)}, ValueError,
+     ["positions", "3", "2"]),
+    (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "positions": nn.RotaryPositions(rotary_dim=8)}, ValueError,
+     ["rotary_dim", "8", "0 to 4"]),
+    (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "window": (1,)}, ValueError, ["window", "(left, right)"]),
+    (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "scale": "x"}, TypeError, ["scale", "str"]),
+    (nn.EncoderLayer, {"d_model": 8, "nhead": 2, "layer_norm_eps": -1}, ValueError, ["layer_norm_eps", "-1"]),
+    (nn.Linear(2, 2).load_state_dict, {"state": {}, "prefix": 3}, TypeError, ["prefix", "3", "string"]),
+    (nn.Transformer.generate_square_subsequent_mask, {"sz": -1}, ValueError, ["sz", "-1", "non-negative"]),
 ]  # fmt: skip
 
 
@@ -745,6 +755,39 @@ def test_bad_input(function, arguments, error, words):
     assert type(caught.value) is error, message
     for word in words:
         assert word in message, f"{word!r} is not in: {message}"
+
+
+def test_positions_keep_their_weights_in_a_transformer():
+    """They are the caller's, and may be another model's, too."""
+    positions = nn.BucketedPositions(2)
+    positions.weight = np.arange(64.0).reshape(32, 2)
+    nn.Transformer(8, 2, 1, 1, 12, positions=positions)
+    assert_same_bits(positions.weight, np.arange(64, dtype=np.float32).reshape(32, 2))
+
+
+def test_lowest_numbers_in_two_masks_hide(rng):
+    x, hidden = normal(rng, 2, 5, 8), np.arange(5) >= 3
+    lowest = np.where(hidden, np.finfo(np.float32).min, np.float32(0))
+    got, _ = ATTENTION(x, x, x, attn_mask=np.tile(lowest, (5, 1)), key_padding_mask=np.tile(lowest, (2, 1)))
+    assert_same_bits(got, ATTENTION(x, x, x, key_padding_mask=np.tile(hidden, (2, 1)))[0])
+
+
+def test_the_eps_of_rms_norm_is_that_of_what_is_computed():
+    for x in (np.full((1, 4), 1e-5), np.full((1, 4), 1e-2, np.float32)):
+        want = x / np.sqrt(np.mean(x.astype(np.float64) ** 2) + np.finfo(x.dtype).eps)
+        assert_close(nn.RMSNorm(4)(x), want, bound=4 * np.finfo(x.dtype).eps)
+
+
+def test_a_cache_comes_out_of_read_only_memory(rng):
+    decoder, cache, buffers = nn.Decoder(nn.DecoderLayer(8, 2, 12), 1), nn.KVCache(), []
+    memory, tgt = normal(rng, 2, 5, 8), normal(rng, 2, 4, 8)
+    want = decoder(tgt, memory, tgt_is_causal=True)
+    decoder(tgt[:, :2], memory, cache=cache)
+    content = pickle.dumps(cache, protocol=5, buffer_callback=buffers.append)
+    other = pickle.loads(content, buffers=[bytes(buffer) for buffer in buffers])
+    other.select([1, 0])
+    other.truncate(1)
+    assert_same_bits(decoder(tgt[::-1, 1:], cache=other), want[::-1, 1:])
 
 
 def test_a_copy_has_weights_of_its_own(rng):

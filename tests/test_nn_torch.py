@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from arrays import normal
-from closeness import assert_close
+from closeness import assert_close, assert_same_bits
 from nn_cases import KINDS, RECORDED, draw_case, run_tfcore, run_torch
 from tfcore import nn
 
@@ -95,6 +95,9 @@ def test_tensors_go_straight_in(rng):
     mask = torch.nn.Transformer.generate_square_subsequent_mask(4)
     with torch.no_grad():
         assert_close(ours(src, tgt, tgt_mask=mask), theirs(src, tgt, tgt_mask=mask).numpy(), bound=2e-5)
+    layer, ones = nn.Linear(8, 3), np.ones((2, 4, 3), np.float32)
+    for residual in (torch.ones(2, 4, 3, requires_grad=True), torch.ones(2, 4, 3, dtype=torch.bfloat16)):
+        assert_same_bits(layer(tgt, residual=residual), layer(tgt, residual=ones))
 
 
 def test_bfloat16_and_half_weights_are_widened(rng):

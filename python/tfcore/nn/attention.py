@@ -67,10 +67,10 @@ class MultiHeadAttention(Layer):
 
     Attributes
     ----------
-    in_proj_weight : (3 * embed_dim, embed_dim), or None where kdim or vdim differ
+    in_proj_weight : ((num_heads + 2 * num_kv_heads) * head_dim, embed_dim), or None where kdim or vdim differ
     q_proj_weight, k_proj_weight, v_proj_weight : the three of them where kdim or vdim differ, or None
-    in_proj_bias : (3 * embed_dim,) or None
-    bias_k, bias_v : (1, 1, embed_dim) or None
+    in_proj_bias : ((num_heads + 2 * num_kv_heads) * head_dim,) or None
+    bias_k, bias_v : (1, 1, num_kv_heads * head_dim) or None
     out_proj : Linear
     """
 
@@ -314,6 +314,9 @@ class MultiHeadAttention(Layer):
             raise ValueError(
                 "add_bias_kv and add_zero_attn add keys that are at no position: expected no window and no ALiBi"
             )
+        none = np.empty((1, self.num_heads, 0, self.head_dim))  # refuses what no call can use
+        self.positions.turn(none, 0), self.positions.bias(self.num_heads, 0, 0, 0)
+        ops.scaled_dot_product_attention(none, none, none, window=self.window, scale=self.scale)
 
     def _draw_projections(self, rng: np.random.Generator, bias: bool) -> None:
         queries, keys = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..scalars import choose, integer
+from ..scalars import choose, integer, number
 from . import initial
 from .arrays import Array, check_dropout, expect_divides
 from .attention import MultiHeadAttention
@@ -94,6 +94,7 @@ class Block(Layer):
 
 def make_norm(kind: str, width: int, eps: float, bias: bool, dtype: DTypeLike) -> Norm:
     """The norm of a block: "layer" or "rms"."""
+    eps = number("layer_norm_eps", eps)
     if choose("norm", kind, {"layer": LayerNorm, "rms": RMSNorm}) is RMSNorm:
         return RMSNorm(width, eps, dtype=dtype)
     return LayerNorm(width, eps, bias=bias, dtype=dtype)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,10 @@ class KeyValues:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": tuple(kept[:, :, : self.length].copy() for kept in self._arrays)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._arrays = tuple(np.require(kept, requirements="W") for kept in self._arrays)  # buffers may be read-only
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -243,14 +247,14 @@ class KVCache:
     @contextmanager
     def step(self, num_layers: int) -> Iterator[None]:
         """All layers of a stack take a step or none: what an error or Ctrl-C leaves half done is forgotten."""
-        if self._layers and len(self._layers) != num_layers:
+        if self.rows is None:
+            del self._layers[num_layers:]  # which somebody only looked at
+        elif len(self._layers) != num_layers:
             raise ValueError(f"cache is that of {len(self._layers)} layers, expected {num_layers}")
-        before, begun = self.length, bool(self._layers)
-        try:
+        with ExitStack() as steps:
+            for number in range(num_layers):
+                steps.enter_context(self.layer(number).step())
             yield
-        except BaseException:
-            self.truncate(before) if begun else self._layers.clear()
-            raise
 
     def _parts(self) -> Iterator[KeyValues]:
         for layer in self._layers:

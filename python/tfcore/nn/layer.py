@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..ops import PackedLinear
+from ..scalars import shown
 from .arrays import Array, as_array
 
 Seed: TypeAlias = "int | np.random.Generator | None"
@@ -87,6 +88,8 @@ class Layer:
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state is of type {type(state).__name__}, expected a mapping of names to arrays")
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix is {shown(prefix)}, expected a string")
         slots = {slot.name: slot for slot in self._slots(prefix)}
         given = {name: value for name, value in state.items() if str(name).startswith(prefix)}
         faults = [

@@ -66,6 +66,7 @@ class Linear(Layer):
         `activation` is None, "relu", "gelu", "gelu_tanh", "silu" or "tanh"; `residual` has the shape of the result.
         """
         product = self._packed("linear", lambda: (self.weight, self.bias))
+        residual = None if residual is None else as_array("residual", residual)
         return product(as_array("x", x), activation=activation, residual=residual)
 
     def _sizes(self) -> str:

@@ -121,4 +121,6 @@ def _both(first: Array | None, second: Array) -> Array:
         return np.where(first, second, second.dtype.type(-np.inf))
     if second.dtype == bool:
         return np.where(second, first, first.dtype.type(-np.inf))
-    return first + second
+    with np.errstate(over="ignore"):  # of lowest numbers, which stand for -inf
+        summed: Array = first + second
+    return summed

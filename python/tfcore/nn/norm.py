@@ -21,13 +21,10 @@ class Norm(Layer):
     weight = Weight()
     bias = Weight()
 
-    def __init__(
-        self, normalized_shape: int | Sequence[int], eps: float, *, weight: bool, bias: bool, dtype: DTypeLike
-    ) -> None:
+    def __init__(self, normalized_shape: int | Sequence[int], *, weight: bool, bias: bool, dtype: DTypeLike) -> None:
         super().__init__(dtype)
         given = tuple(normalized_shape) if np.iterable(normalized_shape) else (normalized_shape,)
         self.normalized_shape = tuple(integer("normalized_shape", n) for n in given)
-        self.eps = number("eps", eps)
         if not given:
             raise ValueError("normalized_shape is empty, expected at least one axis")
         self._put_optional("weight", weight, lambda: np.ones(self.normalized_shape, self.dtype))
@@ -81,9 +78,8 @@ class LayerNorm(Norm):
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        super().__init__(
-            normalized_shape, eps, weight=elementwise_affine, bias=elementwise_affine and bias, dtype=dtype
-        )
+        super().__init__(normalized_shape, weight=elementwise_affine, bias=elementwise_affine and bias, dtype=dtype)
+        self.eps = number("eps", eps)
 
     def _rows(self, x: Array, weight: Array | None, bias: Array | None) -> Array:
         return ops.layer_norm(x, weight, bias, eps=self.eps)
@@ -101,7 +97,7 @@ class RMSNorm(Norm):
     normalized_shape, elementwise_affine, dtype
         As in `LayerNorm`.
     eps : float, optional
-        The distance from 1 to the next number of `dtype` if not given, as in PyTorch.
+        If not given, the distance from 1 to the next number of the dtype that is computed in, as in PyTorch.
     """
 
     def __init__(
@@ -112,11 +108,9 @@ class RMSNorm(Norm):
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        super().__init__(
-            normalized_shape, 0.0 if eps is None else eps, weight=elementwise_affine, bias=False, dtype=dtype
-        )
-        if eps is None:
-            self.eps = float(np.finfo(self.dtype).eps)
+        super().__init__(normalized_shape, weight=elementwise_affine, bias=False, dtype=dtype)
+        self.eps = None if eps is None else number("eps", eps)
 
     def _rows(self, x: Array, weight: Array | None, bias: Array | None) -> Array:
-        return ops.rms_norm(x, weight, eps=self.eps)
+        eps = np.finfo(np.result_type(x, self.dtype)).eps if self.eps is None else self.eps
+        return ops.rms_norm(x, weight, eps=float(eps))

@@ -16,6 +16,7 @@ from .cache import KVCache
 from .entry import enter_source
 from .layer import Layer, Seed
 from .norm import Norm
+from .positions import AttentionPositions
 from .stacks import Decoder, Encoder
 
 
@@ -104,7 +105,7 @@ class Transformer(Layer):
         self.encoder = Encoder(layers(EncoderLayer, "num_encoder_layers", num_encoder_layers), norm=norm())
         self.decoder = Decoder(layers(DecoderLayer, "num_decoder_layers", num_decoder_layers), norm=norm())
         for slot in self._slots(""):
-            if slot.array.ndim == 2:
+            if slot.array.ndim == 2 and not isinstance(slot.layer, AttentionPositions):  # which are the caller's
                 slot.put(initial.xavier(rng, slot.array.shape, self.dtype))
 
     def __call__(
@@ -207,7 +208,7 @@ class Transformer(Layer):
         >>> nn.Transformer.generate_square_subsequent_mask(2).tolist()
         [[0.0, -inf], [0.0, 0.0]]
         """
-        return np.triu(np.full((sz, sz), -np.inf, np.float32), 1)
+        return np.triu(np.full((integer("sz", sz, 0), sz), -np.inf, np.float32), 1)
 
     def _parts(self) -> Mapping[str, Layer]:
         return {"encoder.": self.encoder, "decoder.": self.decoder}
