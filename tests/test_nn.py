@@ -737,7 +737,7 @@ BAD = [
      ["positions", "3", "2"]),
     (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "positions": nn.RotaryPositions(rotary_dim=8)}, ValueError,
      ["rotary_dim", "8", "0 to 4"]),
-    (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "window": (1,)}, ValueError, ["window", "(left, right)"]),
+    (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "window": (1,)}, TypeError, ["window", "(left, right)"]),
     (nn.MultiHeadAttention, {"embed_dim": 8, "num_heads": 2, "scale": "x"}, TypeError, ["scale", "str"]),
     (nn.EncoderLayer, {"d_model": 8, "nhead": 2, "layer_norm_eps": -1}, ValueError, ["layer_norm_eps", "-1"]),
     (nn.Linear(2, 2).load_state_dict, {"state": {}, "prefix": 3}, TypeError, ["prefix", "3", "string"]),

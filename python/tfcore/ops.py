@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import _core
 from ._core import PackedLinear
 from .rope import rotary_frequencies
-from .scalars import integer
 
 Array = NDArray[Any]
 
@@ -213,13 +212,13 @@ def rotary_embedding(
     if x.ndim < 2:
         raise ValueError(f"rotary_embedding: x has shape {x.shape}, expected (..., L, D)")
     turning = x.shape[-1] if rotary_dim is None else rotary_dim
-    even = f"an even number from 0 to {x.shape[-1]}"
-    turning = integer("rotary_embedding: rotary_dim", turning, 0, x.shape[-1], even)
-    if turning % 2:
-        raise ValueError(f"rotary_embedding: rotary_dim is {turning}, expected {even}")
+    if not isinstance(turning, (int, np.integer)) or isinstance(turning, bool):
+        raise TypeError(f"rotary_embedding: rotary_dim is of type {type(turning).__name__}, expected an integer")
+    if not 0 <= turning <= x.shape[-1] or turning % 2:
+        raise ValueError(f"rotary_embedding: rotary_dim is {turning}, expected an even number from 0 to {x.shape[-1]}")
     rows = _position_rows(positions, x.shape[:-1])
     length = int(rows.max()) + 1 if scaling is not None and rows.size else 0
-    table, magnitude = rotary_frequencies(turning, base=base, scaling=scaling, length=length)
+    table, magnitude = rotary_frequencies(int(turning), base=base, scaling=scaling, length=length)
     return _core.rotary_embedding(x, rows, table, interleaved, magnitude, out)
 
 
@@ -268,8 +267,11 @@ def alibi_slopes(num_heads: int) -> NDArray[np.float64]:
     >>> alibi_slopes(4).tolist()
     [0.25, 0.0625, 0.015625, 0.00390625]
     """
-    num_heads = integer("alibi_slopes: num_heads", num_heads)
-    power = 1 << (num_heads.bit_length() - 1)
+    if isinstance(num_heads, bool) or not isinstance(num_heads, (int, np.integer)):
+        raise TypeError(f"alibi_slopes: num_heads is of type {type(num_heads).__name__}, expected an integer")
+    if num_heads < 1:
+        raise ValueError(f"alibi_slopes: num_heads is {num_heads}, expected at least 1")
+    power = 1 << (int(num_heads).bit_length() - 1)
     steps = [8 / power * i for i in range(1, power + 1)] + [4 / power * i for i in range(1, 2 * power, 2)]
     return 2.0 ** -np.array(steps[:num_heads])
 
@@ -354,10 +356,12 @@ def _along(
 ) -> Array:
     """What `over_last` makes of x with `axis` as the last."""
     x = _as_array(f"{name}: x", x)
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"{name}: axis is of type {type(axis).__name__}, expected an integer")
     if x.ndim == 0:
         return over_last(x, out)  # which says what is wrong with `x`
-    last_axis = x.ndim - 1
-    axis = integer(f"{name}: axis", axis, -x.ndim, last_axis, f"-{x.ndim} to {last_axis} for x of shape {x.shape}")
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{name}: axis is {axis}, expected -{x.ndim} to {x.ndim - 1} for x of shape {x.shape}")
     last = np.moveaxis(x, axis, -1)
     if out is None:
         return np.moveaxis(over_last(last, None), -1, axis)
