@@ -251,6 +251,15 @@ def test_a_step_that_fails_leaves_the_cache_as_it_was(rng, monkeypatch):
         assert_same_bits(model(tgt[:, done:], memory, cache=cache), want[:, done:])
 
 
+def test_what_a_layer_beyond_keeps_is_not_dropped(rng):
+    x, cache = normal(rng, 2, 3, 32), nn.KVCache()
+    model = nn.Encoder(nn.EncoderLayer(32, 4, 20), 1)
+    model.layers[0](x, cache=cache.layer(1))
+    with pytest.raises(ValueError, match="that of 2 layers, expected 1"):
+        model(x, cache=cache)
+    assert cache.layer(1).length == 3
+
+
 def test_a_layers_own_step_that_fails_leaves_its_cache_as_it_was(rng, monkeypatch):
     layer = decoder_of({}, np.float32).layers[0]
     tgt, memory = normal(rng, 2, 8, 32), normal(rng, 2, 5, 32)

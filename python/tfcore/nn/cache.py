@@ -247,7 +247,7 @@ class KVCache:
     @contextmanager
     def step(self, num_layers: int) -> Iterator[None]:
         """All layers of a stack take a step or none: what an error or Ctrl-C leaves half done is forgotten."""
-        if self.rows is None:
+        if all(part.rows is None for part in self._parts()):
             del self._layers[num_layers:]  # which somebody only looked at
         elif len(self._layers) != num_layers:
             raise ValueError(f"cache is that of {len(self._layers)} layers, expected {num_layers}")
