@@ -114,6 +114,21 @@ def test_softmax_axes(machine, rng, dtype):
             assert_same_bits(operator(x, axis), moved, f"axis {axis}")
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("operator", [tfcore.softmax, tfcore.log_softmax])
+@pytest.mark.parametrize("shape", [(1, 70), (15, 16), (16, 65), (31, 4), (33, 129), (257, 3), (600, 90), (2, 40, 200)])
+def test_columns_have_the_bits_of_rows(machine, rng, operator, shape, dtype):
+    x = normal(rng, *shape, dtype=dtype, scale=4)
+    x[..., 0, 0], x[..., -1, 1], x[..., :, 2] = -np.inf, np.nan, -np.inf
+    want = np.moveaxis(operator(np.ascontiguousarray(np.moveaxis(x, -2, -1))), -1, -2)
+    assert_same_bits(operator(x, axis=-2), want)
+    assert_same_bits(operator(np.asfortranarray(x), axis=-2), want, "Fortran order")
+    out = np.empty_like(x, order="F")
+    assert operator(x, axis=-2, out=out) is out
+    assert_same_bits(out, want, "out in Fortran order")
+    assert_same_bits(operator(x, axis=-2, out=x), want, "in place")
+
+
 @pytest.mark.parametrize("eps", [0.0, 1e-12, 1e-5, 0.5])
 def test_eps(machine, rng, eps):
     for dtype in FLOATS:

@@ -282,20 +282,28 @@ py::object normalise(Door door, NormKind kind, py::handle x_in, py::handle weigh
   return output.finish();
 }
 
-template <class T> void run_softmax(SoftmaxKind kind, const Array& x, const Output& out) {
+template <class T> void run_softmax(SoftmaxKind kind, const Array& x, int axis, const Output& out) {
   const WithoutGil released(double(x.size()) * 16);
-  softmax(kind, x.data<T>(), out.data<T>(), rows_of(x), x.dim(-1));
+  const Shape shape = x.shape();
+  const Index outer = product({shape.begin(), shape.begin() + axis}), n = shape[std::size_t(axis)];
+  softmax(kind, x.data<T>(), out.data<T>(), outer, n, x.size() / (outer * n));
 }
 
-// Over the last axis; the caller moves another one there.
-template <SoftmaxKind kind> py::object softmax_last(py::handle x_in, py::handle out) {
+// An x in Fortran order is taken, and comes back, as its transpose.
+template <SoftmaxKind kind> py::object softmax_operator(py::handle x_in, py::handle axis_in, py::handle out) {
   Door door(kind == SoftmaxKind::plain ? "softmax" : "log_softmax");
   Array x = door.array(x_in, "x");
   door.expect_rank(x, "x", 1);
+  const int given = int(door.integer(axis_in, "axis", -x.ndim(), x.ndim() - 1));
+  const bool turned = out.is_none() && PyArray_IS_F_CONTIGUOUS(x.get()) && !PyArray_IS_C_CONTIGUOUS(x.get());
+  const auto turn = [](const Array& a) { return Array::steal(PyArray_Transpose(a.get(), nullptr)); };
+  if (turned) x = turn(x);
+  const int place = given < 0 ? x.ndim() + given : given, axis = turned ? x.ndim() - 1 - place : place;
   x = door.ready(x, Layout::contiguous);
   const Output output = door.output(out, x.shape(), Overlap::in_place);
-  if (x.size() > 0) door.in_type([&](auto t) { run_softmax<decltype(t)>(kind, x, output); });
-  return output.finish();
+  if (x.size() > 0) door.in_type([&](auto t) { run_softmax<decltype(t)>(kind, x, axis, output); });
+  const py::object result = output.finish();
+  return turned ? turn(Array(result)).object() : result;
 }
 
 // --- elements --------------------------------------------------------------------------------------------------------
@@ -366,8 +374,8 @@ void bind_layers(py::module_& m) {
       .def("__repr__", &PackedLinear::described)
       .def_property_readonly("shape", &PackedLinear::shape)
       .def_property_readonly("dtype", &PackedLinear::dtype);
-  define_operator<&softmax_last<SoftmaxKind::plain>>(m, "softmax");
-  define_operator<&softmax_last<SoftmaxKind::logarithm>>(m, "log_softmax");
+  define_operator<&softmax_operator<SoftmaxKind::plain>>(m, "softmax");
+  define_operator<&softmax_operator<SoftmaxKind::logarithm>>(m, "log_softmax");
   define_operator<&layer_norm_operator>(m, "layer_norm");
   define_operator<&rms_norm_operator>(m, "rms_norm");
   define_operator<&gelu>(m, "gelu");

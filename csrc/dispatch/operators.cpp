@@ -153,10 +153,23 @@ AttentionPlan plan_attention(const std::vector<Index>& rows) {
   return plan;
 }
 
-template <class T> void softmax(SoftmaxKind kind, const T* x, T* out, Index rows, Index width) {
-  parallel_rows(rows, kFunctionFlops * double(width), 0, [&](Index begin, Index end, void*) {
-    kernels().of<T>().softmax(kind, x + begin * width, out + begin * width, end - begin, width);
-  });
+template <class T> void softmax(SoftmaxKind kind, const T* x, T* out, Index outer, Index n, Index inner) {
+  const Kernels<T>& kernel = kernels().of<T>();
+  if (inner == 1)
+    return parallel_rows(outer, kFunctionFlops * double(n), 0, [&](Index begin, Index end, void*) {
+      kernel.softmax(kind, x + begin * n, out + begin * n, end - begin, n);
+    });
+  constexpr Index kStep = 4 * kPanel<T>;  // columns, of some lines
+  const Index steps = ceil_div(inner, kStep);
+  parallel_rows(outer * steps, kFunctionFlops * double(n * std::min(inner, kStep)), 0,
+                [&](Index begin, Index end, void*) {
+                  for (Index first = begin, last; first < end; first = last) {
+                    const Index block = first / steps, at = block * n * inner;
+                    last = std::min(end, (block + 1) * steps);
+                    kernel.softmax_columns(kind, x + at, out + at, n, inner, (first - block * steps) * kStep,
+                                           std::min(inner, (last - block * steps) * kStep));
+                  }
+                });
 }
 
 template <class T> void norm_rows(NormKind kind, const NormArgs<T>& a, Index rows) {
@@ -208,14 +221,14 @@ void dequantize(Stored kind, const std::uint8_t* data, float* out, Index blocks)
                 [&](Index begin, Index end, void*) { kernels().dequantize(kind, data, out, begin, end); });
 }
 
-#define TFCORE_INSTANTIATE(T)                                        \
-  template class PackedMatrix<T>;                                    \
-  template GemmPlan plan_gemm<T>(const GemmArgs<T>&, Index);         \
-  template void softmax<T>(SoftmaxKind, const T*, T*, Index, Index); \
-  template void norm_rows<T>(NormKind, const NormArgs<T>&, Index);   \
-  template void elementwise<T>(Function, const T*, T*, Index);       \
-  template void positions<T>(PositionArgs<T>, Index);                \
-  template void rotary_tables<T>(const RotaryArgs<T>&, T*);          \
+#define TFCORE_INSTANTIATE(T)                                               \
+  template class PackedMatrix<T>;                                           \
+  template GemmPlan plan_gemm<T>(const GemmArgs<T>&, Index);                \
+  template void softmax<T>(SoftmaxKind, const T*, T*, Index, Index, Index); \
+  template void norm_rows<T>(NormKind, const NormArgs<T>&, Index);          \
+  template void elementwise<T>(Function, const T*, T*, Index);              \
+  template void positions<T>(PositionArgs<T>, Index);                       \
+  template void rotary_tables<T>(const RotaryArgs<T>&, T*);                 \
   template void rotary<T>(const RotaryArgs<T>&);
 TFCORE_INSTANTIATE(float)
 TFCORE_INSTANTIATE(double)

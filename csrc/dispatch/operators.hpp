@@ -62,7 +62,8 @@ template <class T, class Sizes, class At> void attention(Index groups, const Siz
 
 // --- rows and elements -----------------------------------------------------------------------------------------------
 
-template <class T> void softmax(SoftmaxKind kind, const T* x, T* out, Index rows, Index width);
+// Over the middle axis of x (outer, n, inner).
+template <class T> void softmax(SoftmaxKind kind, const T* x, T* out, Index outer, Index n, Index inner);
 template <class T> void norm_rows(NormKind kind, const NormArgs<T>& a, Index rows);
 template <class T> void elementwise(Function function, const T* x, T* out, Index count);
 template <class T> void positions(PositionArgs<T> a, Index rows);          // a.tables are its own

@@ -178,12 +178,15 @@ template <class T> TFCORE_INLINE T powers_below(T most, const T* x, T* out, Inde
   return total.value();
 }
 
+// v / total by factor = 1 / total and one step of refinement: without a division for each.
+template <class T> TFCORE_INLINE Vec<T> quotient(Vec<T> v, Vec<T> total, Vec<T> factor) {
+  const Vec<T> y = v * factor;
+  return fma(fma(-y, total, v), factor, y);
+}
+
 template <class T> void softmax_row(const T* x, T* out, Index n) {
   const T most = max_row(x, n), total = powers_below(most, x, out, n), factor = T(1) / total;
-  map_row(out, out, n, [=](Vec<T> v, auto) TFCORE_LAMBDA {
-    const Vec<T> y = v * factor;
-    return fma(fma(-y, total, v), factor, y);  // one step of refinement: the quotient without a division
-  });
+  map_row(out, out, n, [=](Vec<T> v, auto) TFCORE_LAMBDA { return quotient<T>(v, splat(total), splat(factor)); });
 }
 
 template <class T> void log_softmax_row(const T* x, T* out, Index n) {

@@ -235,6 +235,8 @@ template <class T> struct Kernels {
   void (*attend_span)(const AttentionArgs<T>&, Index span, T* part, T* scratch);
   void (*merge_spans)(const AttentionArgs<T>&, Index spans, const T* parts, T* scratch);
   void (*softmax)(SoftmaxKind, const T* x, T* out, Index rows, Index width);
+  // The same down columns [begin, end) of (n, width).
+  void (*softmax_columns)(SoftmaxKind, const T* x, T* out, Index n, Index width, Index begin, Index end);
   void (*layer_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
   void (*rms_norm)(const NormArgs<T>&, Index row_begin, Index row_end);
   void (*elementwise)(Function, const T* x, T* out, Index count);

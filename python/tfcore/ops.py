@@ -333,9 +333,7 @@ def softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
     >>> softmax([0.0, 0.0]).tolist()
     [0.5, 0.5]
     """
-    if type(axis) is int and axis == -1:
-        return _core.softmax(x, out)
-    return _along("softmax", _core.softmax, x, axis, out)
+    return _core.softmax(x, axis, out)
 
 
 def log_softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
@@ -346,29 +344,7 @@ def log_softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Ar
     >>> log_softmax([1000.0, 0.0]).tolist()
     [0.0, -1000.0]
     """
-    if type(axis) is int and axis == -1:
-        return _core.log_softmax(x, out)
-    return _along("log_softmax", _core.log_softmax, x, axis, out)
-
-
-def _along(
-    name: str, over_last: Callable[[ArrayLike, Array | None], Array], x: ArrayLike, axis: int, out: Array | None
-) -> Array:
-    """What `over_last` makes of x with `axis` as the last."""
-    x = _as_array(f"{name}: x", x)
-    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"{name}: axis is of type {type(axis).__name__}, expected an integer")
-    if x.ndim == 0:
-        return over_last(x, out)  # which says what is wrong with `x`
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"{name}: axis is {axis}, expected -{x.ndim} to {x.ndim - 1} for x of shape {x.shape}")
-    last = np.moveaxis(x, axis, -1)
-    if out is None:
-        return np.moveaxis(over_last(last, None), -1, axis)
-    if isinstance(out, np.ndarray) and out.shape == x.shape:
-        over_last(last, np.moveaxis(out, axis, -1))
-        return out
-    return over_last(x, out)  # which says what is wrong with `out`
+    return _core.log_softmax(x, axis, out)
 
 
 def layer_norm(

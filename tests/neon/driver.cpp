@@ -345,6 +345,10 @@ template <class T> void run_norms() {
       record("softmax", what, out);
       table<T>().softmax(SoftmaxKind::logarithm, x.data(), out.data(), rows, width);
       record("log_softmax", what, out);
+      table<T>().softmax_columns(SoftmaxKind::plain, x.data(), out.data(), rows, width, 0, width);
+      record("softmax of columns", what, out);
+      table<T>().softmax_columns(SoftmaxKind::logarithm, x.data(), out.data(), width, rows, 0, rows);
+      record("log_softmax of columns", what, out);
       for (const int given : {0, 1, 2, 3}) {
         const std::string which = what + (given & 1 ? " weight" : "") + (given & 2 ? " bias" : "");
         const NormArgs<T> a{

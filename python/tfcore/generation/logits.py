@@ -56,7 +56,7 @@ def changes(options: GenerationOptions) -> list[Change]:
 
 def normalize(scores: Float32Array) -> None:
     """Turns scores (..., V) into logarithms of probabilities, in place; where there are none, into NaN."""
-    _core.log_softmax(scores, scores)
+    _core.log_softmax(scores, -1, scores)
 
 
 def _ids(tokens: int | Sequence[int]) -> IntArray:
