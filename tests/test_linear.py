@@ -220,6 +220,21 @@ def test_layouts(machine, rng, dtype):
         assert_same_bits(tfcore.linear(x, weight, bias, residual=other), want, f"residual {name}")
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("columns", [1, 2, 15, 16, 17, 40, 130])
+def test_few_rows_and_columns_read_weights_as_they_lie(machine, rng, dtype, columns):
+    for rows, depth in itertools.product((1, 2, 4, 5, 8, 9, 33), (1, 3, 31, 100, 385, 800)):
+        what = f"{rows} x {depth}"
+        x, weight = normal(rng, rows, depth, dtype=dtype), normal(rng, columns, depth + 3, dtype=dtype)[:, :depth]
+        residual = normal(rng, rows, columns, dtype=dtype)
+        packed = tfcore.PackedLinear(weight)
+        assert_same_bits(tfcore.linear(x, weight), packed(x), what)
+        after = {"activation": "gelu", "residual": residual}
+        assert_same_bits(tfcore.linear(x, weight, **after), packed(x, **after), f"{what}, gelu and residual")
+        assert_same_bits(tfcore.matmul(x, np.ascontiguousarray(weight.T)), packed(x), f"{what}, by rows")
+        assert_same_bits(tfcore.matmul(x, weight[-1]), packed(x)[:, -1], f"{what}, a vector")
+
+
 def test_broadcast_inputs(isa, rng):
     x, weight = normal(rng, 1, 23), normal(rng, 37, 1)
     check_linear(np.broadcast_to(x, (19, 23)), np.broadcast_to(weight, (37, 23)), np.broadcast_to(weight[0], (37,)))

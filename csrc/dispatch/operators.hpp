@@ -1,6 +1,7 @@
 #pragma once
 // The operators: how each splits its work into tasks over threads. Threads split rows and columns, never sums.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "core/huge_pages.hpp"
@@ -86,9 +87,18 @@ struct GemmPlan {
 
 template <class T> GemmPlan plan_gemm(const GemmArgs<T>& g, Index batch);
 
-template <class T, class At> void gemm_batch(Index batch, const At& at) {
+// A product with one column, as that of the column as a row with a turned: a panel would be nothing but padding.
+template <class T> GemmArgs<T> with_column_as_row(GemmArgs<T> g) {
+  if (g.n != 1 || g.b_row != 1 || g.packed || g.bias) return g;
+  std::swap(g.m, g.n), std::swap(g.a, g.b);
+  g.b_column = g.a_row, g.a_row = 0;
+  return g;
+}
+
+template <class T, class At> void gemm_batch(Index batch, const At& given) {
   if (batch == 0) return;
-  const GemmArgs<T> first = at(Index(0));
+  const auto at = [&](Index i) { return with_column_as_row(given(i)); };
+  const GemmArgs<T> first = at(0);
   if (first.m == 0 || first.n == 0) return;
   const GemmPlan plan = plan_gemm(first, batch);
   const Kernels<T>& kernel = kernels().of<T>();

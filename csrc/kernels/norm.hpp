@@ -83,10 +83,16 @@ template <Next next, class T, class F> TFCORE_INLINE Lanes16<T> sum_block(const 
   return chain[0];
 }
 
-template <Next next, class T, class F> TFCORE_INLINE T sum_of(const T* x, Index n, F f) {
+// Of n terms, from block(first, size). In a single block nothing is lost.
+template <class T, class F> TFCORE_INLINE T add_blocks(Index n, F block) {
+  if (n <= kSumBlock) return T(add_lanes(block(0, n)));
   Total<T> total;
-  for (Index i = 0; i < n; i += kSumBlock) total.add(sum_block<next>(x + i, min(n - i, kSumBlock), f));
+  for (Index i = 0; i < n; i += kSumBlock) total.add(block(i, min(n - i, kSumBlock)));
   return total.value();
+}
+
+template <Next next, class T, class F> TFCORE_INLINE T sum_of(const T* x, Index n, F f) {
+  return add_blocks<T>(n, [&](Index i, Index size) TFCORE_LAMBDA { return sum_block<next>(x + i, size, f); });
 }
 
 constexpr auto kAdd = [](auto v, auto chain, int) TFCORE_LAMBDA { return chain + v; };
@@ -169,13 +175,10 @@ template <class T, class F> TFCORE_INLINE void map_row(const T* x, T* out, Index
 // next are under way. (Each power added as it is stored: as fast on AVX-512; AVX2 lacks the registers, 8 % slower than
 // a pass for each.)
 template <class T> TFCORE_INLINE T powers_below(T most, const T* x, T* out, Index n) {
-  Total<T> total;
-  for (Index i = 0; i < n; i += kSumBlock) {
-    const Index size = min(n - i, kSumBlock);
+  return add_blocks<T>(n, [=](Index i, Index size) TFCORE_LAMBDA {
     map_array(x + i, out + i, size, [most](Vec<T> v) TFCORE_LAMBDA { return exp_nonpositive<T>(v - most); });
-    total.add(sum_block<Next::leave>(out + i, size, kAdd));
-  }
-  return total.value();
+    return sum_block<Next::leave>(out + i, size, kAdd);
+  });
 }
 
 // v / total by factor = 1 / total and one step of refinement: without a division for each.

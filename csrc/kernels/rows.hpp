@@ -9,8 +9,6 @@ namespace {
 
 template <class T> constexpr T kMinusInfinity = -__builtin_inf();
 
-constexpr bool kWide = kVecBytes == 64;  // what was measured on AVX-512 alone
-
 // Up to here lanes hold keys, or with fewer keys than lanes up to kFewestRows: a tile of queries would waste most of
 // its lanes. Wide ones, 5 to 8 rows: 1.4 to 1.9 times as fast as a tile, but with so few keys up to 1.2 times as slow.
 constexpr int kFewestRows = 4, kFewRows = kWide ? 8 : kFewestRows;

@@ -5,21 +5,10 @@
 // hold keys, turned in registers. Both give the same bits: each score is one chain over the head size, each sum of a
 // block four chains by key modulo 4.
 #include "kernels/rows.hpp"
+#include "kernels/turned.hpp"
 
 namespace tfcore {
 namespace {
-
-// square[i][j] = row(j)[i] for i < count
-template <class T, class Row> TFCORE_INLINE void load_square(Row row, int count, Vec<T> (&square)[lanes<T>]) {
-  if (count == lanes<T>) {
-#pragma GCC unroll 8
-    for (int i = 0; i < lanes<T>; i += kSquare<T>)
-      load_columns<T>([&](int j) TFCORE_LAMBDA { return row(j) + i; }, square + i);
-    return;
-  }
-  for (int i = 0; i < lanes<T>; ++i) square[i] = load_first(row(i), count);
-  transpose<T>(square);
-}
 
 // While the product t of a tile of queries runs, (rows, vectors) of it, a share of the rows that come next: the first
 // half of the tiles asks for the keys, or values, at `first`, the second for the queries, or output, at `second`.
@@ -152,33 +141,6 @@ template <class T> struct KeyLanes {
       for (Index d = 0; d < a.head_size; ++d) queries[r * a.head_size + d] = factor * query_row(a, s, r)[d];
   }
 
-  // A step turns a few squares of k, lanes keys and kSquare depths each; every depth then meets every row. Two squares
-  // in turn where one would wait for its chain, and registers are enough. The keys of a step are a few streams of
-  // adjacent rows.
-  template <int squares_, int streams_> struct Step {
-    static constexpr int squares = squares_, keys = squares * lanes<T>, streams = streams_, together = keys / streams;
-  };
-
-  // Where a step reads: a pointer to each stream, which the empty asm keeps from being derived from another one with an
-  // instruction for every load.
-  template <class S> struct Streams {
-    const T* at[S::streams];
-    Index k_row;
-
-    TFCORE_INLINE const T* row(int key) const { return at[key / S::together] + key % S::together * k_row; }
-    TFCORE_INLINE void advance(int depths) {
-#pragma GCC unroll 16
-      for (int i = 0; i < S::streams; ++i) {
-        at[i] += depths;
-        asm("" : "+r"(at[i]));
-      }
-    }
-    TFCORE_INLINE void ask_ahead(Index rows) const {
-#pragma GCC unroll 32
-      for (int key = 0; key < S::keys; ++key) __builtin_prefetch(row(key) + rows * k_row, 0, 2);
-    }
-  };
-
   // Out of memory the streams lie apart, and each is read on by the next step: the hardware runs ahead of several
   // streams at once (Zen 3, on each of two cores: 13 GB/s, where one stream gives 10, with instructions that ask for it
   // too); wide vectors ask for the step after the next as well, 1.1 to 1.2 times as fast (Zen 4). Out of a cache the
@@ -186,8 +148,7 @@ template <class T> struct KeyLanes {
   // A single row gets 15 bytes of k a cycle out of L2; its shuffles allow 16, and so does its chain. (Two wide squares,
   // columns put together by masked loads, or both: 13 to 16. Four squares in half registers: 20 out of L1, 13 of L3.)
   template <int R, int squares> static void score_rows(const ScoreBlock<T>& b) {
-    constexpr int keys = squares * lanes<T>, streams = keys < 8 ? keys : 8;
-    using S = Step<squares, streams>;
+    using S = Step<T, squares, kStreams<T, squares>>;
     Index key = b.begin;
     if (b.a.far) {
       const Index length = (b.end - b.begin) / S::streams & ~Index(S::together - 1);
@@ -195,46 +156,19 @@ template <class T> struct KeyLanes {
         score_step<R, S>(b, b.begin + i, length, kWide ? 2 * S::together : 0);
       key += length * S::streams;
     }
-    for (; key + keys <= b.end; key += keys) score_step<R, S>(b, key, S::together, keys);
-    for (; squares > 1 && key + lanes<T> < b.end; key += keys) score_step<R, Step<squares, keys>>(b, key, 1, 0);
-    for (; key < b.end; key += lanes<T>) score_step<R, Step<1, lanes<T>>>(b, key, 1, 0);
+    for (; key + S::rows <= b.end; key += S::rows) score_step<R, S>(b, key, S::together, S::rows);
+    for (; squares > 1 && key + lanes<T> < b.end; key += S::rows)
+      score_step<R, Step<T, squares, S::rows>>(b, key, 1, 0);
+    for (; key < b.end; key += lanes<T>) score_step<R, Step<T, 1, lanes<T>>>(b, key, 1, 0);
   }
 
   // The scores of the keys from `first` on, in streams so many rows apart. It asks for what comes so many rows later.
   // Keys past the end repeat the last one and are hidden afterwards.
   template <int R, class S>
   TFCORE_INLINE static void score_step(const ScoreBlock<T>& b, Index first, Index stream, Index ahead) {
-    const T* q = b.w.queries;
-    const T* const all = keys_of(b.a, b.block);
-    const Index size = b.a.head_size;
-    Streams<S> streams{{}, b.a.k_row};
-    for (int i = 0; i < S::streams; ++i) streams.at[i] = all + min(first + i * stream, b.end - 1) * b.a.k_row;
+    Streams<T, S> keys(keys_of(b.a, b.block), b.a.k_row, first, stream, b.end - 1);
     Vec<T> sum[S::squares][R] = {};
-    const auto add_depths = [&](int depths) TFCORE_LAMBDA {
-#pragma GCC unroll 8
-      for (int d = 0; d < depths; d += kSquare<T>)
-#pragma GCC unroll 2
-        for (int s = 0; s < S::squares; ++s) {
-          Vec<T> columns[kSquare<T>];
-          load_columns<T>([&](int j) TFCORE_LAMBDA { return streams.row(s * lanes<T> + j) + d; }, columns);
-          add_columns<R>(columns, kSquare<T>, q + d, size, sum[s]);
-        }
-      q += depths;
-      streams.advance(depths);
-    };
-    constexpr int line = int(kPanel<T>);
-    Index left = size;
-    for (; left >= line; left -= line) {
-      if (ahead) streams.ask_ahead(ahead);
-      add_depths(line);
-    }
-    for (; left >= kSquare<T>; left -= kSquare<T>) add_depths(kSquare<T>);
-#pragma GCC unroll 2
-    for (int s = 0; left > 0 && s < S::squares; ++s) {
-      Vec<T> square[lanes<T>];
-      load_square<T>([&](int j) TFCORE_LAMBDA { return streams.row(s * lanes<T> + j); }, int(left), square);
-      add_columns<R>(square, int(left), q, size, sum[s]);
-    }
+    add_turned<T, R, S>(keys, b.w.queries, b.a.head_size, b.a.head_size, ahead, sum);
     store_scores<R, S>(sum, b.scores + first - b.block, stream);
   }
 
@@ -251,17 +185,6 @@ template <class T> struct KeyLanes {
         for (int i = s * lanes<T>; !side_by_side && i < (s + 1) * lanes<T>; ++i)
           scores[i / S::together * stream + i % S::together] = sum[s][r][i % lanes<T>];
       }
-  }
-
-  // sum[r] += q[r][i] * columns[i] for i < count
-  template <int R, int most> TFCORE_INLINE static void add_columns(const Vec<T> (&columns)[most], int count, const T* q,
-                                                                   Index size, Vec<T> (&sum)[R]) {
-#pragma GCC unroll 16
-    for (int i = 0; i < most; ++i) {
-      if (i == count) break;
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) sum[r] = fma(columns[i], q[r * size + i], sum[r]);
-    }
   }
 
   template <int R = 1> static void score(const ScoreBlock<T>& b) {

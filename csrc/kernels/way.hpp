@@ -16,7 +16,6 @@ namespace tfcore {
 namespace {
 
 constexpr std::uintptr_t kPageBytes = 4096;
-constexpr Index kFetchAhead = 4096;  // bytes: 5 to 15 % where arrays come from L3
 
 // `first`, first + step, and so on: the vectors begin, begin + lanes, ... in one order or the other. In place, where
 // out is x, it is the ascending one.

@@ -26,6 +26,7 @@ namespace {
 constexpr int kVecBytes = TFCORE_VEC_BYTES;          // 16, 32 or 64: the row of the ISA table in CMakeLists.txt
 constexpr int kVecRegisters = TFCORE_VEC_REGISTERS;  // 16, or 32 for AVX-512 and NEON
 constexpr int kLineBytes = 64;                       // of a cache
+constexpr bool kWide = kVecBytes == 64;              // what was measured on AVX-512 alone
 
 typedef float VecF32 __attribute__((vector_size(kVecBytes)));
 typedef double VecF64 __attribute__((vector_size(kVecBytes)));

@@ -12,7 +12,7 @@ A result row depends on its own inputs alone: not on the batch, the other rows, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
