@@ -49,8 +49,10 @@ template <class T> TFCORE_INLINE void pack_square(const T* b, Index b_column, T*
 template <class T> void pack_panel(const GemmArgs<T>& g, Index first, Index k0, Index k1, T* panel) {
   const Index columns = min(g.n - first, kPanel<T>);
   const T* b = g.b + first * g.b_column;
-  if (columns == kPanel<T> && g.b_column == 1) {
-    for (Index k = k0; k < k1; ++k) __builtin_memcpy(panel + (k - k0) * kPanel<T>, b + k * g.b_row, 64);
+  if (g.b_column == 1) {
+    for (Index k = k0; k < k1; ++k)
+      for (Index j = 0; j < kPanel<T>; j += lanes<T>)
+        store(panel + (k - k0) * kPanel<T> + j, load_first(b + k * g.b_row + j, max(lanes_of<T>(columns - j), 0)));
     return;
   }
   Index k = k0;

@@ -21,10 +21,10 @@ namespace {
 // columns; blocks of 128 took 10 % longer.)
 constexpr Index kSumBlock = 256;
 
-// Whether a pass over a row also asks for the rows after it, so that memory works while later passes compute: 10 to
+// A pass over a row may also ask for the rows after it, so that memory works while later passes compute: 10 to
 // 18 % where rows come from L3, and 6 % more in the pass for the variance than in the one for the mean. (Taking four
-// rows at a time, pass by pass, was slower by 3 to 10 %.)
-enum class Next { leave, fetch };
+// rows at a time, pass by pass, was slower by 3 to 10 %. The next row's mean in turns with this one's variance, block
+// by block: 1.1 to 1.35 times as fast out of L2 at up to 1024 columns, 0.7 to 1 where rows come from memory, Zen 4.)
 // Bytes. Half as far ahead to read, rms_norm takes 20 % longer out of memory.
 constexpr Index kReadAhead = 8192, kWriteAhead = 4096;
 
@@ -176,7 +176,8 @@ template <class T, class F> TFCORE_INLINE void map_row(const T* x, T* out, Index
 // a pass for each.)
 template <class T> TFCORE_INLINE T powers_below(T most, const T* x, T* out, Index n) {
   return add_blocks<T>(n, [=](Index i, Index size) TFCORE_LAMBDA {
-    map_array(x + i, out + i, size, [most](Vec<T> v) TFCORE_LAMBDA { return exp_nonpositive<T>(v - most); });
+    map_array<Next::fetch>(x + i, out + i, size,
+                           [most](Vec<T> v) TFCORE_LAMBDA { return exp_nonpositive<T>(v - most); });
     return sum_block<Next::leave>(out + i, size, kAdd);
   });
 }
