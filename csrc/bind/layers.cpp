@@ -284,9 +284,10 @@ py::object normalise(Door door, NormKind kind, py::handle x_in, py::handle weigh
 
 template <class T> void run_softmax(SoftmaxKind kind, const Array& x, int axis, const Output& out) {
   const WithoutGil released(double(x.size()) * 16);
-  const Shape shape = x.shape();
-  const Index outer = product({shape.begin(), shape.begin() + axis}), n = shape[std::size_t(axis)];
-  softmax(kind, x.data<T>(), out.data<T>(), outer, n, x.size() / (outer * n));
+  Index inner = 1;
+  for (int later = axis + 1; later < x.ndim(); ++later) inner *= x.dim(later);
+  const Index n = x.dim(axis);
+  softmax(kind, x.data<T>(), out.data<T>(), x.size() / (n * inner), n, inner);
 }
 
 // An x in Fortran order is taken, and comes back, as its transpose.

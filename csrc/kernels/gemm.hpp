@@ -250,7 +250,7 @@ void multiply_turned(const GemmArgs<T>& g, Index row, Index j, Index last, Index
 template <class T, int R = 1> void multiply_turned_rows(const GemmArgs<T>& g, const GemmRange& range) {
   if constexpr (R < kTurnedRows<T>)
     if (range.row_end - range.row_begin > R) return multiply_turned_rows<T, R + 1>(g, range);
-  constexpr int squares = !kWide && R <= 2 ? 2 : 1;
+  constexpr int squares = kNearSquares<T, R>;
   using S = Step<T, squares, kStreams<T, squares>>;
   const Index row = range.row_begin, first = range.panel_begin * kPanel<T>,
               last = min(g.n, range.panel_end * kPanel<T>);

@@ -188,8 +188,7 @@ template <class T> struct KeyLanes {
   }
 
   template <int R = 1> static void score(const ScoreBlock<T>& b) {
-    constexpr int far = lanes<T> <= 4 ? 2 : 1, near = !kWide && R <= 2 ? 2 : far;
-    if (b.count == R) return b.a.far ? score_rows<R, far>(b) : score_rows<R, near>(b);
+    if (b.count == R) return b.a.far ? score_rows<R, kFarSquares<T>>(b) : score_rows<R, kNearSquares<T, R>>(b);
     if constexpr (R < kFewRows) score<R + 1>(b);
   }
 

@@ -23,11 +23,13 @@ template <class T, class Row> TFCORE_INLINE void load_square(Row row, int count,
   transpose<T>(square);
 }
 
-// Two squares in turn where one would wait for its chain, and registers are enough. The rows of b of a step are a few
-// streams of adjacent ones.
+// The rows of b of a step are a few streams of adjacent ones.
 template <class T, int squares_, int streams_> struct Step {
   static constexpr int squares = squares_, rows = squares * lanes<T>, streams = streams_, together = rows / streams;
 };
+// Two squares in turn where one would wait for its chain, and registers are enough.
+template <class T> constexpr int kFarSquares = lanes<T> <= 4 ? 2 : 1;
+template <class T, int R> constexpr int kNearSquares = !kWide && R <= 2 ? 2 : kFarSquares<T>;
 template <class T, int squares> constexpr int kStreams = squares * lanes<T> < 8 ? squares * lanes<T> : 8;
 
 // Where a step reads: a pointer to each stream, which the empty asm keeps from being derived from another one with an
